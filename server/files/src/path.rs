@@ -1,0 +1,111 @@
+//! [`SitePath`]: the only way from what a client or a policy named to a name on disk.
+//!
+//! A path is decoded once and then checked; it is refused when it is not canonical and never repaired, because two
+//! readings of one path are how guards are walked around.
+
+use std::fmt;
+
+/// A canonical path within a site: begins with `/`, valid UTF-8, no empty, `.` or `..` segment, no NUL, control
+/// character or backslash. One trailing `/` is kept and means a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SitePath(Box<str>);
+
+/// Why a path was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("does not begin with a slash")]
+    Relative,
+    #[error("has a percent sign that two hexadecimal digits do not follow")]
+    Escape,
+    #[error("has an encoded slash or backslash")]
+    EncodedSeparator,
+    #[error("is not UTF-8")]
+    NotUtf8,
+    #[error("has a NUL, a control character or a backslash")]
+    Character,
+    #[error("has an empty, \".\" or \"..\" segment")]
+    Segment,
+    #[error("is longer than a path can be")]
+    TooLong,
+}
+
+impl SitePath {
+    /// Linux's PATH_MAX; nothing longer can be opened.
+    pub const MAX_LENGTH: usize = 4096;
+
+    /// From the path of a request target (RFC 3986, section 3.3): refuses an encoded `/` or `\`, decodes once, then checks.
+    pub fn from_uri(encoded: &str) -> Result<Self, PathError> {
+        if !encoded.contains('%') {
+            return Self::from_decoded(encoded);
+        }
+        let bytes = encoded.as_bytes();
+        let mut decoded = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        while at < bytes.len() {
+            if bytes[at] != b'%' {
+                decoded.push(bytes[at]);
+                at += 1;
+                continue;
+            }
+            let digit = |i: usize| bytes.get(i).and_then(|b| (*b as char).to_digit(16));
+            let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
+                return Err(PathError::Escape);
+            };
+            let byte = (high * 16 + low) as u8;
+            if byte == b'/' || byte == b'\\' {
+                return Err(PathError::EncodedSeparator);
+            }
+            decoded.push(byte);
+            at += 3;
+        }
+        let decoded = String::from_utf8(decoded).map_err(|_| PathError::NotUtf8)?;
+        Self::from_decoded(&decoded)
+    }
+
+    /// From a path that is decoded already, such as one that a policy returned: only checks, so that nothing is ever
+    /// decoded twice.
+    pub fn from_decoded(path: &str) -> Result<Self, PathError> {
+        if path.len() > Self::MAX_LENGTH {
+            return Err(PathError::TooLong);
+        }
+        let Some(rest) = path.strip_prefix('/') else {
+            return Err(PathError::Relative);
+        };
+        if path.chars().any(|c| c.is_control() || c == '\\') {
+            return Err(PathError::Character);
+        }
+        let segments = rest.strip_suffix('/').unwrap_or(rest);
+        let canonical = rest.is_empty() || segments.split('/').all(|s| !s.is_empty() && s != "." && s != "..");
+        if !canonical {
+            return Err(PathError::Segment);
+        }
+        Ok(Self(path.into()))
+    }
+
+    /// The decoded path, beginning with `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the path ends with `/` and so names a directory.
+    pub fn is_directory(&self) -> bool {
+        self.0.ends_with('/')
+    }
+
+    /// The path relative to a root, without leading or trailing slash; `""` for the root itself.
+    pub fn relative(&self) -> &str {
+        let rest = &self.0[1..];
+        rest.strip_suffix('/').unwrap_or(rest)
+    }
+
+    /// The segments between slashes; none for `/`.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.relative().split('/').filter(|s| !s.is_empty())
+    }
+}
+
+impl fmt::Display for SitePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

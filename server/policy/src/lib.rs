@@ -1,0 +1,20 @@
+//! Policy: sandboxed WebAssembly components decide what is served to whom.
+//!
+//! In the order of events: [`Host`] (the engine, once per process) loads a [`ChainSpec`] into a [`Chain`] (once per site
+//! and generation), which decides each [`Request`] with a [`Verdict`], whose header changes and sharing are then applied
+//! to whatever answer it leads to.
+//!
+//! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
+#![forbid(unsafe_code)]
+
+pub mod chain;
+pub mod host;
+pub mod request;
+pub mod spec;
+pub mod verdict;
+
+pub use chain::{Chain, PolicyInfo};
+pub use host::{Host, HostError, HostOptions};
+pub use request::Request;
+pub use spec::{ChainSpec, Grants, Limits, LoadError, PolicySpec};
+pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};

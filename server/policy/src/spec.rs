@@ -1,0 +1,72 @@
+//! What to load: resolved, with every default filled in.
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+/// The chain of a site, in order.
+#[derive(Clone, Debug)]
+pub struct ChainSpec {
+    pub site: Arc<str>,
+    pub policies: Vec<PolicySpec>,
+    /// The names of the roots that a policy may place paths in.
+    pub roots: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PolicySpec {
+    /// The name that logs and errors use.
+    pub name: String,
+    /// A component, or a core module with component-type metadata.
+    pub wasm: PathBuf,
+    pub config: toml::Table,
+    pub limits: Limits,
+    pub grants: Grants,
+    /// Facts that it may set.
+    pub establishes: BTreeSet<String>,
+    /// Facts that it may ask for.
+    pub reads: BTreeSet<String>,
+}
+
+/// Ceilings of one policy. Running time counts only while the guest runs; wall time from the call to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub running: Duration,
+    pub wall: Duration,
+    /// The running-time ceiling of `configure`, once per load.
+    pub configure: Duration,
+    /// Bytes of linear memory.
+    pub memory: usize,
+    /// Bytes that answers to questions may hand to the guest in one decision.
+    pub answers: usize,
+    /// Calls of this policy under way at once; further ones wait within their wall time.
+    pub concurrent: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            running: Duration::from_millis(20),
+            wall: Duration::from_secs(1),
+            configure: Duration::from_secs(1),
+            memory: 16 << 20,
+            answers: 1 << 20,
+            concurrent: 64,
+        }
+    }
+}
+
+/// What a policy may import beyond the contract's own questions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// `wasi:logging`.
+    pub logging: bool,
+    /// `allowed` sharing.
+    pub sharing: bool,
+}
+
+/// Why a chain could not be loaded: one line that names the policy and the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{policy} ({}): {reason}", .wasm.display())]
+pub struct LoadError {
+    pub policy: String,
+    pub wasm: PathBuf,
+    pub reason: String,
+}
