@@ -1,24 +1,264 @@
 //! What is sent: bytes in memory, spans of open files, or a stream.
+use crate::{
+    device::Device,
+    options::Growing,
+    stat::{Freshness, Stat},
+};
 use bytes::Bytes;
-use std::{io, sync::Arc};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{Advice, fadvise},
+    io::{Errno, ReadWriteFlags, pread, preadv2},
+};
+use std::{
+    io,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// An open regular file with the metadata read from its descriptor.
-pub struct OpenFile {}
+///
+/// It stands for one version of the file. What is read is of that version, or reading fails: when the file was written to,
+/// truncated or (under [`Growing::End`]) appended to since it was opened, so that no response mixes two versions.
+/// Replacing or deleting the name changes nothing here.
+#[derive(Debug)]
+pub struct OpenFile {
+    /// Taken by `drop` alone.
+    descriptor: Option<OwnedFd>,
+    stat: Stat,
+    device: Arc<Device>,
+    growing: Growing,
+    /// The whole content, of a small file that has rested.
+    small: Option<Bytes>,
+    /// Where the last read from the disk ended: the next one that begins there is part of a sequence.
+    sequence: AtomicU64,
+}
+
+/// The file is no longer what it was when it was opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the file {0} while it was being sent")]
+pub struct Changed(&'static str);
+
+/// What a sequential reader will want next, asked of the disk while it is busy with the last piece: Linux's own
+/// read-ahead (128 KiB) does not see through reads that come from several threads.
+const READ_AHEAD: u64 = 1 << 20;
+
+/// One page of the page cache is looked at every so many bytes to tell whether a range is in it. Linux reads and drops
+/// neighbouring pages together.
+const PROBE_EVERY: u64 = 64 << 10;
+
+const NO_DESCRIPTOR: &str = "the descriptor is there until the file is dropped";
+
+// === impl OpenFile ===
 
 impl OpenFile {
-    /// Reads up to `length` bytes at `offset`, fewer only at the end of the file (empty: at or past it). Never blocks the
-    /// calling worker: what is not in the page cache is read on the blocking pool.
-    pub async fn read_at(self: &Arc<Self>, _offset: u64, _length: usize) -> io::Result<Bytes> {
-        todo!()
+    pub(crate) fn new(descriptor: OwnedFd, stat: Stat, device: Arc<Device>, growing: Growing) -> Self {
+        Self {
+            descriptor: Some(descriptor),
+            stat,
+            device,
+            growing,
+            small: None,
+            sequence: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes, when it was opened; nothing beyond them is ever read.
+    pub fn length(&self) -> u64 {
+        self.stat.length
+    }
+
+    /// The whole content, when it is held in memory.
+    pub fn in_memory(&self) -> Option<&Bytes> {
+        self.small.as_ref()
+    }
+
+    pub(crate) fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// Reads `length` bytes at `offset`, fewer only at the end of [`length`](Self::length) (none: at or past it). Never
+    /// blocks the calling worker: what is not in the page cache is read on the blocking pool.
+    ///
+    /// # Errors
+    /// What the file system says; [`Changed`] when the file is no longer what it was; `UnexpectedEof` when it gives fewer
+    /// bytes than it promised.
+    pub async fn read_at(self: &Arc<Self>, offset: u64, length: usize) -> io::Result<Bytes> {
+        let length = self.available(offset, length);
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        if let Some(small) = &self.small {
+            let offset = usize::try_from(offset).expect("within a length that fits in memory");
+            return Ok(small.slice(offset..offset + length));
+        }
+        let mut buffer = vec![0; length];
+        let filled = self.read_cached(&mut buffer, offset)?;
+        if filled < length {
+            let file = Arc::clone(self);
+            buffer = self
+                .device
+                .readers
+                .run(move || file.fill(buffer, filled, offset))
+                .await??;
+        }
+        self.unchanged()?;
+        Ok(buffer.into())
+    }
+
+    /// Whether the bytes at `offset .. offset + length` seem to be in memory, so that sendfile would not wait for the disk.
+    /// Looks at one page in every 64 KiB; a wrong answer costs time and nothing else. Never blocks.
+    pub fn is_cached(&self, offset: u64, length: u64) -> bool {
+        if self.small.is_some() {
+            return true;
+        }
+        let end = offset.saturating_add(length).min(self.stat.length);
+        let Some(last) = end.checked_sub(1).filter(|last| *last >= offset) else {
+            return true;
+        };
+        let mut byte = [0];
+        let mut probe = |at| matches!(self.read_cached(&mut byte, at), Ok(1));
+        let mut at = offset;
+        while at < last {
+            if !probe(at) {
+                return false;
+            }
+            at += PROBE_EVERY;
+        }
+        probe(last)
+    }
+
+    /// Brings the bytes at `offset .. offset + length` into the page cache, for a sendfile that follows.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub async fn load(self: &Arc<Self>, offset: u64, length: usize) -> io::Result<()> {
+        let length = self.available(offset, length);
+        if length == 0 || self.is_cached(offset, length as u64) {
+            return Ok(());
+        }
+        let file = Arc::clone(self);
+        self.device
+            .readers
+            .run(move || file.fill(vec![0; length], 0, offset))
+            .await??;
+        self.unchanged()
+    }
+
+    /// Whether the file is still the version that was opened. Never blocks: on a network file system it is what this
+    /// machine knows.
+    ///
+    /// # Errors
+    /// [`Changed`].
+    pub fn unchanged(&self) -> io::Result<()> {
+        let now = Stat::of(self, Freshness::Known)?;
+        if self.stat.same_version(&now) {
+            return Ok(());
+        }
+        let what = match now.length.cmp(&self.stat.length) {
+            std::cmp::Ordering::Less => "was truncated",
+            std::cmp::Ordering::Equal => "was written to",
+            std::cmp::Ordering::Greater if self.growing == Growing::Continue => return Ok(()),
+            std::cmp::Ordering::Greater => "grew",
+        };
+        Err(io::Error::other(Changed(what)))
+    }
+
+    /// How many of `length` bytes at `offset` there are.
+    fn available(&self, offset: u64, length: usize) -> usize {
+        let left = self.stat.length.saturating_sub(offset);
+        usize::try_from(left).map_or(length, |left| left.min(length))
+    }
+
+    /// Reads what can be had without waiting; 0 when that is nothing or cannot be told.
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if !self.device.tells.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        match preadv2(self, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.device.cannot_tell();
+                Ok(0)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Reads the rest of a buffer. Blocks.
+    fn fill(&self, mut buffer: Vec<u8>, mut filled: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let begin = offset + filled as u64;
+        let end = offset + buffer.len() as u64;
+        if self.sequence.swap(end, Ordering::Relaxed) == begin
+            && let Some(ahead) = NonZeroU64::new(READ_AHEAD.min(self.stat.length - end))
+        {
+            // Only a hint: whatever it says, the read below says it again.
+            let _ = fadvise(self, end, Some(ahead), Advice::WillNeed);
+        }
+        while filled < buffer.len() {
+            match pread(self, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => {
+                    self.unchanged()?;
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(read) => filled += read,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(buffer)
+    }
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_ref().expect(NO_DESCRIPTOR).as_fd()
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // Closing may wait for the server of a remote file system.
+        if self.device.nature == crate::device::Nature::Remote
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && let Some(descriptor) = self.descriptor.take()
+        {
+            runtime.spawn_blocking(move || drop(descriptor));
+        }
     }
 }
 
 /// Bytes `offset .. offset + length` of a file.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct FileSpan {
     pub file: Arc<OpenFile>,
     pub offset: u64,
     pub length: u64,
+}
+
+impl FileSpan {
+    /// Reads the next bytes, at most `most`, and moves past them; `None` when all were read.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read_at`], and `UnexpectedEof` when the span promises more than the file has: never fewer bytes than
+    /// `length` and then `None`.
+    pub async fn read_next(&mut self, most: usize) -> io::Result<Option<Bytes>> {
+        let length = usize::try_from(self.length).map_or(most, |left| left.min(most));
+        if self.length == 0 {
+            return Ok(None);
+        }
+        let bytes = self.file.read_at(self.offset, length).await?;
+        if bytes.len() < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.offset += length as u64;
+        self.length -= length as u64;
+        Ok(Some(bytes))
+    }
 }
 
 /// A piece of a body whose length is known.

@@ -7,13 +7,25 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod beneath;
 pub mod content;
+mod device;
 pub mod files;
+mod lane;
+mod opened;
+pub mod options;
 pub mod path;
+mod protect;
 pub mod representation;
+mod root;
+mod search;
+mod standin;
+mod stat;
+mod trouble;
 
 pub use answer::{Answer, answer};
-pub use content::{Content, FileSpan, OpenFile, Part};
-pub use files::{Files, FilesError, FilesOptions, Found, Listing, Lookup, Missing, Place, RootOptions, Selected};
+pub use content::{Changed, Content, FileSpan, OpenFile, Part, Stream};
+pub use files::{Files, FilesError, Found, Listing, Lookup, Missing, Place, Selected};
+pub use options::{Dotfiles, FilesOptions, Growing, Resolver, RootOptions, Symlinks};
 pub use path::{PathError, SitePath};
 pub use representation::Representation;

@@ -1,0 +1,99 @@
+//! How a site's files are served, as the operator decided: resolved, with every default filled in.
+use crate::SitePath;
+use http::StatusCode;
+use std::path::PathBuf;
+
+/// How a site's files are served.
+#[derive(Clone, Debug)]
+pub struct FilesOptions {
+    /// Named roots; the first is where paths are looked up unless a policy places them elsewhere.
+    pub roots: Vec<(String, RootOptions)>,
+    /// Files and directories that are never served, however they are reached.
+    pub protected: Vec<PathBuf>,
+    pub resolver: Resolver,
+}
+
+impl FilesOptions {
+    /// One root, named `default`, with every default.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            roots: vec![("default".into(), RootOptions::new(root))],
+            protected: Vec::new(),
+            resolver: Resolver::default(),
+        }
+    }
+}
+
+/// How the files beneath one directory are served.
+#[derive(Clone, Debug)]
+pub struct RootOptions {
+    /// The directory. It is looked up again at most a second late, so that a deployment can replace it or flip a link.
+    pub path: PathBuf,
+    pub symlinks: Symlinks,
+    pub dotfiles: Dotfiles,
+    /// Names of the files that stand for their directory, most wanted first.
+    pub index: Vec<String>,
+    /// Pages for failures, by status; looked up where the request was, then in the root.
+    pub error_pages: Vec<(StatusCode, SitePath)>,
+    /// What is sent with 200 when nothing is there: the page of a single-page application.
+    pub fallback: Option<SitePath>,
+    pub growing: Growing,
+}
+
+impl RootOptions {
+    /// Links followed while they stay beneath, dotfiles hidden, `index.html`, no listing, no pages of its own.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            symlinks: Symlinks::default(),
+            dotfiles: Dotfiles::default(),
+            index: vec!["index.html".into()],
+            error_pages: Vec::new(),
+            fallback: None,
+            growing: Growing::default(),
+        }
+    }
+}
+
+/// What happens at a symbolic link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Symlinks {
+    /// Followed while it is relative and stays beneath the root (or the directory that a policy placed the request in).
+    #[default]
+    Beneath,
+    /// What it names is not there. The path of the root itself may still be one.
+    Deny,
+}
+
+/// What happens to names that begin with a dot.
+///
+/// The names that were asked for count, whether a client, a policy or this configuration asked; the names that a
+/// symbolic link leads through do not, so that `current -> .releases/7` works: whoever made the link decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dotfiles {
+    /// Not there, apart from what is beneath `/.well-known/` (RFC 8615).
+    #[default]
+    Hide,
+    Serve,
+}
+
+/// What happens when a file grows while it is being sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Growing {
+    /// The response ends early, as after every other change: the file may have been written anew from its beginning.
+    #[default]
+    End,
+    /// The bytes that were promised are sent. Right only where files are appended to and never written anew in place
+    /// (logs, recordings): there is no telling the two apart.
+    Continue,
+}
+
+/// How a path is opened beneath a root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resolver {
+    /// By openat2 where the kernel has it and lets us (Linux 5.6; some sandboxes refuse it), else step by step.
+    #[default]
+    Automatic,
+    /// Step by step, always: for kernels whose openat2 is not to be trusted, and for comparing the two.
+    Steps,
+}
