@@ -1,6 +1,6 @@
 //! One site's files: its roots, and the search for the first candidate that exists.
 use crate::{OpenFile, Representation, SitePath};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use std::{path::PathBuf, sync::Arc};
 
 /// How a site's files are served.
@@ -83,4 +83,15 @@ impl Files {
 }
 
 /// The entries of a directory, as a page.
-pub struct Listing {}
+pub struct Listing {
+    /// HTML or JSON, as Accept asked.
+    pub content_type: HeaderValue,
+    pub content: crate::Content,
+}
+
+impl Listing {
+    /// The page with its Content-Type.
+    pub fn into_content(self) -> (HeaderValue, crate::Content) {
+        (self.content_type, self.content)
+    }
+}

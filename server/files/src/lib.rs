@@ -7,13 +7,28 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod coding;
 pub mod content;
+pub mod date;
+pub mod disposition;
+pub mod etag;
+mod fields;
 pub mod files;
+pub mod media_type;
+pub mod multipart;
 pub mod path;
+pub mod plan;
+pub mod precondition;
+pub mod range;
 pub mod representation;
 
 pub use answer::{Answer, answer};
+pub use coding::{Coding, Preferences, preferences};
 pub use content::{Content, FileSpan, OpenFile, Part};
+pub use disposition::Disposition;
+pub use etag::FileState;
 pub use files::{Files, FilesError, FilesOptions, Found, Listing, Lookup, Missing, Place, RootOptions, Selected};
+pub use media_type::MediaTypes;
 pub use path::{PathError, SitePath};
+pub use plan::{Action, Plan, plan};
 pub use representation::Representation;
