@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{Advice, fadvise},
+    fs::{Advice, FileType, fadvise},
     io::{Errno, ReadWriteFlags, pread, preadv2},
 };
 use std::{
@@ -211,6 +211,21 @@ impl OpenFile {
             }
         }
         Ok(buffer)
+    }
+}
+
+/// A file that is open already, wherever it is: nobody asks whether it may be served.
+impl TryFrom<std::fs::File> for OpenFile {
+    type Error = io::Error;
+
+    /// Blocks. Refuses what is not a regular file.
+    fn try_from(file: std::fs::File) -> io::Result<Self> {
+        let stat = Stat::of(&file, Freshness::Asked)?;
+        if stat.kind != FileType::RegularFile {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let device = Device::of(stat.identity.device, &file)?;
+        Ok(Self::new(file.into(), stat, device, Growing::End))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     trouble::Trouble,
 };
 use arc_swap::ArcSwap;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use std::{path::PathBuf, sync::Arc};
 
 #[derive(Debug, thiserror::Error)]
@@ -171,4 +171,15 @@ impl Files {
 }
 
 /// The entries of a directory, as a page.
-pub struct Listing {}
+pub struct Listing {
+    /// HTML or JSON, as Accept asked.
+    pub content_type: HeaderValue,
+    pub content: crate::Content,
+}
+
+impl Listing {
+    /// The page with its Content-Type.
+    pub fn into_content(self) -> (HeaderValue, crate::Content) {
+        (self.content_type, self.content)
+    }
+}

@@ -1,5 +1,5 @@
 //! How a site's files are served, as the operator decided: resolved, with every default filled in.
-use crate::SitePath;
+use crate::{MediaTypes, SitePath};
 use http::StatusCode;
 use std::path::PathBuf;
 
@@ -37,6 +37,8 @@ pub struct RootOptions {
     pub error_pages: Vec<(StatusCode, SitePath)>,
     /// What is sent with 200 when nothing is there: the page of a single-page application.
     pub fallback: Option<SitePath>,
+    pub media_types: MediaTypes,
+    pub machines: Machines,
     pub growing: Growing,
 }
 
@@ -50,6 +52,8 @@ impl RootOptions {
             index: vec!["index.html".into()],
             error_pages: Vec::new(),
             fallback: None,
+            media_types: MediaTypes::default(),
+            machines: Machines::default(),
             growing: Growing::default(),
         }
     }
@@ -86,6 +90,16 @@ pub enum Growing {
     /// The bytes that were promised are sent. Right only where files are appended to and never written anew in place
     /// (logs, recordings): there is no telling the two apart.
     Continue,
+}
+
+/// How many machines serve the same files under one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Machines {
+    /// One, or several from one shared file system: a file's inode is part of its entity tag.
+    #[default]
+    One,
+    /// Several from copies of their own, whose inodes differ: it is left out. The copies must keep modification times.
+    Several,
 }
 
 /// How a path is opened beneath a root.

@@ -1,17 +1,16 @@
 //! The search for the first candidate that exists, and what stands in for it when none does.
 use crate::{
-    Dotfiles, Found, Lookup, OpenFile, Representation, Selected, SitePath,
+    Coding, Dotfiles, FileState, Found, Lookup, Machines, OpenFile, Representation, Selected, SitePath,
     beneath::Patience,
     opened::{self, Opened, patiently},
     options::RootOptions,
     protect::Protected,
     root::{Base, Root},
-    standin,
     trouble::Trouble,
 };
 use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 /// Where a search takes place: a root, and the directory in it that nothing leads out of.
 pub(crate) struct Scope {
@@ -121,7 +120,7 @@ impl Scope {
         }
         let path = target.relative();
         match (self.fetch(path).await?, target.is_directory()) {
-            (Opened::File(file), false) => Ok(Target::File(select(path, file))),
+            (Opened::File(file), false) => Ok(Target::File(select(path, file, &self.root.options))),
             (Opened::File(_), true) => Err(Trouble::NotThere),
             (Opened::Directory, false) => Ok(Target::Directory),
             (Opened::Directory, true) => self.index(path).await,
@@ -136,7 +135,7 @@ impl Scope {
                 format!("{path}/{name}")
             };
             match self.fetch(&path).await {
-                Ok(Opened::File(file)) => return Ok(Target::File(select(&path, file))),
+                Ok(Opened::File(file)) => return Ok(Target::File(select(&path, file, &self.root.options))),
                 Ok(Opened::Directory) | Err(Trouble::NotThere) => {}
                 Err(trouble) => return Err(trouble),
             }
@@ -160,17 +159,16 @@ enum Target {
     Directory,
 }
 
-fn select(path: &str, file: OpenFile) -> Selected {
+fn select(path: &str, file: OpenFile, options: &RootOptions) -> Selected {
     let name = path.rsplit('/').next().unwrap_or(path);
     let stat = file.stat();
-    let representation = Representation {
+    let state = FileState {
         length: stat.length,
         modified: stat.modified.system_time(),
-        etag: standin::entity_tag(stat),
-        content_type: standin::content_type(name),
-        coding: None,
-        negotiated: false,
+        inode: (options.machines == Machines::One).then_some(stat.identity.inode),
     };
+    let content_type = options.media_types.of(name);
+    let representation = Representation::of_file(&state, content_type, Coding::Identity, false, SystemTime::now());
     Selected {
         file: Arc::new(file),
         representation: Arc::new(representation),

@@ -21,15 +21,17 @@ pub(crate) struct Timestamp {
 }
 
 impl Timestamp {
-    /// `None` when it is beyond what the platform's clock can say.
-    pub(crate) fn system_time(self) -> Option<SystemTime> {
+    /// The same, to the nanosecond.
+    pub(crate) fn system_time(self) -> SystemTime {
         let whole = Duration::from_secs(self.seconds.unsigned_abs());
         let second = if self.seconds < 0 {
             SystemTime::UNIX_EPOCH.checked_sub(whole)
         } else {
             SystemTime::UNIX_EPOCH.checked_add(whole)
         };
-        second?.checked_add(Duration::from_nanos(self.nanoseconds.into()))
+        let exact = second.and_then(|second| second.checked_add(Duration::from_nanos(self.nanoseconds.into())));
+        // Linux's SystemTime holds the same 64 bits of seconds; elsewhere a time that cannot be is as good as none.
+        exact.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 
