@@ -102,11 +102,13 @@ pub fn preferences(headers: &HeaderMap, available: &[Coding]) -> Preferences {
 /// A q-value in thousandths (section 12.4.2), shifted so that identity that nobody mentioned finds a place between
 /// "refused" and the smallest weight that can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Weight(u16);
+pub(crate) struct Weight(u16);
 
 impl Weight {
-    const REFUSED: Self = Self(0);
+    pub(crate) const REFUSED: Self = Self(0);
     const UNMENTIONED: Self = Self(1);
+    /// What is named without a q-value.
+    pub(crate) const FULL: Self = Self(1001);
 
     /// `0`, `1`, `0.5`, `1.000`: at most three digits, none above one.
     fn parse(text: &[u8]) -> Option<Self> {
@@ -140,7 +142,7 @@ impl Accepted {
         let mut accepted = Self::default();
         for element in fields::elements(field) {
             let (token, weight) = match element.iter().position(|b| *b == b';') {
-                None => (element, Some(Weight(1001))),
+                None => (element, Some(Weight::FULL)),
                 Some(semicolon) => (fields::trim(&element[..semicolon]), q_value(&element[semicolon + 1..])),
             };
             let Some(weight) = weight else { continue };
@@ -167,7 +169,7 @@ impl Accepted {
 }
 
 /// The weight of an element, from what follows its semicolon: `q=` in either case and a q-value.
-fn q_value(parameter: &[u8]) -> Option<Weight> {
+pub(crate) fn q_value(parameter: &[u8]) -> Option<Weight> {
     match fields::trim(parameter) {
         [b'q' | b'Q', b'=', value @ ..] => Weight::parse(value),
         _ => None,

@@ -1,6 +1,8 @@
 //! What is sent: bytes in memory, spans of open files, or a stream.
 use crate::{
+    beneath::Patience,
     device::Device,
+    entry::has_settled,
     options::Growing,
     stat::{Freshness, Stat},
 };
@@ -50,6 +52,9 @@ const READ_AHEAD: u64 = 1 << 20;
 /// neighbouring pages together.
 const PROBE_EVERY: u64 = 64 << 10;
 
+/// Files up to this length are held in memory: a body that fits one write with its head, and most of a site's pages.
+const SMALL: u64 = 16 << 10;
+
 const NO_DESCRIPTOR: &str = "the descriptor is there until the file is dropped";
 
 // === impl OpenFile ===
@@ -74,6 +79,40 @@ impl OpenFile {
     /// The whole content, when it is held in memory.
     pub fn in_memory(&self) -> Option<&Bytes> {
         self.small.as_ref()
+    }
+
+    /// Whether the content is in memory if it should be: small, and at rest for long enough that no second write can hide
+    /// behind the modification time.
+    pub(crate) fn holds_what_it_may(&self) -> bool {
+        let may = self.stat.length <= SMALL && has_settled(self.stat.modified.system_time());
+        self.small.is_some() || !may
+    }
+
+    /// Reads the content of a small file into memory, unless it changes meanwhile.
+    ///
+    /// # Errors
+    /// EAGAIN, without patience, when reading would block. A file that cannot be read says so when it is sent.
+    pub(crate) fn hold(&mut self, patience: Patience) -> rustix::io::Result<()> {
+        if self.holds_what_it_may() {
+            return Ok(());
+        }
+        let length = self.available(0, usize::MAX);
+        let mut content = vec![0; length];
+        match patience {
+            Patience::Never => {
+                if !matches!(self.read_cached(&mut content, 0), Ok(read) if read == length) {
+                    return Err(Errno::AGAIN);
+                }
+            }
+            Patience::AsLongAsItTakes => match self.fill(content, 0, 0) {
+                Ok(filled) => content = filled,
+                Err(_) => return Ok(()),
+            },
+        }
+        if Stat::of(&*self, Freshness::Known)? == self.stat {
+            self.small = Some(content.into());
+        }
+        Ok(())
     }
 
     pub(crate) fn stat(&self) -> &Stat {
@@ -289,6 +328,9 @@ pub enum Content {
     /// A body whose length is not known ahead (a listing, compression on the fly).
     Stream(std::pin::Pin<Box<dyn Stream + Send>>),
 }
+
+/// Reading that is under way.
+pub(crate) type Reading<T> = std::pin::Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 /// A source of chunks; `None` ends it.
 pub trait Stream {

@@ -3,7 +3,7 @@ use crate::{
     OpenFile,
     beneath::{self, Located, Origin, Patience},
     device::{Device, Nature},
-    protect::{Beneath, Judgement, Protected},
+    protect::{Judgement, Protected},
     root::{Base, Root},
     stat::{Freshness, Identity, Stat},
     trouble::Trouble,
@@ -13,19 +13,28 @@ use rustix::{
     fs::FileType,
     io::{Errno, Result},
 };
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 /// What a path led to.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    File(OpenFile),
+    File(Arc<OpenFile>),
     Directory,
+}
+
+/// What something is beneath.
+#[derive(Clone, Debug)]
+pub(crate) enum Whereabouts {
+    /// Its real path.
+    RealPath(PathBuf),
+    /// Identities of the directories above it.
+    Trail(Vec<Identity>),
 }
 
 /// Somebody who swaps files in a loop makes opening fail this often before we give up.
 const ATTEMPTS: usize = 8;
 
-/// Opens what `path` names beneath `base`, unless it is protected.
+/// Opens what `path` names beneath `base`, unless it is protected. `earlier` is given back when it is that, unchanged.
 ///
 /// # Errors
 /// [`Trouble::WouldBlock`] only without patience. Whatever has no meaning for a client is logged here.
@@ -34,11 +43,12 @@ pub(crate) fn open(
     base: &Base,
     path: &str,
     protected: &Protected,
+    earlier: Option<&Arc<OpenFile>>,
     patience: Patience,
 ) -> std::result::Result<Opened, Trouble> {
     let mut attempts = 1;
     loop {
-        match attempt(root, base, path, protected, patience) {
+        match attempt(root, base, path, protected, earlier, patience) {
             Ok(opened) => return Ok(opened),
             Err(Errno::AGAIN) if patience == Patience::AsLongAsItTakes && attempts < ATTEMPTS => attempts += 1,
             Err(errno) => return Err(sort(errno, root, path, patience)),
@@ -55,13 +65,20 @@ pub(crate) fn sort(errno: Errno, root: &Root, path: &str, patience: Patience) ->
     let error: &dyn std::error::Error = &errno;
     match trouble {
         Trouble::Broken => tracing::error!(root = root.name, path, error, "cannot open a file"),
-        Trouble::Busy => tracing::warn!(root = root.name, path, error, "cannot open a file now"),
+        Trouble::Exhausted | Trouble::Busy => tracing::warn!(root = root.name, path, error, "cannot open a file now"),
         Trouble::NotThere | Trouble::Forbidden | Trouble::WouldBlock => {}
     }
     trouble
 }
 
-fn attempt(root: &Root, base: &Base, path: &str, protected: &Protected, patience: Patience) -> Result<Opened> {
+fn attempt(
+    root: &Root,
+    base: &Base,
+    path: &str,
+    protected: &Protected,
+    earlier: Option<&Arc<OpenFile>>,
+    patience: Patience,
+) -> Result<Opened> {
     let located = root
         .method
         .locate(base.as_fd(), path, root.options.symlinks, patience)?;
@@ -84,15 +101,16 @@ fn attempt(root: &Root, base: &Base, path: &str, protected: &Protected, patience
     if stat.kind == FileType::Directory {
         return Ok(Opened::Directory);
     }
-    let descriptor = located.open_for_reading()?;
-    Ok(Opened::File(OpenFile::new(
-        descriptor,
-        stat,
-        device,
-        root.options.growing,
-    )))
+    if let Some(earlier) = earlier.filter(|earlier| *earlier.stat() == stat && earlier.holds_what_it_may()) {
+        return Ok(Opened::File(Arc::clone(earlier)));
+    }
+    let mut file = OpenFile::new(located.open_for_reading()?, stat, device, root.options.growing);
+    file.hold(patience)?;
+    Ok(Opened::File(Arc::new(file)))
 }
 
+/// Says where it is, when anything is protected at all.
+///
 /// # Errors
 /// ENOENT when it is protected, EAGAIN when that cannot be said without waiting.
 pub(crate) fn admit(
@@ -101,28 +119,40 @@ pub(crate) fn admit(
     stat: &Stat,
     protected: &Protected,
     patience: Patience,
-) -> Result<()> {
+) -> Result<Option<Whereabouts>> {
     if protected.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let real_path;
-    let trail: Vec<Identity>;
-    let beneath = match &located.origin {
-        Origin::Kernel => {
-            real_path = beneath::real_path(located.handle.as_fd())?;
-            Beneath::RealPath(&real_path)
-        }
-        Origin::Steps { trail: below, .. } => {
-            trail = base.trail.iter().chain(below).copied().collect();
-            Beneath::Trail(&trail)
-        }
+    let whereabouts = match &located.origin {
+        Origin::Kernel => Whereabouts::RealPath(beneath::real_path(located.handle.as_fd())?),
+        Origin::Steps { trail, .. } => Whereabouts::Trail(base.trail.iter().chain(trail).copied().collect()),
     };
-    loop {
-        match protected.judge(stat, &beneath) {
-            Judgement::Open => return Ok(()),
-            Judgement::Protected => return Err(Errno::NOENT),
-            Judgement::Stale if patience == Patience::Never => return Err(Errno::AGAIN),
-            Judgement::Stale => protected.refresh(stat.links),
+    whereabouts.admit(stat, protected, patience)?;
+    Ok(Some(whereabouts))
+}
+
+// === impl Whereabouts ===
+
+impl Whereabouts {
+    /// Of an entry of this directory.
+    pub(crate) fn of_entry(&self, name: &str) -> Self {
+        match self {
+            Self::RealPath(path) => Self::RealPath(path.join(name)),
+            // What it is beneath is the same; the entry itself is told by its identity.
+            Self::Trail(trail) => Self::Trail(trail.clone()),
+        }
+    }
+
+    /// # Errors
+    /// As [`admit`].
+    pub(crate) fn admit(&self, stat: &Stat, protected: &Protected, patience: Patience) -> Result<()> {
+        loop {
+            match protected.judge(stat, self) {
+                Judgement::Open => return Ok(()),
+                Judgement::Protected => return Err(Errno::NOENT),
+                Judgement::Stale if patience == Patience::Never => return Err(Errno::AGAIN),
+                Judgement::Stale => protected.refresh(stat.links),
+            }
         }
     }
 }

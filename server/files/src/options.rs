@@ -1,5 +1,5 @@
 //! How a site's files are served, as the operator decided: resolved, with every default filled in.
-use crate::{MediaTypes, SitePath};
+use crate::{Coding, MediaTypes, SitePath};
 use http::StatusCode;
 use std::path::PathBuf;
 
@@ -10,6 +10,9 @@ pub struct FilesOptions {
     pub roots: Vec<(String, RootOptions)>,
     /// Files and directories that are never served, however they are reached.
     pub protected: Vec<PathBuf>,
+    pub cache: CacheOptions,
+    /// Compression of texts that have no coded sibling, while they are sent; `None`: never.
+    pub compression: Option<Compression>,
     pub resolver: Resolver,
 }
 
@@ -19,6 +22,8 @@ impl FilesOptions {
         Self {
             roots: vec![("default".into(), RootOptions::new(root))],
             protected: Vec::new(),
+            cache: CacheOptions::default(),
+            compression: None,
             resolver: Resolver::default(),
         }
     }
@@ -33,6 +38,10 @@ pub struct RootOptions {
     pub dotfiles: Dotfiles,
     /// Names of the files that stand for their directory, most wanted first.
     pub index: Vec<String>,
+    pub listing: Listings,
+    /// Codings whose siblings (`page.html.br` beside `page.html`) are sent to those who accept them. A sibling counts
+    /// when it is not older than the file, in whole seconds.
+    pub precompressed: Vec<Coding>,
     /// Pages for failures, by status; looked up where the request was, then in the root.
     pub error_pages: Vec<(StatusCode, SitePath)>,
     /// What is sent with 200 when nothing is there: the page of a single-page application.
@@ -43,18 +52,72 @@ pub struct RootOptions {
 }
 
 impl RootOptions {
-    /// Links followed while they stay beneath, dotfiles hidden, `index.html`, no listing, no pages of its own.
+    /// Links followed while they stay beneath, dotfiles hidden, `index.html`, no listing, coded siblings,
+    /// no pages of its own.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             symlinks: Symlinks::default(),
             dotfiles: Dotfiles::default(),
             index: vec!["index.html".into()],
+            listing: Listings::default(),
+            precompressed: vec![Coding::Brotli, Coding::Zstd, Coding::Gzip],
             error_pages: Vec::new(),
             fallback: None,
             media_types: MediaTypes::default(),
             machines: Machines::default(),
             growing: Growing::default(),
+        }
+    }
+}
+
+/// What happens at a directory without an index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listings {
+    /// It is not there.
+    #[default]
+    Off,
+    /// Its entries are listed, as a page or as JSON.
+    On,
+}
+
+/// How much of the files is kept open and in memory. All bounds are of one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// Descriptors of files that nobody reads at the moment; 0 keeps nothing.
+    pub descriptors: usize,
+    /// Content of small files, and what is known of the others.
+    pub bytes: u64,
+}
+
+impl Default for CacheOptions {
+    /// A thousand descriptors (servers raise their limit far beyond), 32 MiB.
+    fn default() -> Self {
+        Self {
+            descriptors: 1000,
+            bytes: 32 << 20,
+        }
+    }
+}
+
+/// Compression while sending, of texts alone.
+///
+/// Off unless asked for. A page that holds a secret beside something that a client chose (a token beside a search term)
+/// tells the secret by its compressed length (BREACH, 2013): leave it off where pages are made for someone. And it costs
+/// CPU for every response: siblings made once cost nothing and compress better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Shorter ones are sent as they are; bytes.
+    pub shortest: u64,
+    /// Longer ones too: what takes long to compress belongs on disk.
+    pub longest: u64,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            shortest: 1 << 10,
+            longest: 1 << 20,
         }
     }
 }

@@ -3,12 +3,18 @@
 //! The opened descriptor is compared, never a name: with the protected files by identity (hard links), and by its real
 //! path with the protected paths and what is beneath them (links, renamed and freshly written files). Hard links to files
 //! within a protected directory are known from a scan of it, which is repeated when a file with several links is opened.
-use crate::stat::{Freshness, Identity, Stat};
+use crate::{
+    opened::Whereabouts,
+    stat::{Freshness, Identity, Stat},
+};
 use rustix::fs::{CWD, Mode, OFlags, open};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::RwLock,
+    sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,6 +30,8 @@ const MAX_SCANNED: usize = 200_000;
 /// The protected paths of a site, and what they were when last looked at.
 #[derive(Debug)]
 pub(crate) struct Protected {
+    /// Tells one set from the one that replaced it.
+    generation: u64,
     paths: Vec<PathBuf>,
     known: RwLock<Known>,
 }
@@ -41,14 +49,6 @@ struct Known {
     scan_took: Duration,
 }
 
-/// What an opened descriptor is beneath.
-pub(crate) enum Beneath<'a> {
-    /// Its real path.
-    RealPath(&'a Path),
-    /// Identities of the directories above it.
-    Trail(&'a [Identity]),
-}
-
 /// Whether something may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
@@ -61,20 +61,30 @@ pub(crate) enum Judgement {
 impl Protected {
     /// Reads the file system. Paths where nothing is are protected too.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
+        static GENERATIONS: AtomicU64 = AtomicU64::new(0);
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let known = RwLock::new(Known::read(&paths));
-        Self { paths, known }
+        Self {
+            generation,
+            paths,
+            known,
+        }
     }
 
-    /// Whether what `stat` says, which was opened where `beneath` says, may be served.
-    pub(crate) fn judge(&self, stat: &Stat, beneath: &Beneath<'_>) -> Judgement {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether what `stat` says, which was opened where `whereabouts` says, may be served.
+    pub(crate) fn judge(&self, stat: &Stat, whereabouts: &Whereabouts) -> Judgement {
         if self.paths.is_empty() {
             return Judgement::Open;
         }
         let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let covers = |identity| known.named.contains(identity) || known.within.contains(identity);
-        let reached = match beneath {
-            Beneath::RealPath(path) => known.real.iter().any(|protected| path.starts_with(protected)),
-            Beneath::Trail(trail) => trail.iter().any(|identity| known.named.contains(identity)),
+        let reached = match whereabouts {
+            Whereabouts::RealPath(path) => known.real.iter().any(|protected| path.starts_with(protected)),
+            Whereabouts::Trail(trail) => trail.iter().any(|identity| known.named.contains(identity)),
         };
         if reached || covers(&stat.identity) {
             return Judgement::Protected;

@@ -15,7 +15,10 @@ use rustix::{
     io::{Errno, Result},
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,9 @@ const QUEUE: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Base {
     handle: OwnedFd,
+    /// Tells it from every other directory that ever was a base; kept when the same directory is opened again.
+    pub(crate) id: u64,
+    identity: Identity,
     /// The directories that it is in, itself first; only where paths are walked step by step.
     pub(crate) trail: Vec<Identity>,
     opened: Instant,
@@ -45,16 +51,25 @@ pub(crate) struct Root {
 }
 
 impl Base {
-    pub(crate) fn new(method: Method, handle: OwnedFd) -> Result<Self> {
-        if Stat::of(&handle, Freshness::Known)?.kind != FileType::Directory {
+    /// `earlier` is the base that this one takes the place of.
+    fn new(method: Method, handle: OwnedFd, earlier: Option<&Self>) -> Result<Self> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let stat = Stat::of(&handle, Freshness::Known)?;
+        if stat.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
+        let id = match earlier {
+            Some(earlier) if earlier.identity == stat.identity => earlier.id,
+            _ => IDS.fetch_add(1, Ordering::Relaxed),
+        };
         let trail = match method {
             Method::Kernel { .. } => Vec::new(),
             Method::Steps => beneath::ancestors(handle.as_fd())?,
         };
         Ok(Self {
             handle,
+            id,
+            identity: stat.identity,
             trail,
             opened: Instant::now(),
         })
@@ -75,7 +90,7 @@ impl Root {
     /// Opens the root. Blocks.
     pub(crate) fn new(name: String, options: RootOptions, method: Method) -> Result<Self> {
         let handle = method.open_directory(&options.path, Patience::AsLongAsItTakes)?;
-        let base = ArcSwap::from_pointee(Base::new(method, handle)?);
+        let base = ArcSwap::from_pointee(Base::new(method, handle, None)?);
         Ok(Self {
             name,
             options,
@@ -95,14 +110,20 @@ impl Root {
             return Ok(base);
         }
         let handle = self.method.open_directory(&self.options.path, patience)?;
-        let fresh = Arc::new(Base::new(self.method, handle)?);
+        let fresh = Arc::new(Base::new(self.method, handle, Some(&base))?);
         self.base.store(Arc::clone(&fresh));
         Ok(fresh)
     }
 
     /// The directory that a policy confined the search to. Each segment is opened beneath the one before it: who owns a
     /// directory on the way can make a link to elsewhere in that directory, and to nowhere else.
-    pub(crate) fn place(&self, base: &Base, segments: &str, patience: Patience) -> Result<Base> {
+    pub(crate) fn place(
+        &self,
+        base: &Base,
+        segments: &str,
+        earlier: Option<&Base>,
+        patience: Patience,
+    ) -> Result<Base> {
         let mut handle: Option<OwnedFd> = None;
         for segment in segments.split('/').filter(|segment| !segment.is_empty()) {
             let above = handle.as_ref().map_or(base.as_fd(), OwnedFd::as_fd);
@@ -112,6 +133,6 @@ impl Root {
                     .handle,
             );
         }
-        Base::new(self.method, handle.ok_or(Errno::INVAL)?)
+        Base::new(self.method, handle.ok_or(Errno::INVAL)?, earlier)
     }
 }

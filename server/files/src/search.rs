@@ -1,19 +1,22 @@
 //! The search for the first candidate that exists, and what stands in for it when none does.
 use crate::{
-    Coding, Dotfiles, FileState, Found, Lookup, Machines, OpenFile, Representation, Selected, SitePath,
+    Dotfiles, Found, Lookup, Selected, SitePath,
     beneath::Patience,
-    opened::{self, Opened, patiently},
-    options::RootOptions,
+    entry::{Entry, Variants, What},
+    files::Shared,
+    options::{Listings, RootOptions},
     protect::Protected,
     root::{Base, Root},
     trouble::Trouble,
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 /// Where a search takes place: a root, and the directory in it that nothing leads out of.
+#[derive(Clone)]
 pub(crate) struct Scope {
+    pub(crate) shared: Arc<Shared>,
     pub(crate) root: Arc<Root>,
     pub(crate) base: Arc<Base>,
     pub(crate) protected: Arc<Protected>,
@@ -52,7 +55,8 @@ impl Scope {
         let mut redirect = false;
         for target in lookup.targets {
             match self.target(target).await {
-                Ok(Target::File(selected)) => return Found::File(selected),
+                Ok(Target::File(variants)) => return file(&variants, lookup.headers),
+                Ok(Target::Listing) => return self.listing(target, lookup).await,
                 Ok(Target::Directory) => redirect |= target == lookup.path,
                 Err(Trouble::NotThere) => {}
                 Err(trouble) => return failed(trouble),
@@ -65,16 +69,16 @@ impl Scope {
     }
 
     /// The page for a failure, as the root's options say. Without one, or when it cannot be read, `None`.
-    pub(crate) async fn error_page(&self, status: StatusCode) -> Option<Selected> {
+    pub(crate) async fn error_page(&self, status: StatusCode, headers: &HeaderMap) -> Option<Selected> {
         let (_, path) = self.root.options.error_pages.iter().find(|(of, _)| *of == status)?;
-        self.page(path).await.ok()
+        self.page(path, headers).await.ok()
     }
 
     async fn missing(&self, lookup: &Lookup<'_>) -> Found {
         let mut status = StatusCode::NOT_FOUND;
         if let Some(missing) = lookup.missing {
             for path in &missing.paths {
-                match self.page(path).await {
+                match self.page(path, lookup.headers).await {
                     Ok(page) => {
                         return Found::Missing {
                             page: Some(page),
@@ -90,7 +94,7 @@ impl Scope {
                 status = missing.status;
             }
         } else if let Some(fallback) = &self.root.options.fallback {
-            match self.page(fallback).await {
+            match self.page(fallback, lookup.headers).await {
                 Ok(page) => {
                     return Found::Missing {
                         page: Some(page),
@@ -102,16 +106,19 @@ impl Scope {
             }
         }
         Found::Missing {
-            page: self.error_page(status).await,
+            page: self.error_page(status, lookup.headers).await,
             status,
         }
     }
 
-    async fn page(&self, path: &SitePath) -> Result<Selected, Trouble> {
-        match self.target(path).await? {
-            Target::File(selected) => Ok(selected),
-            Target::Directory => Err(Trouble::NotThere),
-        }
+    /// A page that stands in for what is not there. A client that refuses every coding of it gets the file itself.
+    async fn page(&self, path: &SitePath, headers: &HeaderMap) -> Result<Selected, Trouble> {
+        let Target::File(variants) = self.target(path).await? else {
+            return Err(Trouble::NotThere);
+        };
+        Ok(variants
+            .negotiate(headers)
+            .unwrap_or_else(|| variants.original().clone()))
     }
 
     async fn target(&self, target: &SitePath) -> Result<Target, Trouble> {
@@ -119,11 +126,13 @@ impl Scope {
             return Err(Trouble::NotThere);
         }
         let path = target.relative();
-        match (self.fetch(path).await?, target.is_directory()) {
-            (Opened::File(file), false) => Ok(Target::File(select(path, file, &self.root.options))),
-            (Opened::File(_), true) => Err(Trouble::NotThere),
-            (Opened::Directory, false) => Ok(Target::Directory),
-            (Opened::Directory, true) => self.index(path).await,
+        let entry = self.fetch(path).await?;
+        match (&entry.what, target.is_directory()) {
+            (What::File(variants), false) => Ok(Target::File(Arc::clone(variants))),
+            (What::File(_), true) | (What::NotThere, _) => Err(Trouble::NotThere),
+            (What::Directory, false) => Ok(Target::Directory),
+            (What::Directory, true) => self.index(path).await,
+            (What::Failed(trouble), _) => Err(*trouble),
         }
     }
 
@@ -134,44 +143,78 @@ impl Scope {
             } else {
                 format!("{path}/{name}")
             };
-            match self.fetch(&path).await {
-                Ok(Opened::File(file)) => return Ok(Target::File(select(&path, file, &self.root.options))),
-                Ok(Opened::Directory) | Err(Trouble::NotThere) => {}
-                Err(trouble) => return Err(trouble),
+            let entry = self.fetch(&path).await?;
+            match &entry.what {
+                What::File(variants) => return Ok(Target::File(Arc::clone(variants))),
+                What::Directory | What::NotThere => {}
+                What::Failed(trouble) => return Err(*trouble),
             }
         }
-        Err(Trouble::NotThere)
+        match self.root.options.listing {
+            Listings::Off => Err(Trouble::NotThere),
+            Listings::On => Ok(Target::Listing),
+        }
     }
 
-    async fn fetch(&self, path: &str) -> Result<Opened, Trouble> {
-        let (base, protected, path) = (Arc::clone(&self.base), Arc::clone(&self.protected), path.to_owned());
-        patiently(&self.root, move |root, patience| {
-            opened::open(root, &base, &path, &protected, patience)
-        })
-        .await
+    /// What `path` leads to, at most a second old.
+    async fn fetch(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
+        match self.look(path).await {
+            // What is kept open for later gives way to what is asked for now.
+            Err(Trouble::Exhausted) if !self.shared.cache.is_empty() => {
+                self.shared.cache.clear();
+                self.look(path).await
+            }
+            looked => looked,
+        }
+    }
+
+    async fn look(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
+        let cache = &self.shared.cache;
+        let earlier = cache.get(self.base.id, path);
+        if let Some(entry) = &earlier
+            && entry.is_fresh(self.protected.generation())
+        {
+            return Ok(Arc::clone(entry));
+        }
+        match Entry::load(self, path, earlier.as_deref(), Patience::Never) {
+            Err(Trouble::WouldBlock) => {}
+            loaded => {
+                let entry = Arc::new(loaded?);
+                cache.insert(self.base.id, path, Arc::clone(&entry));
+                return Ok(entry);
+            }
+        }
+        let load = async {
+            let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
+            let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
+            self.root
+                .lane
+                .run(job)
+                .await
+                .unwrap_or(Err(Trouble::Busy))
+                .map(Arc::new)
+        };
+        cache.replace(self.base.id, path, earlier.as_ref(), load).await
     }
 }
 
 /// What a target is.
 enum Target {
-    File(Selected),
+    File(Arc<Variants>),
+    /// A directory without an index whose listing is allowed.
+    Listing,
     /// A directory that was asked for without its slash.
     Directory,
 }
 
-fn select(path: &str, file: OpenFile, options: &RootOptions) -> Selected {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let stat = file.stat();
-    let state = FileState {
-        length: stat.length,
-        modified: stat.modified.system_time(),
-        inode: (options.machines == Machines::One).then_some(stat.identity.inode),
-    };
-    let content_type = options.media_types.of(name);
-    let representation = Representation::of_file(&state, content_type, Coding::Identity, false, SystemTime::now());
-    Selected {
-        file: Arc::new(file),
-        representation: Arc::new(representation),
+/// A file in the variant that the client wants. 406 when it refuses every one there is.
+fn file(variants: &Variants, headers: &HeaderMap) -> Found {
+    match variants.negotiate(headers) {
+        Some(selected) => Found::File(selected),
+        None => Found::Failed {
+            status: StatusCode::NOT_ACCEPTABLE,
+            retry_after: None,
+        },
     }
 }
 
@@ -202,20 +245,4 @@ fn with_slash(path: &SitePath, query: Option<&str>) -> String {
         reference.extend(utf8_percent_encode(query, QUERY));
     }
     reference
-}
-
-/// The directory that a policy placed the search in.
-pub(crate) async fn place(root: &Arc<Root>, base: Arc<Base>, directory: &SitePath) -> Result<Arc<Base>, Trouble> {
-    if is_hidden(directory, &root.options) {
-        return Err(Trouble::NotThere);
-    }
-    if directory.relative().is_empty() {
-        return Ok(base);
-    }
-    let directory = directory.relative().to_owned();
-    let placing = patiently(root, move |root: &Root, patience: Patience| {
-        let found = root.place(&base, &directory, patience);
-        found.map_err(|errno| opened::sort(errno, root, &directory, patience))
-    });
-    Ok(Arc::new(placing.await?))
 }

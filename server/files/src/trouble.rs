@@ -10,7 +10,9 @@ pub(crate) enum Trouble {
     NotThere,
     /// The server may not read it: 403.
     Forbidden,
-    /// Descriptors, memory or places in the queue are used up: 503.
+    /// Descriptors or memory are used up: 503.
+    Exhausted,
+    /// Too many wait already, or somebody renames faster than we can look: 503.
     Busy,
     /// Something is broken and the log says what: 500.
     Broken,
@@ -18,7 +20,7 @@ pub(crate) enum Trouble {
     WouldBlock,
 }
 
-/// How long a client is asked to wait after [`Trouble::Busy`]. Descriptors come back as downloads end.
+/// How long a client is asked to wait after a 503. Descriptors come back as downloads end.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Trouble {
@@ -36,7 +38,7 @@ impl Trouble {
             | Errno::NODEV
             | Errno::ILSEQ => Self::NotThere,
             Errno::ACCESS | Errno::PERM => Self::Forbidden,
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM => Self::Busy,
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM => Self::Exhausted,
             Errno::AGAIN => Self::WouldBlock,
             _ => Self::Broken,
         }
@@ -47,7 +49,7 @@ impl Trouble {
         match self {
             Self::NotThere => (StatusCode::NOT_FOUND, None),
             Self::Forbidden => (StatusCode::FORBIDDEN, None),
-            Self::Busy | Self::WouldBlock => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER)),
+            Self::Exhausted | Self::Busy | Self::WouldBlock => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER)),
             Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, None),
         }
     }

@@ -1,6 +1,6 @@
 //! From paths to files: candidates, directories, what stands in for what is missing, places.
 mod support;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use std::{fs, os::unix::net::UnixListener};
 use support::{Ask, Tree, get, path, say};
 use wasmserve_files::{Dotfiles, Files, FilesOptions, Resolver, RootOptions, Symlinks};
@@ -309,12 +309,23 @@ async fn what_stands_in_for_what_is_missing() {
         assert_eq!(say(found).await, said, "{paths:?} {status}");
     }
     assert_eq!(
-        support::all_of(&files.error_page(StatusCode::NOT_FOUND, None).await.unwrap().file)
-            .await
-            .unwrap(),
+        support::all_of(
+            &files
+                .error_page(StatusCode::NOT_FOUND, None, &HeaderMap::new())
+                .await
+                .unwrap()
+                .file
+        )
+        .await
+        .unwrap(),
         b"custom"
     );
-    assert!(files.error_page(StatusCode::FORBIDDEN, None).await.is_none());
+    assert!(
+        files
+            .error_page(StatusCode::FORBIDDEN, None, &HeaderMap::new())
+            .await
+            .is_none()
+    );
     let files = tree.files_with(|root| root.fallback = Some(path("/app/")));
     assert_eq!(get(&files, "/deep/link").await, "page 200 app");
     let found = Ask::new("/deep/link").missing(&["/gone.html"], 404).of(&files).await;
