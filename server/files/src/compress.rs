@@ -28,13 +28,13 @@ const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 /// Whether a file of this type may be sent compressed, so that Accept-Encoding matters to every answer about it.
 pub(crate) fn applies(compression: Option<&Compression>, file: &OpenFile, content_type: &HeaderValue) -> bool {
     compression.is_some_and(|compression| {
-        (compression.shortest..=compression.longest).contains(&file.length()) && is_text(content_type)
+        (compression.shortest..=compression.longest).contains(&file.length()) && is_compressible(content_type)
     })
 }
 
-/// Types that are text, whatever their names say.
-fn is_text(content_type: &HeaderValue) -> bool {
-    const TEXTS: [&str; 9] = [
+/// Text, and the few other types that compress.
+fn is_compressible(content_type: &HeaderValue) -> bool {
+    const OTHERS: [&str; 9] = [
         "application/javascript",
         "application/json",
         "application/manifest+json",
@@ -52,7 +52,7 @@ fn is_text(content_type: &HeaderValue) -> bool {
         .next()
         .unwrap_or_default()
         .trim();
-    essence.starts_with("text/") || essence.ends_with("+json") || essence.ends_with("+xml") || TEXTS.contains(&essence)
+    essence.starts_with("text/") || essence.ends_with("+json") || essence.ends_with("+xml") || OTHERS.contains(&essence)
 }
 
 /// Compresses what an answer sends, if that is a whole file that may be and the client accepts it.

@@ -179,11 +179,8 @@ impl OpenFile {
         if length == 0 || self.is_cached(offset, length as u64) {
             return Ok(());
         }
-        let file = Arc::clone(self);
-        self.device
-            .readers
-            .run(move || file.fill(vec![0; length], 0, offset))
-            .await??;
+        let sequential = self.follows(offset, length);
+        self.fill_elsewhere(vec![0; length], 0, offset, sequential).await?;
         self.unchanged()
     }
 
@@ -228,16 +225,39 @@ impl OpenFile {
         }
     }
 
+    /// Whether a read begins where the last one ended.
+    fn follows(&self, offset: u64, length: usize) -> bool {
+        self.sequence.swap(offset + length as u64, Ordering::Relaxed) == offset
+    }
+
+    /// Reads the rest of a buffer on the blocking pool.
+    async fn fill_elsewhere(
+        self: &Arc<Self>,
+        buffer: Vec<u8>,
+        filled: usize,
+        offset: u64,
+        sequential: bool,
+    ) -> io::Result<Vec<u8>> {
+        let file = Arc::clone(self);
+        let fill = move || {
+            if sequential {
+                file.read_ahead(offset + buffer.len() as u64);
+            }
+            file.fill(buffer, filled, offset)
+        };
+        self.device.readers.run(fill).await?
+    }
+
+    /// Asks the disk for what a sequential reader wants next.
+    fn read_ahead(&self, from: u64) {
+        if let Some(ahead) = NonZeroU64::new(READ_AHEAD.min(self.stat.length - from)) {
+            // Only a hint: whatever it says, reading says again.
+            let _ = fadvise(self, from, Some(ahead), Advice::WillNeed);
+        }
+    }
+
     /// Reads the rest of a buffer. Blocks.
     fn fill(&self, mut buffer: Vec<u8>, mut filled: usize, offset: u64) -> io::Result<Vec<u8>> {
-        let begin = offset + filled as u64;
-        let end = offset + buffer.len() as u64;
-        if self.sequence.swap(end, Ordering::Relaxed) == begin
-            && let Some(ahead) = NonZeroU64::new(READ_AHEAD.min(self.stat.length - end))
-        {
-            // Only a hint: whatever it says, the read below says it again.
-            let _ = fadvise(self, end, Some(ahead), Advice::WillNeed);
-        }
         while filled < buffer.len() {
             match pread(self, &mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => {

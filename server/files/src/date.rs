@@ -1,4 +1,5 @@
 //! HTTP-date: times in whole seconds, in the preferred and the two obsolete forms (RFC 9110, section 5.6.7).
+use crate::fields;
 use http::HeaderValue;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +22,13 @@ impl HttpDate {
     /// A two-digit year below 70 means this century, one from 70 on the last: no date of a file's own is misread by that
     /// before 2070.
     pub fn parse(value: &[u8]) -> Option<Self> {
+        let value = fields::trim(value);
+        // httpdate 1.0.3 takes any character between the date and the time of the RFC 850 form.
+        if let [.., before, _, _, _, _, _, _, _, _, b' ', b'G', b'M', b'T'] = value
+            && *before != b' '
+        {
+            return None;
+        }
         let time = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
         Self::new(time)
     }

@@ -24,6 +24,8 @@ pub enum FilesError {
     NoRoot,
     #[error("there are two roots of the name {0}")]
     RootTwice(String),
+    #[error("the index {index:?} of the root {root} is not a file name")]
+    Index { root: String, index: String },
 }
 
 /// What to look up.
@@ -111,6 +113,14 @@ impl Files {
             if roots.iter().any(|other| other.name == name) {
                 return Err(FilesError::RootTwice(name));
             }
+            let is_name =
+                |index: &&String| SitePath::from_decoded(&format!("/{index}")).is_ok() && !index.contains('/');
+            if let Some(index) = root.index.iter().find(|index| !is_name(index)) {
+                return Err(FilesError::Index {
+                    root: name,
+                    index: index.clone(),
+                });
+            }
             let path = root.path.clone();
             let root = Root::new(name, root, method).map_err(|errno| FilesError::Root {
                 path,
@@ -190,6 +200,17 @@ impl Files {
     }
 
     async fn scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
+        match self.try_scope(place).await {
+            // What is kept open for later gives way to what is asked for now.
+            Err(Trouble::Exhausted) if !self.shared.cache.is_empty() => {
+                self.shared.cache.clear();
+                self.try_scope(place).await
+            }
+            scope => scope,
+        }
+    }
+
+    async fn try_scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
         let Some(place) = place else {
             let root = &self.roots[0];
             return Ok(self.scope_of(root, root_base(root).await?));
@@ -237,6 +258,7 @@ async fn root_base(root: &Arc<Root>) -> Result<Arc<Base>, Trouble> {
     let opening = patiently(root, |root, patience| {
         root.base(patience).map_err(|errno| match Trouble::of(errno) {
             Trouble::WouldBlock if patience == Patience::Never => Trouble::WouldBlock,
+            Trouble::Exhausted => opened::sort(errno, root, "", patience),
             // A root that is gone is the operator's trouble, not a sign that every file was deleted.
             _ => {
                 let (path, error): (_, &dyn std::error::Error) = (root.options.path.display(), &errno);

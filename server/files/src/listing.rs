@@ -137,20 +137,16 @@ impl Scope {
         let order = Order::of(lookup.query.unwrap_or_default());
         let page = Page::new(format, order, lookup.path);
         let (scope, path) = (self.clone(), target.relative().to_owned());
-        let opening = self.root.lane.run(move || {
-            let (directory, device) = Directory::open(scope, path)?;
-            Ok((Producer::collect(directory, page, order)?, device))
+        let opening = self.root.elsewhere(move || {
+            let opened = Directory::open(&scope, &path).and_then(|(directory, device)| {
+                let producer = Producer::collect(directory, page, order)?;
+                Ok((producer, device))
+            });
+            opened.map_err(|errno| opened::sort(errno, &scope.root, &path, Patience::AsLongAsItTakes))
         });
-        let (producer, device) = match opening.await.unwrap_or(Err(Errno::AGAIN)) {
-            Ok(made) => made,
-            Err(errno) => {
-                return failed(opened::sort(
-                    errno,
-                    &self.root,
-                    target.relative(),
-                    Patience::AsLongAsItTakes,
-                ));
-            }
+        let (producer, device) = match opening.await {
+            Ok(opened) => opened,
+            Err(trouble) => return failed(trouble),
         };
         let content = Content::Stream(Box::pin(Chunks {
             device,
@@ -167,11 +163,11 @@ impl Scope {
 
 impl Directory {
     /// Blocks.
-    fn open(scope: Scope, path: String) -> Result<(Self, Arc<Device>), Errno> {
+    fn open(scope: &Scope, path: &str) -> Result<(Self, Arc<Device>), Errno> {
         let (root, base) = (&scope.root, &scope.base);
         let located = root
             .method
-            .locate(base.as_fd(), &path, root.options.symlinks, Patience::AsLongAsItTakes)?;
+            .locate(base.as_fd(), path, root.options.symlinks, Patience::AsLongAsItTakes)?;
         let stat = Stat::of(&located.handle, Freshness::Asked)?;
         if stat.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
@@ -179,7 +175,7 @@ impl Directory {
         let whereabouts = opened::admit(&located, base, &stat, &scope.protected, Patience::AsLongAsItTakes)?;
         let device = Device::of(stat.identity.device, &located.handle)?;
         let entries = Dir::new(located.open_for_reading()?)?;
-        let handle = located.handle;
+        let (scope, path, handle) = (scope.clone(), path.to_owned(), located.handle);
         Ok((
             Self {
                 scope,

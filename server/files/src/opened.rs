@@ -164,11 +164,8 @@ pub(crate) async fn patiently<T: Send + 'static>(
 ) -> std::result::Result<T, Trouble> {
     match job(root, Patience::Never) {
         Err(Trouble::WouldBlock) => {
-            let on_lane = Arc::clone(root);
-            root.lane
-                .run(move || job(&on_lane, Patience::AsLongAsItTakes))
-                .await
-                .unwrap_or(Err(Trouble::Busy))
+            let patient = Arc::clone(root);
+            root.elsewhere(move || job(&patient, Patience::AsLongAsItTakes)).await
         }
         done => done,
     }

@@ -12,7 +12,7 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     sync::{
-        RwLock,
+        Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -34,6 +34,8 @@ pub(crate) struct Protected {
     generation: u64,
     paths: Vec<PathBuf>,
     known: RwLock<Known>,
+    /// Held by whoever looks again, so that nobody scans beside him.
+    looking: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Protected {
             generation,
             paths,
             known,
+            looking: Mutex::default(),
         }
     }
 
@@ -102,6 +105,7 @@ impl Protected {
 
     /// Looks at the protected paths again. Blocks.
     pub(crate) fn refresh(&self, links: u32) {
+        let _looking = self.looking.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let previous = {
             let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
             let scan = links > 1 && known.scan_is_stale();

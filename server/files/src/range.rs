@@ -100,9 +100,9 @@ impl Spec {
             ([], suffix) => Some(Self::Suffix(number(suffix)?)),
             (first, []) => Some(Self::From(number(first)?)),
             (first, last) => {
-                let (first, last) = (number(first)?, number(last)?);
+                let spec = Self::Between(number(first)?, number(last)?);
                 // An int-range whose last-pos is less than its first-pos is invalid, and with it the set.
-                (first <= last).then_some(Self::Between(first, last))
+                is_ordered(first, last).then_some(spec)
             }
         }
     }
@@ -158,6 +158,18 @@ fn number(digits: &[u8]) -> Option<u64> {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         Some(number.saturating_mul(10).saturating_add(digit))
     })
+}
+
+/// Whether one decimal number is at most another. Compared as text, which knows no largest number.
+fn is_ordered(smaller: &[u8], larger: &[u8]) -> bool {
+    let significant = |digits: &[u8]| {
+        digits
+            .iter()
+            .position(|b| *b != b'0')
+            .map_or(0, |zeros| digits.len() - zeros)
+    };
+    let (a, b) = (significant(smaller), significant(larger));
+    (a, &smaller[smaller.len() - a..]) <= (b, &larger[larger.len() - b..])
 }
 
 /// Joins ranges that overlap, touch or lie closer than [`SMALLEST_FRAME`]. A joined range stands where the first of its

@@ -7,6 +7,7 @@ use crate::{
     lane::Lane,
     options::RootOptions,
     stat::{Freshness, Identity, Stat},
+    trouble::Trouble,
 };
 use arc_swap::ArcSwap;
 use rustix::{
@@ -46,7 +47,7 @@ pub(crate) struct Root {
     pub(crate) name: String,
     pub(crate) options: RootOptions,
     pub(crate) method: Method,
-    pub(crate) lane: Lane,
+    lane: Lane,
     base: ArcSwap<Base>,
 }
 
@@ -97,6 +98,21 @@ impl Root {
             method,
             lane: Lane::new(OPENERS, QUEUE),
             base,
+        })
+    }
+
+    /// Runs a job on the root's share of the blocking pool.
+    ///
+    /// # Errors
+    /// [`Trouble::Busy`] when as many wait already as may.
+    pub(crate) async fn elsewhere<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> std::result::Result<T, Trouble> + Send + 'static,
+    ) -> std::result::Result<T, Trouble> {
+        self.lane.run(job).await.unwrap_or_else(|not_run| {
+            let error: &dyn std::error::Error = &not_run;
+            tracing::warn!(root = self.name, error, "cannot look a file up now");
+            Err(Trouble::Busy)
         })
     }
 

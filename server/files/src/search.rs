@@ -187,12 +187,7 @@ impl Scope {
         let load = async {
             let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
             let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
-            self.root
-                .lane
-                .run(job)
-                .await
-                .unwrap_or(Err(Trouble::Busy))
-                .map(Arc::new)
+            self.root.elsewhere(job).await.map(Arc::new)
         };
         cache.replace(self.base.id, path, earlier.as_ref(), load).await
     }

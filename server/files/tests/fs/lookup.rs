@@ -1,8 +1,7 @@
 //! From paths to files: candidates, directories, what stands in for what is missing, places.
-mod support;
+use crate::support::{Ask, Tree, get, path, say};
 use http::{HeaderMap, StatusCode};
 use std::{fs, os::unix::net::UnixListener};
-use support::{Ask, Tree, get, path, say};
 use wasmserve_files::{Dotfiles, Files, FilesOptions, Resolver, RootOptions, Symlinks};
 
 #[tokio::test]
@@ -309,7 +308,7 @@ async fn what_stands_in_for_what_is_missing() {
         assert_eq!(say(found).await, said, "{paths:?} {status}");
     }
     assert_eq!(
-        support::all_of(
+        crate::support::all_of(
             &files
                 .error_page(StatusCode::NOT_FOUND, None, &HeaderMap::new())
                 .await

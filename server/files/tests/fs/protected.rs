@@ -1,7 +1,6 @@
 //! What is never served, however it is reached.
-mod support;
+use crate::support::{Ask, Tree, get, say};
 use std::{fs, time::Duration};
-use support::{Ask, Tree, get, say};
 use wasmserve_files::{Files, FilesOptions, Resolver};
 
 fn serving(tree: &Tree, resolver: Resolver, protected: &[&str]) -> Files {

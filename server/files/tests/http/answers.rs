@@ -1,23 +1,21 @@
 //! The binding of plans to content: what [`answer`] makes of each outcome of a lookup.
+use crate::support;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use wasmserve_files::{Answer, Content, Found, Listing, OpenFile, Part, Representation, Selected, answer};
+use wasmserve_files::{Answer, Content, Found, Listing, Part, Representation, Selected, answer};
 
 const GET: Method = Method::GET;
 
 fn selected() -> Selected {
-    Selected {
-        file: Arc::new(OpenFile::try_from(tempfile::tempfile().expect("a file")).expect("an open file")),
-        representation: Arc::new(Representation {
-            length: 1000,
-            modified: Some(UNIX_EPOCH + Duration::from_millis(784_111_777_500)),
-            etag: HeaderValue::from_static("\"tag\""),
-            content_type: HeaderValue::from_static("text/html; charset=utf-8"),
-            coding: Some("gzip"),
-            negotiated: true,
-        }),
-    }
+    support::selected(Representation {
+        length: 1000,
+        modified: Some(UNIX_EPOCH + Duration::from_millis(784_111_777_500)),
+        etag: HeaderValue::from_static("\"tag\""),
+        content_type: HeaderValue::from_static("text/html; charset=utf-8"),
+        coding: Some("gzip"),
+        negotiated: true,
+    })
 }
 
 fn ask(method: Method, fields: &[(HeaderName, &str)], found: Found) -> Answer {

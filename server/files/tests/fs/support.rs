@@ -1,5 +1,4 @@
 //! What the tests of this crate share: trees in temporary directories, and lookups as a server would make them.
-#![allow(dead_code, reason = "every test binary uses its own part")]
 use http::{HeaderMap, StatusCode};
 use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
