@@ -34,8 +34,14 @@ enum Scope {
 }
 
 /// The media types that a browser renders as a document and runs scripts in.
-const DOCUMENTS: [&str; 6] =
-    ["text/html", "application/xhtml+xml", "application/xml", "text/xml", "image/svg+xml", "application/pdf"];
+const DOCUMENTS: [&str; 6] = [
+    "text/html",
+    "application/xhtml+xml",
+    "application/xml",
+    "text/xml",
+    "image/svg+xml",
+    "application/pdf",
+];
 
 const STRICT_TRANSPORT_SECURITY: &str = "strict-transport-security";
 
@@ -52,7 +58,13 @@ const SETTINGS: [Setting; 8] = [
         header: "X-Frame-Options",
         default: Some("SAMEORIGIN"),
         scope: Scope::Documents,
-        check: |value| one_of(value, &["DENY", "SAMEORIGIN"], "expected \"DENY\", \"SAMEORIGIN\" or false"),
+        check: |value| {
+            one_of(
+                value,
+                &["DENY", "SAMEORIGIN"],
+                "expected \"DENY\", \"SAMEORIGIN\" or false",
+            )
+        },
     },
     Setting {
         key: "referrer-policy",
@@ -96,7 +108,11 @@ const SETTINGS: [Setting; 8] = [
         scope: Scope::Everything,
         check: |value| {
             let values = ["same-origin", "same-site", "cross-origin"];
-            one_of(value, &values, "expected \"same-origin\", \"same-site\", \"cross-origin\" or false")
+            one_of(
+                value,
+                &values,
+                "expected \"same-origin\", \"same-site\", \"cross-origin\" or false",
+            )
         },
     },
 ];
@@ -104,7 +120,10 @@ const SETTINGS: [Setting; 8] = [
 impl Policy for SecurityHeaders {
     fn configure(config: &Config) -> Result<Self, String> {
         config.only(&SETTINGS.map(|setting| setting.key))?;
-        let mut policy = Self { everywhere: proceed(), over_https: None };
+        let mut policy = Self {
+            everywhere: proceed(),
+            over_https: None,
+        };
         for setting in &SETTINGS {
             let Some(value) = setting.value(config)? else { continue };
             let change = HeaderChange::set(setting.header, value);
@@ -167,7 +186,9 @@ fn referrer_policy(value: &str) -> Result<(), &'static str> {
 
 /// RFC 6797, section 6.1: `max-age` has to be there.
 fn strict_transport_security(value: &str) -> Result<(), &'static str> {
-    let seconds = value.split(';').find_map(|directive| directive.trim().strip_prefix("max-age="));
+    let seconds = value
+        .split(';')
+        .find_map(|directive| directive.trim().strip_prefix("max-age="));
     if seconds.is_some_and(|seconds| !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit())) {
         return field_value(value);
     }
@@ -215,7 +236,10 @@ mod tests {
     #[test]
     fn transport_security_over_https_only() {
         let over_https = headers(&[], &testing::Request::get("/").scheme("https"));
-        assert_eq!(over_https.last(), Some(&HeaderChange::set("Strict-Transport-Security", "max-age=31536000")));
+        assert_eq!(
+            over_https.last(),
+            Some(&HeaderChange::set("Strict-Transport-Security", "max-age=31536000"))
+        );
         let over_http = headers(&[], &testing::Request::get("/"));
         assert!(!names(&over_http).contains(&"Strict-Transport-Security"));
     }
@@ -247,7 +271,12 @@ mod tests {
         assert_eq!(headers_set.len(), SETTINGS.len());
         for (key, value) in set {
             let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap();
-            assert!(headers_set.iter().any(|change| change.name == setting.header && change.value == value), "{key}");
+            assert!(
+                headers_set
+                    .iter()
+                    .any(|change| change.name == setting.header && change.value == value),
+                "{key}"
+            );
         }
         assert_eq!(headers(&set.map(|(key, _)| (key, "false")), &request), []);
     }
@@ -270,14 +299,21 @@ mod tests {
             ("frame-option", "DENY"),
         ] {
             let error = configure::<SecurityHeaders>([(key, value)]).err();
-            assert!(error.as_ref().is_some_and(|error| error.contains(&format!("`{key}`"))), "{key}={value:?}: {error:?}");
+            assert!(
+                error.as_ref().is_some_and(|error| error.contains(&format!("`{key}`"))),
+                "{key}={value:?}: {error:?}"
+            );
         }
     }
 
     #[test]
     fn every_default_is_valid() {
         for setting in &SETTINGS {
-            assert!(setting.default.is_none_or(|value| (setting.check)(value).is_ok()), "{}", setting.key);
+            assert!(
+                setting.default.is_none_or(|value| (setting.check)(value).is_ok()),
+                "{}",
+                setting.key
+            );
         }
     }
 }

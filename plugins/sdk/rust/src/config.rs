@@ -39,7 +39,9 @@ impl Config {
     /// Names the key, its text and why that cannot be parsed.
     pub fn parsed<T: FromStr<Err: Display>>(&self, key: &str) -> Result<Option<T>, String> {
         let Some(text) = self.get(key)? else { return Ok(None) };
-        text.parse().map(Some).map_err(|error| format!("`{key}` is {text:?}: {error}"))
+        text.parse()
+            .map(Some)
+            .map_err(|error| format!("`{key}` is {text:?}: {error}"))
     }
 
     /// Every key and its text, in no particular order.
@@ -61,7 +63,11 @@ impl Config {
             return Ok(());
         }
         unknown.sort();
-        let known = if known.is_empty() { "none".to_owned() } else { quoted(known) };
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            quoted(known)
+        };
         Err(format!("unknown {}; known: {known}", quoted(&unknown)))
     }
 

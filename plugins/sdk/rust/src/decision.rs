@@ -24,7 +24,12 @@ pub fn proceed() -> Changes {
 /// Answers the request with this status (200 to 599, but not 206, 304 or 416, which need a file), without headers or body
 /// until they are added.
 pub fn respond(status: u16) -> Response {
-    Response { status, headers: Vec::new(), body: Vec::new(), sharing: Sharing::Derived }
+    Response {
+        status,
+        headers: Vec::new(),
+        body: Vec::new(),
+        sharing: Sharing::Derived,
+    }
 }
 
 /// Refuses the request with a status such as 403, 404 or 429 and one line of text that says no more than the status.
@@ -55,7 +60,10 @@ pub fn redirect(status: u16, location: impl Into<String>) -> Response {
 pub fn unauthorized(realm: &str) -> Response {
     // A quoted-string (RFC 9110, section 5.6.4).
     let realm = realm.replace('\\', "\\\\").replace('"', "\\\"");
-    deny(401).header("WWW-Authenticate", format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
+    deny(401).header(
+        "WWW-Authenticate",
+        format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+    )
 }
 
 // === impl Changes ===
@@ -71,14 +79,20 @@ impl Changes {
     /// Looks the paths up beneath a directory (a canonical path, `/` for all of it) of a root that the operator named.
     /// Nothing outside of the directory can be reached, by links either.
     pub fn place(mut self, root: impl Into<String>, directory: impl Into<String>) -> Self {
-        self.place = Some(Place { root: root.into(), directory: directory.into() });
+        self.place = Some(Place {
+            root: root.into(),
+            directory: directory.into(),
+        });
         self
     }
 
     /// What is sent when no path exists: the first of these that does, with 404 or 410, or with 200 for a single-page
     /// application that shows its own pages.
     pub fn missing<P: Into<String>>(mut self, status: u16, paths: impl IntoIterator<Item = P>) -> Self {
-        self.missing = Some(Missing { paths: paths.into_iter().map(Into::into).collect(), status });
+        self.missing = Some(Missing {
+            paths: paths.into_iter().map(Into::into).collect(),
+            status,
+        });
         self
     }
 
@@ -149,7 +163,13 @@ impl HeaderChange {
     }
 
     fn new(operation: HeaderOperation, name: String, value: String) -> Self {
-        Self { operation, name, value, when: Outcomes::empty(), types: Vec::new() }
+        Self {
+            operation,
+            name,
+            value,
+            when: Outcomes::empty(),
+            types: Vec::new(),
+        }
     }
 
     /// Only for these outcomes, such as `Outcomes::FOUND | Outcomes::MISSING`. Declared rather than asked, because the
@@ -171,7 +191,10 @@ impl HeaderChange {
 impl Response {
     /// Adds a header field.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push(Header { name: name.into(), value: value.into() });
+        self.headers.push(Header {
+            name: name.into(),
+            value: value.into(),
+        });
         self
     }
 

@@ -16,6 +16,34 @@ pub fn covers(prefix: &str, path: &str) -> bool {
     }
 }
 
+/// Whether a path is canonical, as [`Request::path`](crate::Request::path) gives it and decisions need it: for paths that
+/// an operator configures.
+///
+/// # Errors
+/// What is wrong with it, to be put behind the key's name.
+///
+/// ```
+/// # use wasmserve_plugin::path::check;
+/// assert_eq!(check("/private/"), Ok(()));
+/// assert_eq!(check("private"), Err("does not begin with `/`"));
+/// ```
+pub fn check(path: &str) -> Result<(), &'static str> {
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err("does not begin with `/`");
+    };
+    if path
+        .chars()
+        .any(|character| character.is_control() || character == '\\')
+    {
+        return Err("has a control character or a backslash");
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if path != "/" && rest.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err("has an empty, `.` or `..` segment");
+    }
+    Ok(())
+}
+
 /// A canonical path in the form that a URL has it (RFC 3986, section 3.3): everything but unreserved characters,
 /// sub-delimiters, `:`, `@` and `/` is percent-encoded.
 ///
@@ -24,9 +52,30 @@ pub fn covers(prefix: &str, path: &str) -> bool {
 /// assert_eq!(encode("/a b/50%?"), "/a%20b/50%25%3F");
 /// ```
 pub fn encode(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
+    encoded(path, b"-._~!$&'()*+,;=:@/")
+}
+
+/// What `Location` takes: a path, encoded by [`encode`], and a raw query such as [`Request::query`](crate::Request::query)
+/// gives it, of which only what a URL cannot hold is encoded.
+///
+/// ```
+/// # use wasmserve_plugin::path::reference;
+/// assert_eq!(reference("/a b", Some("c=%20d")), "/a%20b?c=%20d");
+/// ```
+pub fn reference(path: &str, query: Option<&str>) -> String {
+    let mut reference = encode(path);
+    if let Some(query) = query {
+        reference.push('?');
+        reference += &encoded(query, b"-._~!$&'()*+,;=:@/?%");
+    }
+    reference
+}
+
+/// Percent-encodes everything but letters, digits and `kept`.
+fn encoded(text: &str, kept: &[u8]) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.push('%');
@@ -58,6 +107,30 @@ mod tests {
             ("/a", "/A", false),
         ] {
             assert_eq!(covers(prefix, path), expected, "{prefix} covers {path}");
+        }
+    }
+
+    #[test]
+    fn canonical_or_what_is_wrong() {
+        for path in ["/", "/a", "/a/", "/a/b.html", "/a b/%20", "/...", "/.well-known/"] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+        for path in [
+            "", "a", "//", "/a//b", "/a//", "/.", "/../a", "/a/./", "/a/..", "/a\\b", "/a\0", "/a\n", "/\u{85}",
+        ] {
+            assert!(check(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_stays_as_it_was_sent() {
+        for (query, expected) in [
+            (None, "/a"),
+            (Some(""), "/a?"),
+            (Some("b=%zz&c?/:@"), "/a?b=%zz&c?/:@"),
+            (Some("b=\r\nc:\"ü"), "/a?b=%0D%0Ac:%22%C3%BC"),
+        ] {
+            assert_eq!(reference("/a", query), expected);
         }
     }
 

@@ -1,7 +1,7 @@
 //! [`Request`]: the questions that a policy may ask.
-use crate::covers;
 #[cfg(target_family = "wasm")]
 use crate::bindings::wasmserve::policy::{clock, request as questions};
+use crate::covers;
 #[cfg(not(target_family = "wasm"))]
 use crate::testing::questions::{self, clock};
 

@@ -29,8 +29,12 @@ impl Text {
         self,
         read: impl FnOnce(serde_json::Value) -> Result<V::Value, Error>,
     ) -> Result<V::Value, Error> {
-        let value = serde_json::from_str(&self.text)
-            .map_err(|_| Error::custom(format!("`{}` is {:?}, which is not what is expected", self.key, self.text)))?;
+        let value = serde_json::from_str(&self.text).map_err(|_| {
+            Error::custom(format!(
+                "`{}` is {:?}, which is not what is expected",
+                self.key, self.text
+            ))
+        })?;
         read(value).map_err(|error| Error::custom(format!("`{}`: {error}", self.key)))
     }
 }

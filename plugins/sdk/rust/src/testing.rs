@@ -61,8 +61,13 @@ pub enum Question {
 ///
 /// # Errors
 /// What the policy's `configure` says.
-pub fn configure<P: Policy>(configuration: impl IntoIterator<Item = (&'static str, &'static str)>) -> Result<P, String> {
-    let entries = configuration.into_iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+pub fn configure<P: Policy>(
+    configuration: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Result<P, String> {
+    let entries = configuration
+        .into_iter()
+        .map(|(key, text)| (key.to_owned(), text.to_owned()))
+        .collect();
     CONFIGURATION.replace(entries);
     let policy = P::configure(&Config::new());
     CONFIGURATION.take();
@@ -101,7 +106,9 @@ impl Request {
             site: "default".to_owned(),
             client: Some(IpAddr::from([127, 0, 0, 1])),
             facts: Vec::new(),
-            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            now: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
             asked: Rc::default(),
         }
     }
@@ -189,26 +196,39 @@ impl Request {
 
     fn header_fields(&self, name: &str) -> Vec<Vec<u8>> {
         let named = |(field, _): &&(String, Vec<u8>)| field.eq_ignore_ascii_case(name);
-        self.headers.iter().filter(named).map(|(_, value)| value.clone()).collect()
+        self.headers
+            .iter()
+            .filter(named)
+            .map(|(_, value)| value.clone())
+            .collect()
     }
 
     fn joined_header(&self, name: &str) -> Option<String> {
         let values = self.header_fields(name);
-        let separator: &[u8] = if name.eq_ignore_ascii_case("cookie") { b"; " } else { b", " };
+        let separator: &[u8] = if name.eq_ignore_ascii_case("cookie") {
+            b"; "
+        } else {
+            b", "
+        };
         (!values.is_empty()).then(|| String::from_utf8_lossy(&values.join(separator)).into_owned())
     }
 
     fn parameters(&self, name: &str) -> Vec<String> {
         let query = self.query.as_deref().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect()
+        pairs
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+            .collect()
     }
 }
 
 /// The current made-up request, after noting the question.
 fn ask<T>(question: Question, answer: impl FnOnce(&Request) -> T) -> T {
     REQUEST.with_borrow(|request| {
-        let request = request.as_ref().expect("there is no request: questions can be asked while one is decided");
+        let request = request
+            .as_ref()
+            .expect("there is no request: questions can be asked while one is decided");
         request.asked.borrow_mut().push(question);
         answer(request)
     })
@@ -232,16 +252,22 @@ pub(crate) mod questions {
         ask(Question::Query, |request| request.query.clone())
     }
     pub fn query_parameter(name: &str) -> Option<String> {
-        ask(Question::QueryParameter(name.into()), |request| request.parameters(name).into_iter().next())
+        ask(Question::QueryParameter(name.into()), |request| {
+            request.parameters(name).into_iter().next()
+        })
     }
     pub fn query_parameter_values(name: &str) -> Vec<String> {
-        ask(Question::QueryParameterValues(name.into()), |request| request.parameters(name))
+        ask(Question::QueryParameterValues(name.into()), |request| {
+            request.parameters(name)
+        })
     }
     pub fn header(name: &str) -> Option<String> {
         ask(Question::Header(name.into()), |request| request.joined_header(name))
     }
     pub fn header_values(name: &str) -> Vec<Vec<u8>> {
-        ask(Question::HeaderValues(name.into()), |request| request.header_fields(name))
+        ask(Question::HeaderValues(name.into()), |request| {
+            request.header_fields(name)
+        })
     }
     pub fn cookie(name: &str) -> Option<String> {
         ask(Question::Cookie(name.into()), |request| {
@@ -262,7 +288,9 @@ pub(crate) mod questions {
         ask(Question::Site, |request| request.site.clone())
     }
     pub fn client_address() -> Option<String> {
-        ask(Question::ClientAddress, |request| request.client.map(|address| address.to_canonical().to_string()))
+        ask(Question::ClientAddress, |request| {
+            request.client.map(|address| address.to_canonical().to_string())
+        })
     }
     pub fn client_within(cidr: &str) -> bool {
         let block: ipnet::IpNet = cidr
@@ -270,7 +298,9 @@ pub(crate) mod questions {
             .or_else(|_| cidr.parse::<IpAddr>().map(ipnet::IpNet::from))
             .unwrap_or_else(|_| panic!("{cidr:?} is neither a CIDR block nor an address"));
         ask(Question::ClientWithin(cidr.into()), |request| {
-            request.client.is_some_and(|address| block.contains(&address.to_canonical()))
+            request
+                .client
+                .is_some_and(|address| block.contains(&address.to_canonical()))
         })
     }
     pub fn fact(name: &str) -> Option<String> {
