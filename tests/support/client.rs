@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+/// Header fields of a request: names and values.
+pub type Fields<'a> = &'a [(&'a str, &'a str)];
+
 /// One connection.
 pub struct Connection {
     stream: TcpStream,
@@ -61,7 +64,7 @@ impl Connection {
 
     /// Sends a request without a body and reads its response.
     #[track_caller]
-    pub fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+    pub fn request(&mut self, method: &str, target: &str, headers: Fields<'_>) -> Response {
         self.send(request_head(method, target, headers));
         self.response_to(method)
     }
@@ -201,7 +204,7 @@ impl Connection {
 }
 
 /// A request without a body, with a Host field unless one is among the headers.
-pub fn request_head(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+pub fn request_head(method: &str, target: &str, headers: Fields<'_>) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head.push_str("Host: localhost\r\n");

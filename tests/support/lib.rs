@@ -13,7 +13,7 @@ pub mod tool;
 pub mod tree;
 
 pub use chain::{Chain, Policy};
-pub use client::{Connection, Response};
+pub use client::{Connection, Fields, Response};
 pub use server::{Launch, Server};
 pub use tree::Tree;
 

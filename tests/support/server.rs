@@ -1,5 +1,5 @@
 //! The real server over a temporary tree.
-use crate::{Chain, Connection, PATIENCE, Response, Tree, server_binary};
+use crate::{Chain, Connection, Fields, PATIENCE, Response, Tree, server_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     ffi::OsString,
@@ -188,7 +188,7 @@ impl Server {
 
     /// One request on a connection of its own.
     #[track_caller]
-    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+    pub fn request(&self, method: &str, target: &str, headers: Fields<'_>) -> Response {
         self.connect().request(method, target, headers)
     }
 

@@ -24,7 +24,12 @@ pub fn server_and_plugins() -> Result {
 /// Builds the guests that the tests load. They share the standard policies' target folder, and so the standard library
 /// that is built for both.
 pub fn guests() -> Result {
-    run(wasmserve(&["build", "tests/guests"]).env("CARGO_TARGET_DIR", project().join("plugins/target")))
+    run(wasmserve(&["build", "tests/guests"]).env("CARGO_TARGET_DIR", plugins_target()))
+}
+
+/// Where cargo builds what is WebAssembly.
+pub fn plugins_target() -> PathBuf {
+    project().join("plugins/target")
 }
 
 /// The server's command, as built.

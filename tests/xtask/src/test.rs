@@ -9,12 +9,13 @@ use crate::{
 };
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
     process::{Command, Stdio},
 };
 
-/// The workspaces beneath the project's folder: the server's, and those that another compiler builds.
-const WORKSPACES: &[&str] = &[".", "plugins", "tests/guests"];
+/// The workspaces, by their folders: the server's, and those that another compiler builds.
+const SERVER: &str = ".";
+const PLUGINS: &str = "plugins";
+const GUESTS: &str = "tests/guests";
 
 /// Runs everything, or only the tests whose names contain the filter.
 pub fn run(arguments: &[String]) -> Result {
@@ -23,10 +24,10 @@ pub fn run(arguments: &[String]) -> Result {
     build::guests()?;
     let mut count = Count::default();
     if arguments.is_empty() {
-        for workspace in WORKSPACES {
+        for workspace in [SERVER, PLUGINS, GUESTS] {
             count.step(within(workspace, &["fmt", "--all", "--check"]))?;
         }
-        for workspace in WORKSPACES {
+        for workspace in [SERVER, PLUGINS, GUESTS] {
             count.step(within(
                 workspace,
                 &[
@@ -41,7 +42,7 @@ pub fn run(arguments: &[String]) -> Result {
             ))?;
         }
     }
-    for workspace in WORKSPACES {
+    for workspace in [SERVER, PLUGINS] {
         let mut test = within(workspace, &["test", "--release", "--workspace", "--no-fail-fast", "--"]);
         test.args(arguments);
         count.step(test)?;
@@ -57,7 +58,11 @@ pub fn run(arguments: &[String]) -> Result {
 /// A cargo command in one of the workspaces.
 fn within(workspace: &str, arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
-    command.current_dir(project().join(Path::new(workspace).strip_prefix(".").unwrap_or(Path::new(workspace))));
+    if workspace != SERVER {
+        command
+            .current_dir(project().join(workspace))
+            .env("CARGO_TARGET_DIR", build::plugins_target());
+    }
     command
 }
 

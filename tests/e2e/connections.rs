@@ -1,0 +1,135 @@
+//! Connections: kept, pipelined, half-closed, idle and slow.
+use std::time::Duration;
+use support::{Launch, Tree, client::request_head, pattern};
+
+fn tree() -> Tree {
+    Tree::new()
+        .file("a.txt", "aaa")
+        .file("b.txt", "bb")
+        .file("large.bin", pattern(7, 8 << 20))
+}
+
+#[test]
+fn a_connection_serves_many_requests() {
+    let tree = tree();
+    let server = Launch::new(&tree).start();
+    let mut connection = server.connect();
+    for _ in 0..50 {
+        assert_eq!(connection.request("GET", "/a.txt", &[]).text(), "aaa");
+        assert_eq!(connection.request("HEAD", "/b.txt", &[]).status, 200);
+        assert_eq!(connection.request("GET", "/nothing", &[]).status, 404);
+        assert_eq!(connection.request("GET", "/%2e%2e/", &[]).status, 400);
+    }
+}
+
+#[test]
+fn a_client_may_ask_for_the_end() {
+    let tree = tree();
+    let server = Launch::new(&tree).start();
+    let mut connection = server.connect();
+    let response = connection.request("GET", "/a.txt", &[("Connection", "close")]);
+    assert_eq!((response.text(), response.header("connection")), ("aaa", Some("close")));
+    assert!(connection.is_ended());
+}
+
+#[test]
+fn http_1_0_ends_unless_asked_to_stay() {
+    let tree = tree();
+    let server = Launch::new(&tree).start();
+    let answer = server.raw("GET /a.txt HTTP/1.0\r\n\r\n");
+    assert!(answer.ends_with(b"aaa"));
+    let mut connection = server.connect();
+    for _ in 0..2 {
+        connection.send("GET /a.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        let head = connection.take(12).expect("an answer comes");
+        assert!(head.ends_with(b" 200"), "{}", String::from_utf8_lossy(&head));
+        // Only its framing matters here: read to the end of the content.
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n\r\naaa") {
+            rest.extend(connection.take(1).expect("the answer is complete"));
+        }
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let tree = tree();
+    let server = Launch::new(&tree).start();
+    let large = pattern(7, 8 << 20);
+    let mut connection = server.connect();
+    let one = [
+        request_head("GET", "/a.txt", &[]),
+        request_head("HEAD", "/large.bin", &[]),
+        request_head("GET", "/large.bin", &[("Range", "bytes=100-199")]),
+        request_head("GET", "/nothing", &[]),
+        request_head("GET", "/b.txt", &[]),
+    ]
+    .concat();
+    connection.send(one.repeat(20));
+    for _ in 0..20 {
+        assert_eq!(connection.response_to("GET").text(), "aaa");
+        assert_eq!(connection.response_to("HEAD").header("content-length"), Some("8388608"));
+        assert_eq!(connection.response_to("GET").body, large[100..200]);
+        assert_eq!(connection.response_to("GET").status, 404);
+        assert_eq!(connection.response_to("GET").text(), "bb");
+    }
+}
+
+/// Several large files in a row on one connection: not a byte of one in another.
+#[test]
+fn pipelined_downloads_do_not_mix() {
+    let names = ["one", "two", "three"];
+    let contents: Vec<Vec<u8>> = (0..3).map(|seed| pattern(seed, 3 << 20)).collect();
+    let tree = names
+        .iter()
+        .zip(&contents)
+        .fold(Tree::new(), |tree, (name, content)| tree.file(name, content));
+    let server = Launch::new(&tree).start();
+    let mut connection = server.connect();
+    for name in names {
+        connection.send(request_head("GET", &format!("/{name}"), &[]));
+    }
+    for content in &contents {
+        assert!(connection.response_to("GET").body == *content, "another file's bytes");
+    }
+}
+
+#[test]
+fn a_client_that_finished_sending_gets_its_answer() {
+    let tree = tree();
+    let server = Launch::new(&tree).start();
+    let mut connection = server.connect();
+    connection.send(request_head("GET", "/large.bin", &[]));
+    connection.finish_sending();
+    assert!(connection.response_to("GET").body == pattern(7, 8 << 20));
+    assert!(connection.is_ended());
+}
+
+#[test]
+fn a_connection_that_says_nothing_costs_nobody() {
+    let tree = tree();
+    let server = Launch::new(&tree).start();
+    let silent: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    let halves: Vec<_> = (0..200)
+        .map(|_| {
+            let mut connection = server.connect();
+            connection.send("GET /a.txt HTTP/1.1\r\nHost: loc");
+            connection
+        })
+        .collect();
+    assert_eq!(server.get("/a.txt").text(), "aaa");
+    drop((silent, halves));
+    assert_eq!(server.get("/a.txt").text(), "aaa");
+}
+
+#[test]
+fn a_paused_client_goes_on_where_it_stopped() {
+    let tree = tree();
+    let server = Launch::new(&tree).start();
+    let mut connection = server.connect();
+    connection.send(request_head("GET", "/large.bin", &[]));
+    let head = connection.try_head().expect("a head comes");
+    assert_eq!(head.status, 200);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(connection.take(8 << 20).expect("the rest comes") == pattern(7, 8 << 20));
+}
