@@ -142,6 +142,17 @@ impl Connection {
         }
     }
 
+    /// Counts what comes until the server ends the connection, without keeping it.
+    pub fn count_rest(&mut self) -> u64 {
+        let mut chunk = vec![0; 256 << 10];
+        let mut count = std::mem::take(&mut self.buffer).len() as u64;
+        // A reset ends it as well: the count tells whether anything is missing.
+        while let Ok(read @ 1..) = self.stream.read(&mut chunk) {
+            count += read as u64;
+        }
+        count
+    }
+
     /// Whether nothing comes for a while although the connection is open.
     pub fn is_silent_for(&mut self, while_: Duration) -> bool {
         self.stream
