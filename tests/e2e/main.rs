@@ -7,6 +7,7 @@ mod conditional;
 mod configuration;
 mod connections;
 mod directories;
+mod disks;
 mod downloads;
 mod headers;
 mod host;

@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod client;
+pub mod disk;
 pub mod process;
 pub mod server;
 pub mod tool;
