@@ -1,2 +1,12 @@
 //! wasmserve: an HTTP file server whose every request is decided by sandboxed plugins.
+//!
+//! In the order of events: [`cli`] (what was typed), [`config`] (what it means), [`site`] (loaded and ready), [`net`]
+//! (connections and HTTP), [`request`] (one request's way: the spine), [`observe`] (what is remembered of it).
 #![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod net;
+pub mod observe;
+pub mod request;
+pub mod site;

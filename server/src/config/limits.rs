@@ -1,0 +1,63 @@
+//! The `limits` of a policy as they are typed, in a manifest or in the operator's chain.
+
+use super::{
+    ConfigErrors,
+    document::Section,
+    units::{duration, size},
+};
+use std::time::Duration;
+use wasmserve_policy::Limits;
+
+/// The ceilings that were given; the others stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenLimits {
+    running: Option<Duration>,
+    wall: Option<Duration>,
+    configure: Option<Duration>,
+    memory: Option<usize>,
+    answers: Option<usize>,
+    concurrent: Option<usize>,
+}
+
+impl GivenLimits {
+    /// Reads a `limits` table.
+    pub fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
+        let given = Self {
+            running: section.parsed("running", positive_duration, errors),
+            wall: section.parsed("wall", positive_duration, errors),
+            configure: section.parsed("configure", positive_duration, errors),
+            memory: section.parsed("memory", memory_size, errors),
+            answers: section.parsed("answers", memory_size, errors),
+            concurrent: section.count("concurrent", errors),
+        };
+        section.finish(errors);
+        given
+    }
+
+    /// These ceilings where they are given, the others from `base`.
+    pub fn over(&self, base: &Limits) -> Limits {
+        Limits {
+            running: self.running.unwrap_or(base.running),
+            wall: self.wall.unwrap_or(base.wall),
+            configure: self.configure.unwrap_or(base.configure),
+            memory: self.memory.unwrap_or(base.memory),
+            answers: self.answers.unwrap_or(base.answers),
+            concurrent: self.concurrent.unwrap_or(base.concurrent),
+        }
+    }
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than nothing".into()),
+        some => Ok(some),
+    }
+}
+
+/// A WebAssembly memory of 32-bit addresses has 4 GiB at most.
+fn memory_size(text: &str) -> Result<usize, String> {
+    match usize::try_from(size(text)?) {
+        Ok(bytes) if (1..=4 << 30).contains(&bytes) => Ok(bytes),
+        _ => Err("must be between 1B and 4GiB".into()),
+    }
+}
