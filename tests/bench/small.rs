@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let tree = Tree::new().file("file.bin", [7; 1024]);
     let chain = project().join("plugins");
     // What the log costs is asked of neither.
-    let quiet = |launch: Launch| launch.environment("RUST_LOG", "warn").start();
+    let quiet = |launch: Launch| launch.arguments(["--log", "warn"]).start();
     let on = quiet(Launch::new(&tree).plugins_at(&chain));
     let off = quiet(Launch::new(&tree));
     let nginx = Nginx::start(&tree);

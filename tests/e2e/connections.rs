@@ -133,3 +133,64 @@ fn a_paused_client_goes_on_where_it_stopped() {
     std::thread::sleep(Duration::from_millis(300));
     assert!(connection.take(8 << 20).expect("the rest comes") == pattern(7, 8 << 20));
 }
+
+#[test]
+fn a_head_that_never_ends_is_not_waited_for() {
+    let tree = tree();
+    let server = Launch::new(&tree).arguments(["--head-timeout", "1s"]).start();
+    let mut silent = server.connect();
+    silent.send("GET /a.txt HTTP/1.1\r\nHost: loc");
+    let answer = String::from_utf8_lossy(&silent.rest()).into_owned();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    // Nor is one that comes a byte at a time: the time counts from its first byte (Slowloris).
+    let mut dripping = server.connect();
+    dripping.send("GET /a.txt HTTP/1.1\r\nX-Drip: ");
+    let drops = (0..100).take_while(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        dripping.try_send("x").is_ok()
+    });
+    assert!(drops.count() < 100, "ten seconds of dripping were waited for");
+}
+
+#[test]
+fn an_idle_connection_is_ended() {
+    let tree = tree();
+    let server = Launch::new(&tree).arguments(["--idle-timeout", "1s"]).start();
+    let mut fresh = server.connect();
+    let mut used = server.connect();
+    assert_eq!(used.request("GET", "/a.txt", &[]).text(), "aaa");
+    assert!(used.is_ended() && fresh.is_ended());
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_not_waited_for() {
+    let tree = Tree::new().sparse("large.bin", 1 << 30);
+    let server = Launch::new(&tree).arguments(["--stall-timeout", "1s"]).start();
+    let mut stalled = server.connect();
+    stalled.send(request_head("GET", "/large.bin", &[]));
+    assert_eq!(stalled.try_head().expect("a head comes").status, 200);
+    let path = tree.at("large.bin").to_string_lossy().into_owned();
+    let connections = || {
+        let open = support::process::open_files(server.pid());
+        assert!(open.iter().filter(|file| **file == path).count() <= 2, "{open:?}");
+        open.iter().filter(|file| file.starts_with("socket:")).count()
+    };
+    let with_it = connections();
+    support::eventually("its connection is closed", || connections() < with_it);
+    assert!(stalled.count_rest() < 1 << 30);
+}
+
+#[test]
+fn more_connections_than_allowed_wait_their_turn() {
+    let tree = tree();
+    let server = Launch::new(&tree).arguments(["--max-connections", "2"]).start();
+    let mut first = server.connect();
+    let mut second = server.connect();
+    assert_eq!(first.request("GET", "/a.txt", &[]).text(), "aaa");
+    assert_eq!(second.request("GET", "/a.txt", &[]).text(), "aaa");
+    let mut third = server.connect();
+    third.send(request_head("GET", "/b.txt", &[]));
+    assert!(third.is_silent_for(Duration::from_millis(300)));
+    drop(first);
+    assert_eq!(third.response_to("GET").text(), "bb");
+}

@@ -1,7 +1,7 @@
 //! Stopping: downloads under way are finished, new connections are not begun.
 use rustix::process::Signal;
 use std::net::TcpStream;
-use support::{Launch, Tree, client::request_head, eventually, pattern};
+use support::{Connection, Launch, Server, Tree, client::request_head, eventually, pattern};
 
 const LENGTH: usize = 32 << 20;
 
@@ -48,4 +48,32 @@ fn without_downloads_it_stops_at_once() {
     server.ask_to_stop();
     let status = server.ended();
     assert!(status.success(), "{status}");
+}
+
+/// Starts a download that nobody reads on, and asks the server to stop.
+fn stopping_with_a_stalled_download(drain: &str) -> (Tree, Server, Connection) {
+    let tree = Tree::new().sparse("large.bin", 1 << 30);
+    let server = Launch::new(&tree).arguments(["--drain-timeout", drain]).start();
+    let mut stalled = server.connect();
+    stalled.send(request_head("GET", "/large.bin", &[]));
+    assert_eq!(stalled.try_head().expect("a head comes").status, 200);
+    server.ask_to_stop();
+    eventually("no new connection is accepted", || {
+        TcpStream::connect(server.address()).is_err()
+    });
+    (tree, server, stalled)
+}
+
+#[test]
+fn downloads_are_not_waited_for_without_end() {
+    let (_tree, mut server, _stalled) = stopping_with_a_stalled_download("1s");
+    server.ended();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (_tree, mut server, _stalled) = stopping_with_a_stalled_download("1h");
+    assert!(server.is_running(), "a download is under way");
+    server.ask_to_stop();
+    server.ended();
 }

@@ -306,8 +306,15 @@ mod tests {
 
     #[test]
     fn a_disk_gives_what_it_has_and_fails_where_it_should() {
-        let file = |name: &str, fault| DiskFile { name: name.into(), content: crate::pattern(1, 300_000), fault };
-        let Some(disk) = Disk::mount(vec![file("failing", Fault::FailsFrom(0)), file("held", Fault::HeldAtRead)]) else {
+        let file = |name: &str, fault| DiskFile {
+            name: name.into(),
+            content: crate::pattern(1, 300_000),
+            fault,
+        };
+        let Some(disk) = Disk::mount(vec![
+            file("failing", Fault::FailsFrom(0)),
+            file("held", Fault::HeldAtRead),
+        ]) else {
             return;
         };
         assert!(fs::read(disk.path().join("none")).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound));
