@@ -1,12 +1,8 @@
 //! A site: what is decided about its requests, and its files.
 
 use crate::config::{ConfigErrors, plugins::PluginFolder};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-use wasmserve_files::{Files, FilesError, FilesOptions, RootOptions};
+use std::{path::PathBuf, sync::Arc};
+use wasmserve_files::{Files, FilesError, FilesOptions};
 use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError};
 
 /// What answers requests: loaded, checked and ready.
@@ -20,7 +16,7 @@ pub struct Site {
 #[derive(Clone, Debug)]
 pub struct SiteOptions {
     pub name: Arc<str>,
-    pub root: PathBuf,
+    pub files: FilesOptions,
     /// `None`: no policy is asked.
     pub plugins: Option<PathBuf>,
 }
@@ -38,12 +34,6 @@ pub enum SiteError {
     Files(#[from] FilesError),
 }
 
-/// The name of the one root that a site has.
-const ROOT: &str = "default";
-
-/// Instances that may be alive at once: as many as may run at the same time, and those that wait for memory or time.
-const INSTANCES: u32 = 1000;
-
 // === impl Site ===
 
 impl Site {
@@ -51,28 +41,25 @@ impl Site {
     ///
     /// # Errors
     /// When anything is wrong: there is no serving with a part of it.
-    pub async fn load(options: &SiteOptions) -> Result<Self, SiteError> {
-        let folder = options.plugins.as_deref().map(PluginFolder::read).transpose()?;
-        let protected = folder
-            .as_ref()
-            .map(|folder| folder.protected.clone())
-            .unwrap_or_default();
-        let files = Files::new(files_options(&options.root, protected))?;
-        let name = options.name.clone();
+    pub async fn load(options: SiteOptions) -> Result<Self, SiteError> {
+        let SiteOptions {
+            name,
+            mut files,
+            plugins,
+        } = options;
+        let folder = plugins.as_deref().map(PluginFolder::read).transpose()?;
+        let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();
+        files
+            .protected
+            .extend(folder.iter().flat_map(|folder| folder.protected.iter().cloned()));
+        let files = Files::new(files)?;
         let chain = match folder {
             Some(folder) => {
-                let host = Host::new(HostOptions { instances: INSTANCES })?;
-                host.load(folder.chain(name.clone(), BTreeSet::from([ROOT.to_owned()])))
-                    .await?
+                let host = Host::new(HostOptions::default())?;
+                host.load(folder.chain(name.clone(), roots)).await?
             }
             None => Chain::empty(name.clone()),
         };
         Ok(Self { name, chain, files })
-    }
-}
-
-fn files_options(root: &Path, _protected: BTreeSet<PathBuf>) -> FilesOptions {
-    FilesOptions {
-        roots: vec![(ROOT.to_owned(), RootOptions { path: root.to_owned() })],
     }
 }

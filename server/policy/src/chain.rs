@@ -1,6 +1,6 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Fault, Mapping, Outcome, Place, Request, Response, Verdict,
+    Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
     decision::{Changes, Decision, Sharing},
     dependence::Dependence,
     policy::{Decided, Policy},
@@ -25,6 +25,8 @@ pub struct PolicyInfo {
     /// The contract that it exports, such as `wasmserve:policy/guest@0.1.0`.
     pub contract: String,
     pub imports: Vec<String>,
+    pub limits: Limits,
+    pub grants: Grants,
 }
 
 impl Chain {

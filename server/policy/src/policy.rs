@@ -236,6 +236,8 @@ impl Policy {
             digest: self.digest.clone(),
             contract: CONTRACT.into(),
             imports: self.imports.clone(),
+            limits: self.spec.limits.clone(),
+            grants: self.spec.grants.clone(),
         }
     }
 }

@@ -6,12 +6,17 @@ use crate::{
     observe::LogFormat,
     site::SiteOptions,
 };
-use clap::Args;
+use clap::{Args, ValueEnum};
+use http::StatusCode;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use tracing_subscriber::EnvFilter;
+use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, RootOptions, SitePath, Symlinks};
 
 /// The name of the one site that the command line describes.
 const SITE: &str = "default";
+
+/// The name of its one root.
+const ROOT: &str = "default";
 
 #[derive(Clone, Debug, Args)]
 pub struct ServeOptions {
@@ -39,6 +44,43 @@ pub struct ServeOptions {
     /// plugin is asked and every file beneath the root is served to everyone.
     #[arg(long, short, value_name = "DIR", help_heading = "Policy")]
     plugins: Option<PathBuf>,
+
+    /// List the entries of folders that have no index file
+    #[arg(long, help_heading = "Files")]
+    listing: bool,
+
+    /// Name of the file that stands for its folder; may be given several times, most wanted first
+    #[arg(long, default_value = "index.html", value_name = "NAME", help_heading = "Files")]
+    index: Vec<String>,
+
+    /// Page that is sent with an error status, such as 404=/404.html; may be given several times
+    ///
+    /// Looked up in the folder of the request, then in the root.
+    #[arg(long = "error-page", value_name = "STATUS=PATH", value_parser = error_page, help_heading = "Files")]
+    error_pages: Vec<(StatusCode, SitePath)>,
+
+    /// Page that is sent with 200 when nothing is there: that of a single-page application, such as /index.html
+    #[arg(long, value_name = "PATH", value_parser = site_path, help_heading = "Files")]
+    fallback: Option<SitePath>,
+
+    /// Whether names that begin with a dot are served; what is beneath /.well-known/ always is
+    #[arg(long, default_value = "hide", value_name = "RULE", help_heading = "Files")]
+    dotfiles: DotfilesRule,
+
+    /// Whether symbolic links are followed; never to outside of the root
+    #[arg(long, default_value = "beneath", value_name = "RULE", help_heading = "Files")]
+    symlinks: SymlinksRule,
+
+    /// Do not send the siblings page.html.br, .zst and .gz of page.html to clients that accept them
+    #[arg(long, help_heading = "Files")]
+    no_precompressed: bool,
+
+    /// Compress texts while they are sent, where no such sibling is there
+    ///
+    /// Costs CPU for every response, and tells secrets by their length in pages that hold one beside something that a
+    /// client chose (BREACH).
+    #[arg(long, help_heading = "Files")]
+    compress: bool,
 
     /// Most bytes of a file that a connection holds in memory: 4KiB to 16MiB
     #[arg(long, default_value = "64KiB", value_name = "SIZE", value_parser = chunk_size, help_heading = "Files")]
@@ -76,6 +118,22 @@ pub struct ServeOptions {
     max_connections: Option<u32>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DotfilesRule {
+    /// They are not there
+    Hide,
+    /// They are served like any other
+    Serve,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SymlinksRule {
+    /// Followed while they are relative and stay beneath the root
+    Beneath,
+    /// What they name is not there
+    Deny,
+}
+
 /// A request line and header fields beyond this are refused with 431. As nginx: four buffers of 8 KiB.
 const HEAD_SIZE: usize = 32 * 1024;
 
@@ -88,9 +146,37 @@ impl ServeOptions {
     pub fn site(&self) -> SiteOptions {
         SiteOptions {
             name: SITE.into(),
-            root: self.root.clone(),
+            files: self.files(),
             plugins: self.plugins.clone(),
         }
+    }
+
+    fn files(&self) -> FilesOptions {
+        let mut files = FilesOptions::new(&self.root);
+        files.compression = self.compress.then(Compression::default);
+        let defaults = RootOptions::new(&self.root);
+        let root = RootOptions {
+            symlinks: match self.symlinks {
+                SymlinksRule::Beneath => Symlinks::Beneath,
+                SymlinksRule::Deny => Symlinks::Deny,
+            },
+            dotfiles: match self.dotfiles {
+                DotfilesRule::Hide => Dotfiles::Hide,
+                DotfilesRule::Serve => Dotfiles::Serve,
+            },
+            index: self.index.clone(),
+            listing: if self.listing { Listings::On } else { Listings::Off },
+            precompressed: if self.no_precompressed {
+                Vec::new()
+            } else {
+                defaults.precompressed
+            },
+            error_pages: self.error_pages.clone(),
+            fallback: self.fallback.clone(),
+            ..defaults
+        };
+        files.roots = vec![(ROOT.to_owned(), root)];
+        files
     }
 
     pub fn net(&self) -> NetOptions {
@@ -132,6 +218,20 @@ fn chunk_size(text: &str) -> Result<usize, String> {
         Ok(bytes) if (4 << 10..=16 << 20).contains(&bytes) => Ok(bytes),
         _ => Err("must be between 4KiB and 16MiB".into()),
     }
+}
+
+fn error_page(text: &str) -> Result<(StatusCode, SitePath), String> {
+    let (status, path) = text
+        .split_once('=')
+        .ok_or("must be a status and a path, such as 404=/404.html")?;
+    match status.parse::<StatusCode>() {
+        Ok(status) if status.is_client_error() || status.is_server_error() => Ok((status, site_path(path)?)),
+        _ => Err(format!("{status:?} is not an error status: 400 to 599")),
+    }
+}
+
+fn site_path(text: &str) -> Result<SitePath, String> {
+    SitePath::from_decoded(text).map_err(|error| format!("the path {error}"))
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

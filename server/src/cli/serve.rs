@@ -44,7 +44,7 @@ pub fn run(options: &ServeOptions) -> Outcome {
 async fn serve(options: &ServeOptions) -> Outcome {
     // Before anything that takes time, so that a signal is never missed.
     let mut signals = Signals::new().context("cannot wait for signals")?;
-    let site = Site::load(&options.site()).await?;
+    let site = Site::load(options.site()).await?;
     let room = Arc::new(Semaphore::new(room(options)));
     let server = Server::new(Arc::new(site), options.net());
     let bound = options

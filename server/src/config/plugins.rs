@@ -8,6 +8,7 @@ use super::{
     ConfigError, ConfigErrors, Manifest,
     document::{Document, Located, Section, cannot_read, suggest},
     limits::GivenLimits,
+    manifest::MANIFEST_FILE,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -140,7 +141,7 @@ impl PluginFolder {
         errors: &mut ConfigErrors,
     ) -> Option<PolicySpec> {
         let path = dir.join(&plugin.value);
-        if path.join("plugin.toml").is_file() {
+        if path.join(MANIFEST_FILE).symlink_metadata().is_ok() {
             return match Manifest::read(&path) {
                 Ok(manifest) => self.built_plugin(dir, manifest, errors),
                 Err(found) => {
@@ -163,6 +164,7 @@ impl PluginFolder {
     }
 
     fn built_plugin(&mut self, dir: &Path, manifest: Manifest, errors: &mut ConfigErrors) -> Option<PolicySpec> {
+        self.protected.insert(manifest.folder.clone());
         self.protected.insert(manifest.file.clone());
         if let Some(reason) = manifest.unbuilt() {
             let hint = format!("run: wasmserve build {}", dir.display());
@@ -246,7 +248,7 @@ fn no_policy(file: &Path, problem: &str) -> ConfigError {
 
 /// The error about a folder that neither lists nor holds a policy.
 fn nothing_to_run(dir: &Path, names: &[PathBuf]) -> ConfigError {
-    let sources = names.iter().any(|path| path.join("plugin.toml").is_file());
+    let sources = names.iter().any(|path| path.join(MANIFEST_FILE).is_file());
     if sources {
         let problem =
             format!("has plugins in source folders but no {CHAIN_FILE} that says which of them run, in which order");

@@ -8,9 +8,9 @@ use super::{
     target::{Host, SCHEME, Target},
 };
 use crate::site::Site;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
-use wasmserve_files::{Answer, Content, Lookup, Part, SitePath, answer};
+use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer};
 use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
 
 /// A request's head and what the connection knows about it.
@@ -43,11 +43,12 @@ pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
         Err(refusal) => return Reply::undecided(refusal.answer()),
     };
     let verdict = site.chain.decide(&request).await;
-    let mut answer = match &verdict.outcome {
+    let answer = match &verdict.outcome {
         Outcome::Proceed(mapping) => serve(site, &request, mapping).await,
-        Outcome::Respond(response) => respond(response),
-        Outcome::Fault(fault) => Refusal::from(fault).answer(),
+        Outcome::Respond(response) => respond(site, &request, response).await,
+        Outcome::Fault(fault) => with_error_page(site, None, &request, Refusal::from(fault).answer()).await,
     };
+    let mut answer = site.files.compress(&request.headers, answer);
     answer.headers.insert(header::SERVER, SERVER);
     verdict.apply(answer.status, answer.media_type.as_deref(), &mut answer.headers);
     let Verdict { facts, pace, .. } = verdict;
@@ -97,26 +98,57 @@ async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
         headers: &request.headers,
     };
     let found = site.files.open(&lookup).await;
-    answer(&request.method, &request.headers, found)
+    let has_page = matches!(found, Found::Missing { page: Some(_), .. });
+    let answer = answer(&request.method, &request.headers, found);
+    if has_page {
+        answer
+    } else {
+        with_error_page(site, lookup.place, request, answer).await
+    }
 }
 
-/// A policy's own answer.
-fn respond(response: &Response) -> Answer {
-    let media_type = response
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let content = if response.body.is_empty() {
-        Vec::new()
-    } else {
-        vec![Part::Bytes(response.body.clone())]
-    };
-    Answer {
+/// A policy's own answer. An error without a body gets the operator's page, as the server's own errors do.
+async fn respond(site: &Site, request: &Request, response: &Response) -> Answer {
+    let mut answer = Answer {
         status: response.status,
         headers: response.headers.clone(),
-        media_type: media_type.map(str::to_owned),
-        content: Content::Parts(content),
+        // That of its Content-Type.
+        media_type: None,
+        content: Content::Parts(Vec::new()),
+    };
+    if response.body.is_empty() {
+        return with_error_page(site, None, request, answer).await;
     }
+    answer
+        .headers
+        .insert(header::CONTENT_LENGTH, response.body.len().into());
+    answer.content = Content::Parts(vec![Part::Bytes(response.body.clone())]);
+    answer
+}
+
+/// An error with the page that the operator chose for its status; any other answer as it is.
+async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, plain: Answer) -> Answer {
+    let status = plain.status;
+    if !status.is_client_error() && !status.is_server_error() {
+        return plain;
+    }
+    let Some(page) = site.files.error_page(status, place, &request.headers).await else {
+        return plain;
+    };
+    let found = Found::Missing {
+        page: Some(page),
+        status,
+    };
+    let mut shown = answer(&Method::GET, &request.headers, found);
+    // What the error says beyond its text, such as Retry-After or WWW-Authenticate.
+    for name in plain.headers.keys() {
+        if !shown.headers.contains_key(name) {
+            for value in plain.headers.get_all(name) {
+                shown.headers.append(name, value.clone());
+            }
+        }
+    }
+    shown
 }
 
 /// `OPTIONS *`: what every path allows.
