@@ -1,0 +1,178 @@
+//! `cargo xtask bench-small`: server CPU time per request for a 1 KiB file over kept connections, with the standard chain,
+//! without a chain, and by Debian's nginx, in one interleaved run: what else the machine does falls on all alike. Prints a
+//! table of medians and ratios, and the cost of a password check apart.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use support::{Launch, PATIENCE, Server, Tree, process, project, tool};
+
+const ROUNDS: usize = 7;
+const SECONDS: &str = "3s";
+
+fn main() -> ExitCode {
+    let tree = Tree::new().file("file.bin", [7; 1024]);
+    let chain = project().join("plugins");
+    // What the log costs is asked of neither.
+    let quiet = |launch: Launch| launch.arguments(["--log", "warn"]).start();
+    let on = quiet(Launch::new(&tree).plugins_at(&chain));
+    let off = quiet(Launch::new(&tree));
+    let nginx = Nginx::start(&tree);
+    let contestants: [(&str, String, Vec<u32>); 3] = [
+        ("nginx", nginx.url.clone(), nginx.processes()),
+        ("wasmserve, no chain", off.url("/file.bin"), vec![off.pid()]),
+        ("wasmserve, plugins/", on.url("/file.bin"), vec![on.pid()]),
+    ];
+    let mut costs = [const { Vec::new() }; 3];
+    let mut rates = [const { Vec::new() }; 3];
+    for round in 0..=ROUNDS {
+        for (place, (_, url, processes)) in contestants.iter().enumerate() {
+            let (cost, rate) = measure(tree.root().as_path(), url, processes);
+            // The first round warms up.
+            if round > 0 {
+                costs[place].push(cost);
+                rates[place].push(rate);
+            }
+        }
+    }
+    println!("1 KiB, 8 kept connections, {ROUNDS} interleaved rounds of {SECONDS}; medians (lowest to highest)");
+    println!(
+        "{:22} {:>28} {:>12} {:>8}",
+        "", "CPU per request", "requests/s", "ratio"
+    );
+    let base = median(&mut costs[0]);
+    for (place, (name, ..)) in contestants.iter().enumerate() {
+        let middle = median(&mut costs[place]);
+        let range = format!(
+            "{middle:.2} µs ({:.2} to {:.2})",
+            costs[place][0],
+            costs[place][ROUNDS - 1]
+        );
+        println!(
+            "{name:22} {range:>28} {:>12.0} {:>8.2}",
+            median(&mut rates[place]),
+            middle / base
+        );
+    }
+    password_check(&tree, &chain);
+    ExitCode::SUCCESS
+}
+
+/// CPU microseconds per request of these processes under load, and requests a second.
+fn measure(folder: &Path, url: &str, processes: &[u32]) -> (f64, f64) {
+    let spent = || processes.iter().map(|&pid| process::cpu_time(pid)).sum::<Duration>();
+    let (before, start) = (spent(), Instant::now());
+    let ran = tool::run(folder, "wrk", ["-t1", "-c8", "-d", SECONDS, url]).success();
+    let (cpu, wall) = (spent() - before, start.elapsed());
+    let report = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(
+        !report.contains("Non-2xx") && !report.contains("Socket errors"),
+        "{report}"
+    );
+    let requests: f64 = report
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
+        .expect("wrk reports how many requests it made");
+    (cpu.as_secs_f64() * 1e6 / requests, requests / wall.as_secs_f64())
+}
+
+/// The middle one; sorts the values.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// What asking for a password costs beyond the request itself.
+fn password_check(tree: &Tree, chain: &Path) {
+    const CHECKS: u32 = 20;
+    let server: Server = Launch::new(tree).plugins_at(chain).start();
+    let ask = |password: &str| {
+        server
+            .request("GET", "/private/", &[("Authorization", password)])
+            .status
+    };
+    // "visitor:wrong", for a user that is not there: as much work as for one that is.
+    let credentials = "Basic dmlzaXRvcjp3cm9uZw==";
+    if ask(credentials) != 401 {
+        println!("the chain of plugins/ guards no /private/: no password was checked");
+        return;
+    }
+    let before = process::cpu_time(server.pid());
+    for _ in 0..CHECKS {
+        ask(credentials);
+    }
+    let each = (process::cpu_time(server.pid()) - before) / CHECKS;
+    println!("a password check: {} ms of CPU", each.as_millis());
+}
+
+/// Debian's nginx over the same tree, tuned as its documentation advises for small files.
+struct Nginx {
+    master: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Nginx {
+    fn start(tree: &Tree) -> Self {
+        let folder = tempfile::tempdir().expect("the machine has room for temporary files");
+        let port = free_port();
+        let at = folder.path().display();
+        let configuration = format!(
+            "worker_processes auto; pid {at}/pid; error_log {at}/error.log; daemon off; user root;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n\
+             open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s; open_file_cache_min_uses 1;\n\
+             client_body_temp_path {at}/1; proxy_temp_path {at}/2; fastcgi_temp_path {at}/3;\n\
+             uwsgi_temp_path {at}/4; scgi_temp_path {at}/5;\n\
+             server {{ listen 127.0.0.1:{port}; root {root}; }} }}\n",
+            root = tree.root().display()
+        );
+        let file: PathBuf = folder.path().join("nginx.conf");
+        fs::write(&file, configuration).expect("the folder is writable");
+        let master = Command::new("/usr/sbin/nginx")
+            .arg("-c")
+            .arg(&file)
+            .arg("-e")
+            .arg(folder.path().join("error.log"))
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("nginx is installed: run `cargo xtask bench-small`");
+        let nginx = Self {
+            master,
+            url: format!("http://127.0.0.1:{port}/file.bin"),
+            _folder: folder,
+        };
+        let start = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < PATIENCE, "nginx does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        nginx
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        [vec![self.master.id()], process::children(self.master.id())].concat()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM lets the master end its workers; killing it would leave them behind.
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.master),
+            rustix::process::Signal::TERM,
+        );
+        let _ = self.master.wait();
+    }
+}
+
+/// A port that was free a moment ago; nginx cannot be asked for one.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("it is bound").port()
+}

@@ -1,0 +1,219 @@
+//! `cargo xtask stress`: what used to go wrong with many clients, with figures and a verdict for each. Bounded: takes a few
+//! minutes and some hundred descriptors, and touches only loopback.
+//!
+//! 1. Many clients each download a large file at once: memory stays bounded.
+//! 2. Many clients read one byte of a large file and leave: memory comes back, no descriptor stays.
+//! 3. A plugin spins on one path: small files on another keep their latency.
+#![forbid(unsafe_code)]
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+use support::{Chain, Launch, PATIENCE, Policy, Server, Tree, client::request_head, process};
+
+const MIB: u64 = 1 << 20;
+
+fn main() -> ExitCode {
+    allow_descriptors(8192);
+    let mut verdicts = vec![many_downloads(), many_that_leave()];
+    verdicts.extend([spinning_plugin(1), spinning_plugin(4)]);
+    println!();
+    for verdict in &verdicts {
+        println!("{}  {}", if verdict.holds { "pass" } else { "FAIL" }, verdict.text);
+    }
+    if verdicts.iter().all(|verdict| verdict.holds) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What a scenario showed.
+struct Verdict {
+    holds: bool,
+    text: String,
+}
+
+/// Raises the limit of open descriptors, which the server inherits, as far as the machine permits.
+fn allow_descriptors(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(current),
+            ..limit
+        },
+    )
+    .is_err()
+    {
+        eprintln!("the limit of open descriptors stays as it is");
+    }
+}
+
+fn many_downloads() -> Verdict {
+    const CLIENTS: u64 = 100;
+    const SIZE: u64 = 1 << 30;
+    println!("{CLIENTS} clients download 1 GiB each at once ...");
+    let tree = Tree::new().sparse("large.bin", SIZE);
+    let server = Launch::new(&tree).start();
+    let start = Instant::now();
+    let received = AtomicU64::new(0);
+    let peak = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| received.fetch_add(download(&server), Ordering::Relaxed)))
+            .collect();
+        let mut peak = 0;
+        while !clients.iter().all(|client| client.is_finished()) {
+            peak = peak.max(process::resident(server.pid()));
+            thread::sleep(Duration::from_millis(20));
+        }
+        peak
+    });
+    let (received, seconds) = (received.into_inner(), start.elapsed().as_secs_f64());
+    let cpu = process::cpu_time(server.pid()).as_secs_f64();
+    let gibibytes = received as f64 / (1_u64 << 30) as f64;
+    Verdict {
+        holds: peak < 64 * MIB && received == CLIENTS * SIZE,
+        text: format!(
+            "{CLIENTS} x 1 GiB at once: peak resident {} MiB (limit 64), {gibibytes:.1} GiB received in {seconds:.0} s, \
+             {:.3} s of server CPU per GiB",
+            peak / MIB,
+            cpu / gibibytes
+        ),
+    }
+}
+
+/// Downloads the large file and returns the bytes of body that came.
+fn download(server: &Server) -> u64 {
+    let mut connection = server.connect();
+    connection.send(request_head("GET", "/large.bin", &[("Connection", "close")]));
+    connection.try_head().map_or(0, |_| connection.count_rest())
+}
+
+fn many_that_leave() -> Verdict {
+    const CLIENTS: usize = 2000;
+    println!("{CLIENTS} clients read one byte of 100 MiB and leave ...");
+    let tree = Tree::new().sparse("large.bin", 100 * MIB);
+    let server = Launch::new(&tree).start();
+    let leave = |clients: usize| {
+        let mut connections: Vec<_> = (0..clients).map(|_| server.connect()).collect();
+        for connection in &mut connections {
+            connection.send(request_head("GET", "/large.bin", &[]));
+        }
+        for connection in &mut connections {
+            connection
+                .try_head()
+                .and_then(|_| connection.take(1))
+                .expect("a byte comes");
+        }
+    };
+    leave(10);
+    let settled = || {
+        thread::sleep(Duration::from_secs(2));
+        (process::resident(server.pid()), process::descriptors(server.pid()))
+    };
+    let (resident, descriptors) = settled();
+    leave(CLIENTS);
+    let start = Instant::now();
+    while process::descriptors(server.pid()) > descriptors && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let (resident_after, descriptors_after) = settled();
+    let grown = resident_after.saturating_sub(resident);
+    Verdict {
+        holds: grown <= 8 * MIB && descriptors_after <= descriptors,
+        text: format!(
+            "{CLIENTS} clients that leave: resident {:.1} MiB before, {:.1} MiB after (limit +8), descriptors {descriptors} before, \
+             {descriptors_after} after",
+            resident as f64 / MIB as f64,
+            resident_after as f64 / MIB as f64
+        ),
+    }
+}
+
+fn spinning_plugin(attackers: usize) -> Verdict {
+    println!("a plugin spins for {attackers} client(s) while small files are asked for ...");
+    let tree = Tree::new().file("file.bin", [7; 1024]);
+    let chain = Chain::new([Policy::guest("misbehaving").config("behaviour = \"endless_loop\"\nonly = \"/spin\"")]);
+    let server = Launch::new(&tree).plugins(&chain).start();
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    let spun = AtomicU64::new(0);
+    latencies(&server, 500);
+    for _ in 0..4 {
+        idle.extend(latencies(&server, 1500));
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..attackers {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert_eq!(server.get("/spin").status, 503);
+                        spun.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            busy.extend(latencies(&server, 1500));
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+    let (idle, busy) = (p99(idle), p99(busy));
+    let ratio = busy.as_secs_f64() / idle.as_secs_f64();
+    Verdict {
+        holds: ratio <= 3.0,
+        text: format!(
+            "endless loop for {attackers} client(s): p99 of small files {} µs idle, {} µs while {} calls spun: {ratio:.1}x (limit 3)",
+            idle.as_micros(),
+            busy.as_micros(),
+            spun.into_inner()
+        ),
+    }
+}
+
+/// The time of each of so many requests for the small file, at about 1,000 a second on two connections.
+fn latencies(server: &Server, requests: usize) -> Vec<Duration> {
+    let one = || {
+        let mut stream = TcpStream::connect(server.address())?;
+        stream.set_nodelay(true)?;
+        let request = request_head("GET", "/file.bin", &[]);
+        let mut buffer = [0; 4096];
+        (0..requests / 2)
+            .map(|_| {
+                thread::sleep(Duration::from_millis(2));
+                let start = Instant::now();
+                stream.write_all(&request)?;
+                // The head is shorter than a packet, the content is 1 KiB: read until both are there.
+                let mut have = 0;
+                while have < 1024 || !buffer[..have].ends_with(&[7; 1024]) {
+                    match stream.read(&mut buffer[have..])? {
+                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        n => have += n,
+                    }
+                }
+                Ok(start.elapsed())
+            })
+            .collect::<io::Result<Vec<_>>>()
+    };
+    thread::scope(|scope| {
+        let clients = [scope.spawn(one), scope.spawn(one)];
+        clients
+            .into_iter()
+            .flat_map(|client| {
+                client
+                    .join()
+                    .expect("no panic in a client")
+                    .expect("the server answers")
+            })
+            .collect()
+    })
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() * 99 / 100]
+}

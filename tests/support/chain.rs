@@ -1,0 +1,109 @@
+//! Chains of guests and standard policies for a server under test.
+use crate::project;
+use std::{
+    fmt::Write,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+/// A folder with a `plugins.toml`, as `--plugins` takes it. Removed with this value.
+pub struct Chain {
+    folder: TempDir,
+    text: String,
+}
+
+/// One policy of a chain.
+pub struct Policy {
+    plugin: String,
+    source: PathBuf,
+    settings: String,
+    config: String,
+}
+
+impl Policy {
+    /// A guest of `tests/guests`.
+    pub fn guest(name: &str) -> Self {
+        Self::at(project().join("tests/guests").join(name))
+    }
+
+    /// A standard policy of `plugins`.
+    pub fn standard(name: &str) -> Self {
+        Self::at(project().join("plugins").join(name))
+    }
+
+    /// Any plugin folder or `.wasm` file.
+    pub fn at(source: PathBuf) -> Self {
+        let plugin = source
+            .file_name()
+            .expect("a plugin has a name")
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            plugin,
+            source,
+            settings: String::new(),
+            config: String::new(),
+        }
+    }
+
+    /// Lines of the `[[policy]]` table, such as `grants = ["logging"]`.
+    pub fn settings(mut self, toml: &str) -> Self {
+        self.settings = toml.to_owned();
+        self
+    }
+
+    /// Lines of the `[policy.config]` table.
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config = toml.to_owned();
+        self
+    }
+}
+
+impl Chain {
+    /// The policies in order. Those that run the same plugin twice get names by their place.
+    pub fn new(policies: impl IntoIterator<Item = Policy>) -> Self {
+        let folder = tempfile::tempdir().expect("the machine has room for temporary files");
+        let mut text = String::new();
+        for (place, policy) in policies.into_iter().enumerate() {
+            let link = folder.path().join(&policy.plugin);
+            assert!(
+                policy.source.exists(),
+                "{} is missing: run `cargo xtask test`",
+                policy.source.display()
+            );
+            if !link.exists() {
+                symlink(&policy.source, &link).expect("the folder is writable");
+            }
+            let named = policy.settings.contains("name =");
+            writeln!(text, "[[policy]]\nplugin = {:?}", policy.plugin).expect("a string grows");
+            if !named {
+                writeln!(text, "name = \"{}-{place}\"", policy.plugin.trim_end_matches(".wasm"))
+                    .expect("a string grows");
+            }
+            writeln!(text, "{}\n[policy.config]\n{}\n", policy.settings, policy.config).expect("a string grows");
+        }
+        fs::write(folder.path().join("plugins.toml"), &text).expect("the folder is writable");
+        Self { folder, text }
+    }
+
+    /// One guest with this configuration.
+    pub fn of(guest: &str, config: &str) -> Self {
+        Self::new([Policy::guest(guest).config(config)])
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// A path within the folder.
+    pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// What `plugins.toml` says.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}

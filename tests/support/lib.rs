@@ -1,0 +1,72 @@
+//! What tests from outside are made of: a tree of files ([`Tree`]), a chain of plugins ([`Chain`]), the real server over
+//! both ([`Launch`], [`Server`]), a client that shows every byte ([`Connection`]), real clients ([`tool`]), and what the
+//! kernel says about the server's process ([`process`]).
+//!
+//! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
+#![forbid(unsafe_code)]
+
+pub mod chain;
+pub mod client;
+pub mod disk;
+pub mod process;
+pub mod server;
+pub mod tool;
+pub mod tree;
+
+pub use chain::{Chain, Policy};
+pub use client::{Connection, Fields, Response};
+pub use server::{Launch, Server};
+pub use tree::Tree;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// How long anything may take before a test calls it hung. Generous: a machine may be busy, and no test measures speed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again until the answer is yes; panics when it never is.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The project's folder.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this package is a folder of the project's")
+}
+
+/// The built server.
+///
+/// # Panics
+/// When it is not built: nothing beside this test program's folders is called `wasmserve`.
+pub fn server_binary() -> PathBuf {
+    let own = std::env::current_exe().expect("the kernel knows what is running");
+    own.ancestors()
+        .skip(1)
+        .map(|folder| folder.join("wasmserve"))
+        .find(|binary| binary.is_file())
+        .expect("the server is not built: run `cargo xtask test`")
+}
+
+/// Bytes that differ from place to place, so that a wrong offset or a mixture of files shows: the same for a seed.
+pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        // xorshift64 (Marsaglia, 2003)
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,63 @@
+//! The project's tasks behind `cargo xtask`: what README.md's two commands do.
+//!
+//! Each task is a module. [`setup`] installs what is missing, [`build`] makes server and plugins, [`serve`] runs them,
+//! [`test`] runs every check and test, [`measure`] starts the programs under `tests/bench`. Uses nothing but the standard
+//! library, so that it is built in seconds on a machine that has built nothing yet.
+#![forbid(unsafe_code)]
+
+mod build;
+mod command;
+mod measure;
+mod serve;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Tasks of the wasmserve project.
+
+Usage: cargo xtask <TASK> [ARGUMENTS]
+
+Tasks:
+  serve [ARGUMENTS]   Install what is missing, build server and plugins, serve `.` under the policies of plugins/.
+                      ARGUMENTS are handed to wasmserve: cargo xtask serve --listen 127.0.0.1:9000
+  test [FILTER]       Install what the tests need, then run every check and test. With FILTER: only the tests whose
+                      names contain it, without the checks.
+  setup               Only install what the build and the tests need.
+  bench-small         CPU time per request for a 1 KiB file: chain on, chain off, nginx, in one interleaved run.
+  stress              Many clients at once: memory, descriptors and latency stay within bounds. Takes minutes.
+  help                Print this.
+
+Missing packages are installed with apt-get, and only by root on Debian or a relative of it. Elsewhere one line says what
+to install. Toolchains are never downloaded.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    if rest.iter().any(|a| a == "--help" || a == "-h") && task != "serve" {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let result = match task.as_str() {
+        "serve" => serve::run(&rest),
+        "test" => test::run(&rest),
+        "setup" => setup::for_tests(),
+        "bench-small" | "stress" => measure::run(&task, &rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        "" => Err(format!("which task?\n\n{HELP}")),
+        other => Err(format!("unknown task `{other}`\n\n{HELP}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {}", message.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Installing what is missing, and nothing that is there: a compiler for plugins, and the programs that tests drive.
+//!
+//! Only root on Debian or a relative of it installs anything; elsewhere one line says what to install. Toolchains are
+//! never downloaded and rustup is never called to change anything: which Rust a machine has is its owner's decision.
+use crate::command::{self, Result, command, output};
+use std::path::Path;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Debian's compiler, which can build WebAssembly from its own sources. `wasmserve build` uses it where rustup's
+/// toolchain lacks the target.
+const COMPILER: &[&str] = &[
+    "rustc-web",
+    "cargo-web",
+    "rust-web-src",
+    "rust-web-llvm",
+    "lld-22",
+    "llvm-22",
+    "clang-22",
+];
+
+/// A program that is started, the package that brings it, and a shell command that succeeds when it is there.
+struct Tool {
+    package: &'static str,
+    present: &'static str,
+}
+
+const TEST_TOOLS: &[Tool] = &[
+    Tool {
+        package: "curl",
+        present: "command -v curl",
+    },
+    Tool {
+        package: "wget",
+        present: "command -v wget",
+    },
+    Tool {
+        package: "aria2",
+        present: "command -v aria2c",
+    },
+    Tool {
+        package: "git",
+        present: "command -v git",
+    },
+    Tool {
+        package: "python3-pip",
+        present: "python3 -m pip --version",
+    },
+];
+
+const BENCH_TOOLS: &[Tool] = &[
+    Tool {
+        package: "nginx-light",
+        present: "test -x /usr/sbin/nginx",
+    },
+    Tool {
+        package: "wrk",
+        present: "command -v wrk",
+    },
+];
+
+/// What building server and plugins needs.
+pub fn for_build() -> Result {
+    if has_target() || missing_packages(COMPILER).is_empty() {
+        return Ok(());
+    }
+    let advice = format!("plugins need a compiler for WebAssembly: run `rustup target add {TARGET}`");
+    if !can_install() {
+        return Err(advice);
+    }
+    install(&missing_packages(COMPILER)).map_err(|e| format!("{e}\n{advice}"))
+}
+
+/// What the tests need, beyond the build.
+pub fn for_tests() -> Result {
+    for_build()?;
+    need(TEST_TOOLS)
+}
+
+/// What the comparison with other servers needs, beyond the build.
+pub fn for_bench() -> Result {
+    for_build()?;
+    need(BENCH_TOOLS)
+}
+
+/// Whether the toolchain in use has a standard library for WebAssembly.
+fn has_target() -> bool {
+    output(&mut command("rustc", &["--print", "sysroot"])).is_some_and(|sysroot| {
+        Path::new(&sysroot)
+            .join("lib/rustlib")
+            .join(TARGET)
+            .join("lib")
+            .is_dir()
+    })
+}
+
+fn need(tools: &[Tool]) -> Result {
+    let missing: Vec<&str> = tools
+        .iter()
+        .filter(|tool| output(&mut command("sh", &["-c", tool.present])).is_none())
+        .map(|tool| tool.package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !can_install() {
+        return Err(format!(
+            "these packages are needed: run `sudo apt-get install {}`",
+            missing.join(" ")
+        ));
+    }
+    install(&missing)
+}
+
+fn missing_packages(packages: &[&'static str]) -> Vec<&'static str> {
+    let installed = |package: &str| {
+        output(&mut command(
+            "dpkg-query",
+            &["--show", "--showformat=${db:Status-Status}", package],
+        ))
+        .is_some_and(|status| status == "installed")
+    };
+    packages.iter().copied().filter(|package| !installed(package)).collect()
+}
+
+/// Root, where there is an apt-get.
+fn can_install() -> bool {
+    Path::new("/usr/bin/apt-get").exists() && output(&mut command("id", &["-u"])).is_some_and(|id| id == "0")
+}
+
+fn install(packages: &[&str]) -> Result {
+    let apt = |arguments: &[&str]| {
+        let mut apt = command("apt-get", arguments);
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        command::run(&mut apt)
+    };
+    let install = || apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat());
+    // The lists of a fresh machine are missing or old; those of another are not fetched again without need.
+    install().or_else(|_| apt(&["update"]).and_then(|()| install()))
+}
