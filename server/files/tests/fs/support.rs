@@ -191,3 +191,13 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 }
+
+/// Sets a modification time back, so that the file counts as at rest.
+pub fn rest(path: &Path) {
+    touch(path, Duration::from_secs(60));
+}
+
+pub fn touch(path: &Path, ago: Duration) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - ago).unwrap();
+}
