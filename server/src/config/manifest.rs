@@ -210,7 +210,10 @@ impl Recipe {
             return Self::Cargo(value(section, "cargo", &package, not_empty, errors));
         }
         let command = command.map(|words| words.into_iter().map(|word| word.value).collect::<Vec<_>>());
-        if command.as_ref().is_some_and(|words| words.first().is_none_or(String::is_empty)) {
+        if command
+            .as_ref()
+            .is_some_and(|words| words.first().is_none_or(String::is_empty))
+        {
             errors.push(section.error("`command` names no program"));
         }
         Self::Command(command.unwrap_or_default())
@@ -223,9 +226,15 @@ impl Recipe {
 fn read_facts(mut section: Section<'_>, errors: &mut ConfigErrors) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut names = |key, parse: fn(&str) -> Result<String, String>, errors: &mut ConfigErrors| {
         let located = section.strings(key, errors).unwrap_or_default();
-        located.iter().map(|text| value(&section, key, text, parse, errors)).collect()
+        located
+            .iter()
+            .map(|text| value(&section, key, text, parse, errors))
+            .collect()
     };
-    let facts = (names("establishes", own_fact, errors), names("reads", not_empty, errors));
+    let facts = (
+        names("establishes", own_fact, errors),
+        names("reads", not_empty, errors),
+    );
     section.finish(errors);
     facts
 }
@@ -270,7 +279,9 @@ fn name(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.bytes().all(fits) && !text.starts_with(['.', '-']) {
         return Ok(text.to_owned());
     }
-    Err(format!("is {text:?}: letters, digits, `-`, `_` and `.` make a name, and it begins with none of `-` and `.`"))
+    Err(format!(
+        "is {text:?}: letters, digits, `-`, `_` and `.` make a name, and it begins with none of `-` and `.`"
+    ))
 }
 
 /// The built file is the plugin's own: nothing outside of its folder is ever written or loaded in its name.
@@ -296,7 +307,9 @@ fn source(text: &str) -> Result<PathBuf, String> {
 
 fn own_fact(text: &str) -> Result<String, String> {
     if RESERVED_FACTS.iter().any(|beginning| text.starts_with(beginning)) {
-        return Err(format!("names {text:?}: facts that begin so are the server's to establish"));
+        return Err(format!(
+            "names {text:?}: facts that begin so are the server's to establish"
+        ));
     }
     not_empty(text)
 }
@@ -332,7 +345,9 @@ mod tests {
     /// What is wrong: `line:column: problem`, one a line.
     fn problems(manifest: &str) -> Vec<String> {
         let folder = folder(manifest);
-        let Err(errors) = Manifest::read(folder.path()) else { return Vec::new() };
+        let Err(errors) = Manifest::read(folder.path()) else {
+            return Vec::new();
+        };
         let problem = |error: &super::super::ConfigError| {
             let position = error.position.expect("every error of a manifest has a place");
             format!("{}:{}: {}", position.line, position.column, error.problem)
@@ -351,7 +366,12 @@ mod tests {
         let sources = ["src", "../wit"].map(|source| folder.path().join(source)).to_vec();
         let recipe = Recipe::Cargo("wasmserve-basic-auth".into());
         assert_eq!(manifest.build, Some(Build { recipe, sources }));
-        let limits = Limits { running: Duration::from_secs(1), memory: 64 << 20, concurrent: 2, ..Limits::default() };
+        let limits = Limits {
+            running: Duration::from_secs(1),
+            memory: 64 << 20,
+            concurrent: 2,
+            ..Limits::default()
+        };
         assert_eq!(manifest.limits, limits);
         assert_eq!(manifest.establishes, BTreeSet::from(["user".to_owned()]));
         assert_eq!(manifest.reads, BTreeSet::from(["tls.subject".to_owned()]));
@@ -371,8 +391,11 @@ mod tests {
     fn the_command_of_another_language() {
         let text = "name='a'\nversion='1'\nartefact='a.wasm'\n[build]\ncommand=['npm', 'run', 'build']\nsources=[]\n";
         let build = Manifest::read(folder(text).path()).unwrap().build.unwrap();
-        assert_eq!(build.recipe, Recipe::Command(["npm", "run", "build"].map(str::to_owned).to_vec()));
-        assert_eq!(build.sources, [PathBuf::new(); 0]);
+        assert_eq!(
+            build.recipe,
+            Recipe::Command(["npm", "run", "build"].map(str::to_owned).to_vec())
+        );
+        assert!(build.sources.is_empty());
     }
 
     #[test]
@@ -381,17 +404,30 @@ mod tests {
                     [build]\ncargo = \"\"\ncommand = []\nsources = [\"/src\", 1]\npackage = \"a\"\n\
                     [limits]\nrunning = \"1\"\n[facts]\nestablishes = [\"tls.user\", \"\"]\n";
         let problems = problems(text);
-        let places: Vec<&str> = problems.iter().map(|problem| problem.split(": ").next().unwrap()).collect();
-        let expected =
-            ["1:8", "2:11", "3:12", "4:1", "5:1", "6:9", "8:12", "8:20", "9:1", "11:11", "13:16", "13:28"];
+        let places: Vec<&str> = problems
+            .iter()
+            .map(|problem| problem.split(": ").next().unwrap())
+            .collect();
+        let expected = [
+            "1:8", "2:11", "3:12", "4:1", "5:1", "6:9", "8:12", "8:20", "9:1", "11:11", "13:16", "13:28",
+        ];
         assert_eq!(places, expected, "{problems:#?}");
     }
 
     #[test]
     fn what_is_missing_is_said() {
         let problems = problems("[build]\n[facts]\n");
-        for key in ["`name`", "`version`", "`artefact`", "either `cargo` or `command`", "`sources`"] {
-            assert!(problems.iter().any(|problem| problem.contains(key)), "{key}: {problems:#?}");
+        for key in [
+            "`name`",
+            "`version`",
+            "`artefact`",
+            "either `cargo` or `command`",
+            "`sources`",
+        ] {
+            assert!(
+                problems.iter().any(|problem| problem.contains(key)),
+                "{key}: {problems:#?}"
+            );
         }
         assert_eq!(problems.len(), 5, "{problems:#?}");
     }
@@ -443,7 +479,8 @@ mod tests {
         let path = manifest.folder.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let file = fs::File::create(path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+            .unwrap();
     }
 
     #[test]
@@ -469,7 +506,9 @@ mod tests {
             let (_folder, manifest) = built();
             changed(&manifest, file, seconds);
             let expected = match counts {
-                true => Staleness::Older { than: manifest.folder.join(file) },
+                true => Staleness::Older {
+                    than: manifest.folder.join(file),
+                },
                 false => Staleness::Built,
             };
             assert_eq!(manifest.staleness(), expected, "{file} changed at {seconds}");
@@ -482,7 +521,10 @@ mod tests {
         let folder = folder("name='a'\nversion='1'\nartefact='a.wasm'\n[build]\ncommand=['make']\nsources=['.']\n");
         let manifest = Manifest::read(folder.path()).unwrap();
         let path = folder.path().join(MANIFEST_FILE);
-        fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        fs::File::open(path)
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
         changed(&manifest, "a.wasm", 100);
         assert_eq!(manifest.staleness(), Staleness::Built);
         changed(&manifest, "a.js", 101);
