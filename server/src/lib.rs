@@ -4,9 +4,9 @@
 //! (connections and HTTP), [`request`] (one request's way: the spine), [`observe`] (what is remembered of it).
 #![forbid(unsafe_code)]
 
-// pub mod cli;
+pub mod cli;
 pub mod config;
-// pub mod net;
-// pub mod observe;
-// pub mod request;
-// pub mod site;
+pub mod net;
+pub mod observe;
+pub mod request;
+pub mod site;

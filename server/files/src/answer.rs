@@ -1,17 +1,251 @@
 //! What HTTP says about what was found: status, header fields and which bytes to send. Pure.
-use crate::{Content, Found};
-use http::{HeaderMap, Method, StatusCode};
+//!
+//! In this order: the method ([`Action`]), what was found, then for a representation the [`plan()`] and its head.
+//! Header fields of the connection (Date, Connection) are the server's; those of policies come after.
+use crate::multipart::Boundary;
+use crate::plan::{ALLOW, Action, Plan, plan};
+use crate::range::{self, ByteRange};
+use crate::{Content, FileSpan, Found, Listing, Part, Representation, Selected, date::HttpDate};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use std::time::Duration;
 
 /// A response, before policies change its header fields. HEAD is answered like GET; whoever sends it leaves the body out.
 pub struct Answer {
     pub status: StatusCode,
+    /// With Content-Length when the length is known and the status allows one.
     pub headers: HeaderMap,
-    /// The media type of what a 304 stands for too; `None` when there is no content.
+    /// The media type of the content without parameters, of ranges and of a 304 that of what they stand for; `None` when
+    /// there is no content.
     pub media_type: Option<String>,
     pub content: Content,
 }
 
-/// Plans the answer to a request for what was found.
-pub fn answer(_method: &Method, _headers: &HeaderMap, _found: Found) -> Answer {
-    todo!()
+/// Answers a request for what was found.
+///
+/// The method comes first, so that a method that is not served learns nothing of what exists.
+pub fn answer(method: &Method, headers: &HeaderMap, found: Found) -> Answer {
+    let action = Action::of(method);
+    match action {
+        Action::Get | Action::Head => {}
+        Action::Options => return allowing(empty(StatusCode::NO_CONTENT)),
+        Action::Refuse => return allowing(message(StatusCode::METHOD_NOT_ALLOWED)),
+    }
+    match found {
+        Found::File(selected) => file(action, headers, selected),
+        Found::Listing(listing) => listed(listing),
+        Found::Redirect(location) => redirect(&location),
+        // A single-page fallback is a representation of the resource like any other.
+        Found::Missing {
+            page: Some(page),
+            status: StatusCode::OK,
+        } => file(action, headers, page),
+        Found::Missing {
+            page: Some(page),
+            status,
+        } => error_page(status, &page),
+        Found::Missing { page: None, status } => message(status),
+        Found::Failed { status, retry_after } => failed(status, retry_after),
+    }
+}
+
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
+
+fn allowing(mut answer: Answer) -> Answer {
+    answer.headers.insert(header::ALLOW, ALLOW);
+    answer
+}
+
+/// A representation in full, in part, or what its preconditions say instead.
+fn file(action: Action, headers: &HeaderMap, selected: Selected) -> Answer {
+    let representation = &*selected.representation;
+    let plan = plan(action, headers, representation);
+    let status = plan.status();
+    let mut answer = match plan {
+        Plan::Whole => whole(status, &selected),
+        Plan::Part(range) => {
+            let mut answer = content(
+                status,
+                vec![span(&selected, range)],
+                representation.content_type.clone(),
+            );
+            answer
+                .headers
+                .insert(header::CONTENT_RANGE, range.content_range(representation.length));
+            encode(&mut answer.headers, representation);
+            answer
+        }
+        Plan::Parts(ranges) => several(status, &selected, &ranges),
+        Plan::NotModified => empty(status),
+        Plan::PreconditionFailed | Plan::RangeNotSatisfiable => message(status),
+    };
+    match status {
+        // A 206 has all that the 200 would have (section 15.3.7), also after If-Range: media players and download tools
+        // look at the type, and section 15.3.7 only asks to leave it out to save bytes.
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+            answer.headers.insert(header::ETAG, representation.etag.clone());
+            answer.headers.insert(header::ACCEPT_RANGES, BYTES);
+            if let Some(modified) = representation.modified.and_then(HttpDate::new) {
+                answer.headers.insert(header::LAST_MODIFIED, modified.to_header());
+            }
+            answer.media_type = essence(&representation.content_type);
+        }
+        // A 304 updates what a cache keeps: the validator and Vary, and no metadata that the cache has (section 15.4.5).
+        StatusCode::NOT_MODIFIED => {
+            answer.headers.insert(header::ETAG, representation.etag.clone());
+            answer.media_type = essence(&representation.content_type);
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            answer
+                .headers
+                .insert(header::CONTENT_RANGE, range::unsatisfied_range(representation.length));
+            answer.headers.insert(header::ACCEPT_RANGES, BYTES);
+        }
+        _ => {}
+    }
+    vary(&mut answer.headers, representation);
+    answer
+}
+
+/// All bytes of what was selected, with the type and coding they have.
+fn whole(status: StatusCode, selected: &Selected) -> Answer {
+    let representation = &*selected.representation;
+    let parts = match representation.length.checked_sub(1) {
+        Some(last) => vec![span(selected, ByteRange { first: 0, last })],
+        None => Vec::new(),
+    };
+    let mut answer = content(status, parts, representation.content_type.clone());
+    encode(&mut answer.headers, representation);
+    answer
+}
+
+fn several(status: StatusCode, selected: &Selected, ranges: &[ByteRange]) -> Answer {
+    let boundary = Boundary::new(&selected.representation, ranges);
+    let frames = boundary.frames(&selected.representation, ranges).map(Part::Bytes);
+    let framed = frames
+        .zip(ranges)
+        .flat_map(|(frame, range)| [frame, span(selected, *range)]);
+    let parts = framed.chain([Part::Bytes(boundary.end())]).collect();
+    content(status, parts, boundary.content_type())
+}
+
+/// A page in place of what is not there. It is no representation of the resource that was asked for, so preconditions and
+/// ranges do not apply (section 13.2.1) and it carries no validators.
+fn error_page(status: StatusCode, page: &Selected) -> Answer {
+    let mut answer = whole(status, page);
+    vary(&mut answer.headers, &page.representation);
+    answer
+}
+
+fn listed(listing: Listing) -> Answer {
+    let (content_type, content) = listing.into_content();
+    let mut answer = Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        media_type: essence(&content_type),
+        content,
+    };
+    answer.headers.insert(header::CONTENT_TYPE, content_type);
+    answer.headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    // A page or JSON, as the client likes.
+    answer.headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    answer
+}
+
+/// 301 like nginx and Apache: only GET and HEAD come here, so that the method cannot change on the way (which 308 is for).
+fn redirect(location: &str) -> Answer {
+    // Whoever built the reference escaped what a field value cannot hold.
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return message(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let mut answer = message(StatusCode::MOVED_PERMANENTLY);
+    answer.headers.insert(header::LOCATION, location);
+    answer
+}
+
+fn failed(status: StatusCode, retry_after: Option<Duration>) -> Answer {
+    let mut answer = message(status);
+    if let Some(wait) = retry_after {
+        // In whole seconds (section 10.2.3), never earlier than was meant.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        answer.headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if status == StatusCode::NOT_ACCEPTABLE {
+        answer.headers.insert(header::VARY, ACCEPT_ENCODING);
+    }
+    answer
+}
+
+/// A line of text that says the status: nobody's page, and nothing about what went wrong.
+fn message(status: StatusCode) -> Answer {
+    let text = format!("{status}\n");
+    content(
+        status,
+        vec![Part::Bytes(Bytes::from(text))],
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    )
+}
+
+/// 204 and 304: no content, no Content-Length (section 8.6).
+fn empty(status: StatusCode) -> Answer {
+    Answer {
+        status,
+        headers: HeaderMap::new(),
+        media_type: None,
+        content: Content::Parts(Vec::new()),
+    }
+}
+
+fn content(status: StatusCode, parts: Vec<Part>, content_type: HeaderValue) -> Answer {
+    let total: u64 = parts.iter().map(length).sum();
+    // Room for all of a 200 and a few of the policies'.
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(header::CONTENT_LENGTH, total.into());
+    let media_type = essence(&content_type);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    Answer {
+        status,
+        headers,
+        media_type,
+        content: Content::Parts(parts),
+    }
+}
+
+/// Names the coding of the bytes that follow (section 8.4).
+fn encode(headers: &mut HeaderMap, representation: &Representation) {
+    if let Some(coding) = representation.coding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+    }
+}
+
+/// Says that another Accept-Encoding might have had another answer (section 12.5.5), on every status.
+fn vary(headers: &mut HeaderMap, representation: &Representation) {
+    if representation.negotiated {
+        headers.insert(header::VARY, ACCEPT_ENCODING);
+    }
+}
+
+/// A media type without its parameters, in lower case.
+fn essence(content_type: &HeaderValue) -> Option<String> {
+    let text = content_type.to_str().ok()?;
+    Some(text.split(';').next()?.trim().to_ascii_lowercase())
+}
+
+fn span(selected: &Selected, range: ByteRange) -> Part {
+    Part::File(FileSpan {
+        file: selected.file.clone(),
+        offset: range.first,
+        length: range.length(),
+    })
+}
+
+fn length(part: &Part) -> u64 {
+    match part {
+        Part::Bytes(bytes) => bytes.len() as u64,
+        Part::File(span) => span.length,
+    }
 }

@@ -1,24 +1,338 @@
 //! What is sent: bytes in memory, spans of open files, or a stream.
+use crate::{
+    beneath::Patience,
+    device::Device,
+    entry::has_settled,
+    options::Growing,
+    stat::{Freshness, Stat},
+};
 use bytes::Bytes;
-use std::{io, sync::Arc};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{Advice, FileType, fadvise},
+    io::{Errno, ReadWriteFlags, pread, preadv2},
+};
+use std::{
+    io,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// An open regular file with the metadata read from its descriptor.
-pub struct OpenFile {}
+///
+/// It stands for one version of the file. What is read is of that version, or reading fails: when the file was written to,
+/// truncated or (under [`Growing::End`]) appended to since it was opened, so that no response mixes two versions.
+/// Replacing or deleting the name changes nothing here.
+#[derive(Debug)]
+pub struct OpenFile {
+    /// Taken by `drop` alone.
+    descriptor: Option<OwnedFd>,
+    stat: Stat,
+    device: Arc<Device>,
+    growing: Growing,
+    /// The whole content, of a small file that has rested.
+    small: Option<Bytes>,
+    /// Where the last read from the disk ended: the next one that begins there is part of a sequence.
+    sequence: AtomicU64,
+}
+
+/// The file is no longer what it was when it was opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the file {0} while it was being sent")]
+pub struct Changed(&'static str);
+
+/// What a sequential reader will want next, asked of the disk while it is busy with the last piece: Linux's own
+/// read-ahead (128 KiB) does not see through reads that come from several threads.
+const READ_AHEAD: u64 = 1 << 20;
+
+/// One page of the page cache is looked at every so many bytes to tell whether a range is in it. Linux reads and drops
+/// neighbouring pages together.
+const PROBE_EVERY: u64 = 64 << 10;
+
+/// Files up to this length are held in memory: a body that fits one write with its head, and most of a site's pages.
+const SMALL: u64 = 16 << 10;
+
+const NO_DESCRIPTOR: &str = "the descriptor is there until the file is dropped";
+
+// === impl OpenFile ===
 
 impl OpenFile {
-    /// Reads up to `length` bytes at `offset`, fewer only at the end of the file (empty: at or past it). Never blocks the
-    /// calling worker: what is not in the page cache is read on the blocking pool.
-    pub async fn read_at(self: &Arc<Self>, _offset: u64, _length: usize) -> io::Result<Bytes> {
-        todo!()
+    pub(crate) fn new(descriptor: OwnedFd, stat: Stat, device: Arc<Device>, growing: Growing) -> Self {
+        Self {
+            descriptor: Some(descriptor),
+            stat,
+            device,
+            growing,
+            small: None,
+            sequence: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes, when it was opened; nothing beyond them is ever read.
+    pub fn length(&self) -> u64 {
+        self.stat.length
+    }
+
+    /// The whole content, when it is held in memory.
+    pub fn in_memory(&self) -> Option<&Bytes> {
+        self.small.as_ref()
+    }
+
+    /// Whether the content is in memory if it should be: small, and at rest for long enough that no second write can hide
+    /// behind the modification time.
+    pub(crate) fn holds_what_it_may(&self) -> bool {
+        let may = self.stat.length <= SMALL && has_settled(self.stat.modified.system_time());
+        self.small.is_some() || !may
+    }
+
+    /// Reads the content of a small file into memory, unless it changes meanwhile.
+    ///
+    /// # Errors
+    /// EAGAIN, without patience, when reading would block. A file that cannot be read says so when it is sent.
+    pub(crate) fn hold(&mut self, patience: Patience) -> rustix::io::Result<()> {
+        if self.holds_what_it_may() {
+            return Ok(());
+        }
+        let length = self.available(0, usize::MAX);
+        let mut content = vec![0; length];
+        match patience {
+            Patience::Never => {
+                if !matches!(self.read_cached(&mut content, 0), Ok(read) if read == length) {
+                    return Err(Errno::AGAIN);
+                }
+            }
+            Patience::AsLongAsItTakes => match self.fill(content, 0, 0) {
+                Ok(filled) => content = filled,
+                Err(_) => return Ok(()),
+            },
+        }
+        if Stat::of(&*self, Freshness::Known)? == self.stat {
+            self.small = Some(content.into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// Reads `length` bytes at `offset`, fewer only at the end of [`length`](Self::length) (none: at or past it). Never
+    /// blocks the calling worker: what is not in the page cache is read on the blocking pool.
+    ///
+    /// # Errors
+    /// What the file system says; [`Changed`] when the file is no longer what it was; `UnexpectedEof` when it gives fewer
+    /// bytes than it promised.
+    pub async fn read_at(self: &Arc<Self>, offset: u64, length: usize) -> io::Result<Bytes> {
+        let length = self.available(offset, length);
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        if let Some(small) = &self.small {
+            let offset = usize::try_from(offset).expect("within a length that fits in memory");
+            return Ok(small.slice(offset..offset + length));
+        }
+        let mut buffer = vec![0; length];
+        let filled = self.read_cached(&mut buffer, offset)?;
+        if filled < length {
+            let file = Arc::clone(self);
+            buffer = self
+                .device
+                .readers
+                .run(move || file.fill(buffer, filled, offset))
+                .await??;
+        }
+        self.unchanged()?;
+        Ok(buffer.into())
+    }
+
+    /// Whether the bytes at `offset .. offset + length` seem to be in memory, so that sendfile would not wait for the disk.
+    /// Looks at one page in every 64 KiB; a wrong answer costs time and nothing else. Never blocks.
+    pub fn is_cached(&self, offset: u64, length: u64) -> bool {
+        if self.small.is_some() {
+            return true;
+        }
+        let end = offset.saturating_add(length).min(self.stat.length);
+        let Some(last) = end.checked_sub(1).filter(|last| *last >= offset) else {
+            return true;
+        };
+        let mut byte = [0];
+        let mut probe = |at| matches!(self.read_cached(&mut byte, at), Ok(1));
+        let mut at = offset;
+        while at < last {
+            if !probe(at) {
+                return false;
+            }
+            at += PROBE_EVERY;
+        }
+        probe(last)
+    }
+
+    /// Brings the bytes at `offset .. offset + length` into the page cache, for a sendfile that follows.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub async fn load(self: &Arc<Self>, offset: u64, length: usize) -> io::Result<()> {
+        let length = self.available(offset, length);
+        if length == 0 || self.is_cached(offset, length as u64) {
+            return Ok(());
+        }
+        let sequential = self.follows(offset, length);
+        self.fill_elsewhere(vec![0; length], 0, offset, sequential).await?;
+        self.unchanged()
+    }
+
+    /// Whether the file is still the version that was opened. Never blocks: on a network file system it is what this
+    /// machine knows.
+    ///
+    /// # Errors
+    /// [`Changed`].
+    pub fn unchanged(&self) -> io::Result<()> {
+        let now = Stat::of(self, Freshness::Known)?;
+        if self.stat.same_version(&now) {
+            return Ok(());
+        }
+        let what = match now.length.cmp(&self.stat.length) {
+            std::cmp::Ordering::Less => "was truncated",
+            std::cmp::Ordering::Equal => "was written to",
+            std::cmp::Ordering::Greater if self.growing == Growing::Continue => return Ok(()),
+            std::cmp::Ordering::Greater => "grew",
+        };
+        Err(io::Error::other(Changed(what)))
+    }
+
+    /// How many of `length` bytes at `offset` there are.
+    fn available(&self, offset: u64, length: usize) -> usize {
+        let left = self.stat.length.saturating_sub(offset);
+        usize::try_from(left).map_or(length, |left| left.min(length))
+    }
+
+    /// Reads what can be had without waiting; 0 when that is nothing or cannot be told.
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if !self.device.tells.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        match preadv2(self, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.device.cannot_tell();
+                Ok(0)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Whether a read begins where the last one ended.
+    fn follows(&self, offset: u64, length: usize) -> bool {
+        self.sequence.swap(offset + length as u64, Ordering::Relaxed) == offset
+    }
+
+    /// Reads the rest of a buffer on the blocking pool.
+    async fn fill_elsewhere(
+        self: &Arc<Self>,
+        buffer: Vec<u8>,
+        filled: usize,
+        offset: u64,
+        sequential: bool,
+    ) -> io::Result<Vec<u8>> {
+        let file = Arc::clone(self);
+        let fill = move || {
+            if sequential {
+                file.read_ahead(offset + buffer.len() as u64);
+            }
+            file.fill(buffer, filled, offset)
+        };
+        self.device.readers.run(fill).await?
+    }
+
+    /// Asks the disk for what a sequential reader wants next.
+    fn read_ahead(&self, from: u64) {
+        if let Some(ahead) = NonZeroU64::new(READ_AHEAD.min(self.stat.length - from)) {
+            // Only a hint: whatever it says, reading says again.
+            let _ = fadvise(self, from, Some(ahead), Advice::WillNeed);
+        }
+    }
+
+    /// Reads the rest of a buffer. Blocks.
+    fn fill(&self, mut buffer: Vec<u8>, mut filled: usize, offset: u64) -> io::Result<Vec<u8>> {
+        while filled < buffer.len() {
+            match pread(self, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => {
+                    self.unchanged()?;
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok(read) => filled += read,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(buffer)
+    }
+}
+
+/// A file that is open already, wherever it is: nobody asks whether it may be served.
+impl TryFrom<std::fs::File> for OpenFile {
+    type Error = io::Error;
+
+    /// Blocks. Refuses what is not a regular file.
+    fn try_from(file: std::fs::File) -> io::Result<Self> {
+        let stat = Stat::of(&file, Freshness::Asked)?;
+        if stat.kind != FileType::RegularFile {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let device = Device::of(stat.identity.device, &file)?;
+        Ok(Self::new(file.into(), stat, device, Growing::End))
+    }
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_ref().expect(NO_DESCRIPTOR).as_fd()
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // Closing may wait for the server of a remote file system.
+        if self.device.nature == crate::device::Nature::Remote
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && let Some(descriptor) = self.descriptor.take()
+        {
+            runtime.spawn_blocking(move || drop(descriptor));
+        }
     }
 }
 
 /// Bytes `offset .. offset + length` of a file.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct FileSpan {
     pub file: Arc<OpenFile>,
     pub offset: u64,
     pub length: u64,
+}
+
+impl FileSpan {
+    /// Reads the next bytes, at most `most`, and moves past them; `None` when all were read.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read_at`], and `UnexpectedEof` when the span promises more than the file has: never fewer bytes than
+    /// `length` and then `None`.
+    pub async fn read_next(&mut self, most: usize) -> io::Result<Option<Bytes>> {
+        let length = usize::try_from(self.length).map_or(most, |left| left.min(most));
+        if self.length == 0 {
+            return Ok(None);
+        }
+        let bytes = self.file.read_at(self.offset, length).await?;
+        if bytes.len() < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.offset += length as u64;
+        self.length -= length as u64;
+        Ok(Some(bytes))
+    }
 }
 
 /// A piece of a body whose length is known.
@@ -34,6 +348,9 @@ pub enum Content {
     /// A body whose length is not known ahead (a listing, compression on the fly).
     Stream(std::pin::Pin<Box<dyn Stream + Send>>),
 }
+
+/// Reading that is under way.
+pub(crate) type Reading<T> = std::pin::Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 /// A source of chunks; `None` ends it.
 pub trait Stream {

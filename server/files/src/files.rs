@@ -1,22 +1,31 @@
 //! One site's files: its roots, and the search for the first candidate that exists.
-use crate::{OpenFile, Representation, SitePath};
+use crate::{
+    Answer, Compression, FilesOptions, Listing, OpenFile, Representation, SitePath,
+    beneath::{Method, Patience},
+    cache::Cache,
+    compress, listing,
+    opened::{self, patiently},
+    protect::Protected,
+    root::{Base, Root},
+    search::{self, Scope},
+    trouble::Trouble,
+};
+use arc_swap::ArcSwap;
 use http::{HeaderMap, StatusCode};
+use quick_cache::sync;
 use std::{path::PathBuf, sync::Arc};
-
-/// How a site's files are served.
-pub struct FilesOptions {
-    /// Named roots; the first is where paths are looked up unless a policy places them elsewhere.
-    pub roots: Vec<(String, RootOptions)>,
-}
-
-pub struct RootOptions {
-    pub path: PathBuf,
-}
+use tokio::sync::Semaphore;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     #[error("cannot open the root {path}")]
     Root { path: PathBuf, source: std::io::Error },
+    #[error("there is no root: a site needs at least one")]
+    NoRoot,
+    #[error("there are two roots of the name {0}")]
+    RootTwice(String),
+    #[error("the index {index:?} of the root {root} is not a file name")]
+    Index { root: String, index: String },
 }
 
 /// What to look up.
@@ -50,7 +59,7 @@ pub struct Missing {
 pub enum Found {
     File(Selected),
     /// A directory without an index whose listing is allowed: a page that is streamed.
-    Listing(crate::Listing),
+    Listing(Listing),
     /// A directory that was asked for without its trailing slash: the relative reference for Location.
     Redirect(String),
     /// Nothing there: the page to show, and 404, 410 or (single-page fallback) 200.
@@ -66,21 +75,197 @@ pub enum Found {
 }
 
 /// An open file in the variant that was chosen for the request.
+#[derive(Clone, Debug)]
 pub struct Selected {
     pub file: Arc<OpenFile>,
     pub representation: Arc<Representation>,
 }
 
-pub struct Files {}
+/// One site's files.
+pub struct Files {
+    roots: Vec<Arc<Root>>,
+    protected: ArcSwap<Protected>,
+    /// Directories that policies placed requests in, by the base of their root and their path in it.
+    places: sync::Cache<(u64, Box<str>), Arc<Base>>,
+    shared: Arc<Shared>,
+}
+
+/// What the roots of a site share.
+pub(crate) struct Shared {
+    pub(crate) cache: Cache,
+    pub(crate) compression: Option<Compression>,
+    /// KiB that sorted listings may hold.
+    pub(crate) listing_memory: Arc<Semaphore>,
+}
+
+/// Descriptors of directories that policies placed requests in.
+const PLACES: usize = 256;
 
 impl Files {
-    pub fn new(_options: FilesOptions) -> Result<Self, FilesError> {
-        todo!()
+    /// Opens the roots. Blocks; needs no runtime.
+    ///
+    /// # Errors
+    /// A root that cannot be opened; none; two of one name.
+    pub fn new(options: FilesOptions) -> Result<Self, FilesError> {
+        let method = Method::choose(options.resolver);
+        let mut roots: Vec<Arc<Root>> = Vec::with_capacity(options.roots.len());
+        for (name, root) in options.roots {
+            if roots.iter().any(|other| other.name == name) {
+                return Err(FilesError::RootTwice(name));
+            }
+            let is_name =
+                |index: &&String| SitePath::from_decoded(&format!("/{index}")).is_ok() && !index.contains('/');
+            if let Some(index) = root.index.iter().find(|index| !is_name(index)) {
+                return Err(FilesError::Index {
+                    root: name,
+                    index: index.clone(),
+                });
+            }
+            let path = root.path.clone();
+            let root = Root::new(name, root, method).map_err(|errno| FilesError::Root {
+                path,
+                source: errno.into(),
+            })?;
+            roots.push(Arc::new(root));
+        }
+        if roots.is_empty() {
+            return Err(FilesError::NoRoot);
+        }
+        let shared = Shared {
+            cache: Cache::new(&options.cache),
+            compression: options.compression,
+            listing_memory: Arc::new(Semaphore::new(listing::MEMORY)),
+        };
+        Ok(Self {
+            roots,
+            protected: ArcSwap::from_pointee(Protected::new(options.protected)),
+            places: sync::Cache::new(PLACES),
+            shared: Arc::new(shared),
+        })
     }
-    pub async fn open(&self, _lookup: &Lookup<'_>) -> Found {
-        todo!()
+
+    /// Replaces the files and directories that are never served; what is being sent goes on. Blocks.
+    pub fn protect(&self, paths: Vec<PathBuf>) {
+        self.protected.store(Arc::new(Protected::new(paths)));
+        // What the former set allowed is not used again either way: this gives the descriptors back.
+        self.shared.cache.clear();
+    }
+
+    /// The first of the targets that exists, or what stands for it. Never blocks the calling worker.
+    pub async fn open(&self, lookup: &Lookup<'_>) -> Found {
+        match self.scope(lookup.place).await {
+            Ok(scope) => scope.search(lookup).await,
+            Err(Trouble::NotThere) => {
+                let page = self.error_page(StatusCode::NOT_FOUND, None, lookup.headers).await;
+                Found::Missing {
+                    page,
+                    status: StatusCode::NOT_FOUND,
+                }
+            }
+            Err(trouble) => search::failed(trouble),
+        }
+    }
+
+    /// The page that the options name for a status: of the directory that the request was placed in, else of its root.
+    /// `headers` are the request's, for Accept-Encoding. For answers that no page came with: [`Found::Failed`], and those
+    /// that were given before anything was looked up.
+    pub async fn error_page(&self, status: StatusCode, place: Option<&Place>, headers: &HeaderMap) -> Option<Selected> {
+        if let Ok(scope) = self.scope(place).await
+            && let Some(page) = scope.error_page(status, headers).await
+        {
+            return Some(page);
+        }
+        let root = self.root(place?).ok()?;
+        let base = root_base(root).await.ok()?;
+        self.scope_of(root, base).error_page(status, headers).await
+    }
+
+    /// Compresses what an answer sends when the options ask for it, the content may be and the client accepts it. To be
+    /// called with the request's header fields on every answer, before policies change its fields.
+    pub fn compress(&self, headers: &HeaderMap, answer: Answer) -> Answer {
+        match &self.shared.compression {
+            Some(compression) => compress::compress(compression, headers, answer),
+            None => answer,
+        }
+    }
+
+    fn root(&self, place: &Place) -> Result<&Arc<Root>, Trouble> {
+        self.roots.iter().find(|root| root.name == place.root).ok_or_else(|| {
+            tracing::error!(
+                root = place.root,
+                "a policy placed a request in a root that the site does not have"
+            );
+            Trouble::Broken
+        })
+    }
+
+    async fn scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
+        match self.try_scope(place).await {
+            // What is kept open for later gives way to what is asked for now.
+            Err(Trouble::Exhausted) if !self.shared.cache.is_empty() => {
+                self.shared.cache.clear();
+                self.try_scope(place).await
+            }
+            scope => scope,
+        }
+    }
+
+    async fn try_scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
+        let Some(place) = place else {
+            let root = &self.roots[0];
+            return Ok(self.scope_of(root, root_base(root).await?));
+        };
+        let root = self.root(place)?;
+        let base = self.placed(root, root_base(root).await?, &place.directory).await?;
+        Ok(self.scope_of(root, base))
+    }
+
+    fn scope_of(&self, root: &Arc<Root>, base: Arc<Base>) -> Scope {
+        let protected = self.protected.load_full();
+        Scope {
+            shared: Arc::clone(&self.shared),
+            root: Arc::clone(root),
+            base,
+            protected,
+        }
+    }
+
+    /// The directory that a policy placed the search in, at most a second old.
+    async fn placed(&self, root: &Arc<Root>, base: Arc<Base>, directory: &SitePath) -> Result<Arc<Base>, Trouble> {
+        if search::is_hidden(directory, &root.options) {
+            return Err(Trouble::NotThere);
+        }
+        if directory.relative().is_empty() {
+            return Ok(base);
+        }
+        let key = (base.id, Box::from(directory.relative()));
+        let earlier = self.places.get(&key);
+        if let Some(fresh) = earlier.as_ref().filter(|base| base.is_fresh()) {
+            return Ok(Arc::clone(fresh));
+        }
+        let directory = directory.relative().to_owned();
+        let placing = patiently(root, move |root, patience| {
+            let found = root.place(&base, &directory, earlier.as_deref(), patience);
+            found.map_err(|errno| opened::sort(errno, root, &directory, patience))
+        });
+        let placed = Arc::new(placing.await?);
+        self.places.insert(key, Arc::clone(&placed));
+        Ok(placed)
     }
 }
 
-/// The entries of a directory, as a page.
-pub struct Listing {}
+async fn root_base(root: &Arc<Root>) -> Result<Arc<Base>, Trouble> {
+    let opening = patiently(root, |root, patience| {
+        root.base(patience).map_err(|errno| match Trouble::of(errno) {
+            Trouble::WouldBlock if patience == Patience::Never => Trouble::WouldBlock,
+            Trouble::Exhausted => opened::sort(errno, root, "", patience),
+            // A root that is gone is the operator's trouble, not a sign that every file was deleted.
+            _ => {
+                let (path, error): (_, &dyn std::error::Error) = (root.options.path.display(), &errno);
+                tracing::error!(root = root.name, %path, error, "cannot open the root");
+                Trouble::Busy
+            }
+        })
+    });
+    opening.await
+}

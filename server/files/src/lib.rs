@@ -7,13 +7,46 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+mod beneath;
+mod cache;
+pub mod coding;
+mod compress;
 pub mod content;
+pub mod date;
+mod device;
+pub mod disposition;
+mod entry;
+pub mod etag;
+mod fields;
 pub mod files;
+mod lane;
+pub mod listing;
+pub mod media_type;
+pub mod multipart;
+mod opened;
+pub mod options;
 pub mod path;
+pub mod plan;
+pub mod precondition;
+mod protect;
+pub mod range;
 pub mod representation;
+mod root;
+mod search;
+mod stat;
+mod trouble;
 
 pub use answer::{Answer, answer};
-pub use content::{Content, FileSpan, OpenFile, Part};
-pub use files::{Files, FilesError, FilesOptions, Found, Listing, Lookup, Missing, Place, RootOptions, Selected};
+pub use coding::{Coding, Preferences, preferences};
+pub use content::{Changed, Content, FileSpan, OpenFile, Part, Stream};
+pub use disposition::Disposition;
+pub use etag::FileState;
+pub use files::{Files, FilesError, Found, Lookup, Missing, Place, Selected};
+pub use listing::Listing;
+pub use media_type::MediaTypes;
+pub use options::{
+    CacheOptions, Compression, Dotfiles, FilesOptions, Growing, Listings, Machines, Resolver, RootOptions, Symlinks,
+};
 pub use path::{PathError, SitePath};
+pub use plan::{Action, Plan, plan};
 pub use representation::Representation;

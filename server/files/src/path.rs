@@ -3,7 +3,47 @@
 //! A path is decoded once and then checked; it is refused when it is not canonical and never repaired, because two
 //! readings of one path are how guards are walked around.
 
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt;
+
+/// What a path may not hold as it is: all but unreserved characters, sub-delims, `:`, `@` and the slash (RFC 3986, section
+/// 3.3).
+const NOT_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'/');
+
+/// What a query that came from a client may not hold when it is sent back (RFC 3986, section 3.4). A percent sign stays:
+/// the query is escaped already.
+const NOT_QUERY: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// A canonical path within a site: begins with `/`, valid UTF-8, no empty, `.` or `..` segment, no NUL, control
 /// character or backslash. One trailing `/` is kept and means a directory.
@@ -96,6 +136,48 @@ impl SitePath {
     pub fn relative(&self) -> &str {
         let rest = &self.0[1..];
         rest.strip_suffix('/').unwrap_or(rest)
+    }
+
+    /// The last segment; `""` for `/`.
+    pub fn name(&self) -> &str {
+        let relative = self.relative();
+        relative.rsplit_once('/').map_or(relative, |(_, name)| name)
+    }
+
+    /// Whether `self` is `prefix` or lies beneath it, by whole segments: `/private` and `/private/` cover `/private`,
+    /// `/private/` and `/private/x`, not `/privateer`.
+    pub fn is_within(&self, prefix: &SitePath) -> bool {
+        let (path, prefix) = (self.relative(), prefix.relative());
+        match path.strip_prefix(prefix) {
+            Some(rest) => prefix.is_empty() || rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        }
+    }
+
+    /// The path percent-encoded, for links and Location: [`SitePath::from_uri`] reads it back. Not escaped for HTML.
+    pub fn to_uri(&self) -> String {
+        utf8_percent_encode(&self.0, NOT_PATH).to_string()
+    }
+
+    /// The relative reference from this path to the same with a trailing slash, the raw `query` kept: `docs/?a=b`.
+    ///
+    /// Relative, so that it holds behind a proxy that serves the site beneath a prefix, and cannot name another host.
+    pub fn slash_redirect(&self, query: Option<&str>) -> String {
+        let name = utf8_percent_encode(self.name(), NOT_PATH).to_string();
+        // A colon in the first segment would make a scheme of what stands before it (RFC 3986, section 4.2).
+        let mut reference = if name.is_empty() || name.contains(':') {
+            format!("./{name}")
+        } else {
+            name
+        };
+        if !reference.ends_with('/') {
+            reference.push('/');
+        }
+        if let Some(query) = query {
+            reference.push('?');
+            reference.extend(utf8_percent_encode(query, NOT_QUERY));
+        }
+        reference
     }
 
     /// The segments between slashes; none for `/`.

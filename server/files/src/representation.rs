@@ -1,4 +1,6 @@
 //! What HTTP knows of a file before any byte of it is read (RFC 9110, section 8).
+use crate::coding::Coding;
+use crate::etag::FileState;
 use http::HeaderValue;
 use std::time::SystemTime;
 
@@ -7,6 +9,7 @@ use std::time::SystemTime;
 pub struct Representation {
     /// Bytes.
     pub length: u64,
+    /// Last-Modified is made from it. Before 1970 and after 9999 there is none to be made.
     pub modified: Option<SystemTime>,
     /// An entity tag in quotes, `W/` before it when weak.
     pub etag: HeaderValue,
@@ -16,4 +19,27 @@ pub struct Representation {
     pub coding: Option<&'static str>,
     /// Whether Accept-Encoding was looked at to choose it, so that every answer carries `Vary: Accept-Encoding`.
     pub negotiated: bool,
+}
+
+impl Representation {
+    /// Of a file in `state`, whose bytes are in `coding`, seen at `observed`.
+    ///
+    /// `content_type` is that of the file without its coding. A modification time in the future is left out: Last-Modified
+    /// must not be later than Date (RFC 9110, section 8.8.2.1), and one that moved with the clock would validate nothing.
+    pub fn of_file(
+        state: &FileState,
+        content_type: HeaderValue,
+        coding: Coding,
+        negotiated: bool,
+        observed: SystemTime,
+    ) -> Self {
+        Self {
+            length: state.length,
+            modified: Some(state.modified).filter(|modified| *modified <= observed),
+            etag: state.entity_tag(coding, observed),
+            content_type,
+            coding: (coding != Coding::Identity).then(|| coding.token()),
+            negotiated,
+        }
+    }
 }

@@ -13,6 +13,21 @@ pub mod request;
 pub mod spec;
 pub mod verdict;
 
+mod bindings;
+mod call;
+mod component;
+mod config;
+mod decision;
+mod dependence;
+mod evidence;
+mod journal;
+mod link;
+mod policy;
+mod questions;
+mod recorder;
+mod running;
+mod wasi;
+
 pub use chain::{Chain, PolicyInfo};
 pub use host::{Host, HostError, HostOptions};
 pub use request::Request;

@@ -1,25 +1,38 @@
 //! What a chain decided, and how it shows in the answer.
+use crate::{
+    decision::HeaderChange,
+    dependence::{Dependence, forbid_storing},
+};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use std::time::Duration;
+use http::{HeaderMap, StatusCode, header};
+use std::{sync::Arc, time::Duration};
 use wasmserve_files::SitePath;
 pub use wasmserve_files::{Missing, Place};
 
 /// The chain's decision. Its header changes, and what caches may do, apply to every answer it leads to: [`Verdict::apply`].
+#[derive(Debug)]
 pub struct Verdict {
     pub outcome: Outcome,
     /// What the chain established, for the log.
     pub facts: Vec<(String, String)>,
     /// Bytes of body a second.
     pub pace: Option<u64>,
+    /// In the order of the chain.
+    pub(crate) changes: Vec<Arc<[HeaderChange]>>,
+    /// What the answer depends on, as far as caches are concerned.
+    pub(crate) dependences: Vec<Arc<Dependence>>,
+    /// When the request arrived, in seconds since 1970.
+    pub(crate) now: u64,
 }
 
+#[derive(Debug)]
 pub enum Outcome {
     Proceed(Mapping),
     Respond(Response),
     Fault(Fault),
 }
 
+#[derive(Debug)]
 pub struct Mapping {
     /// Never empty.
     pub targets: Vec<SitePath>,
@@ -27,6 +40,7 @@ pub struct Mapping {
     pub missing: Option<Missing>,
 }
 
+#[derive(Clone, Debug)]
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -34,6 +48,7 @@ pub struct Response {
 }
 
 /// A policy failed. The log has named it; the client learns the status and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// 500 or 503.
     pub status: StatusCode,
@@ -42,8 +57,23 @@ pub struct Fault {
 
 impl Verdict {
     /// Applies the chain's header changes, then sharing. `media_type` is that of the content (of a 304: of what it stands
-    /// for). To be called once, last, on every answer, whoever gave it.
-    pub fn apply(&self, _status: StatusCode, _media_type: Option<&str>, _headers: &mut HeaderMap) {
-        todo!()
+    /// for); without one, that of `Content-Type` as it was before. To be called once, last, on every answer, whoever gave
+    /// it.
+    pub fn apply(&self, status: StatusCode, media_type: Option<&str>, headers: &mut HeaderMap) {
+        let own = headers.get(header::CONTENT_TYPE).cloned();
+        let media_type = media_type.or_else(|| own.as_ref()?.to_str().ok());
+        for change in self.changes.iter().flat_map(|changes| changes.iter()) {
+            if change.applies(status, media_type) {
+                change.apply(headers);
+            }
+        }
+        let mut dependence = Dependence::default();
+        for other in &self.dependences {
+            dependence.join(other);
+        }
+        dependence.apply(self.now, headers);
+        if let Outcome::Fault(_) = self.outcome {
+            forbid_storing(headers);
+        }
     }
 }

@@ -1,0 +1,214 @@
+//! What a path led to, ready to be sent: the open file, what HTTP knows of it, and its siblings in other codings. Made
+//! whole before anybody sees it, valid for a second, then made again from what has not changed.
+use crate::{
+    Coding, FileState, Machines, OpenFile, Preferences, Representation, Selected,
+    beneath::Patience,
+    compress, etag,
+    opened::{self, Opened},
+    root::FRESH,
+    search::Scope,
+    trouble::Trouble,
+};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+/// What a path led to, and when.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) what: What,
+    checked: Instant,
+    /// Of the protected set it was judged by.
+    generation: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    File(Arc<Variants>),
+    Directory,
+    NotThere,
+    /// Kept so that many who wait for the same broken file are answered at once and logged once.
+    Failed(Trouble),
+}
+
+/// A file and its siblings in other codings.
+#[derive(Debug)]
+pub(crate) struct Variants {
+    original: Selected,
+    coded: Vec<(Coding, Selected)>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Opens what `path` names, reusing what is unchanged of an earlier entry.
+    ///
+    /// # Errors
+    /// Troubles that are of the moment and not of the path: they are not kept.
+    pub(crate) fn load(scope: &Scope, path: &str, earlier: Option<&Self>, patience: Patience) -> Result<Self, Trouble> {
+        let checked = Instant::now();
+        let earlier = match earlier.map(|entry| &entry.what) {
+            Some(What::File(variants)) => Some(&**variants),
+            _ => None,
+        };
+        let what = match open(scope, path, earlier.map(|variants| &variants.original), patience) {
+            Ok(Opened::File(file)) => What::File(Arc::new(Variants::load(scope, path, file, earlier, patience)?)),
+            Ok(Opened::Directory) => What::Directory,
+            Err(Trouble::NotThere) => What::NotThere,
+            Err(trouble @ (Trouble::Forbidden | Trouble::Broken)) => What::Failed(trouble),
+            Err(trouble @ (Trouble::Busy | Trouble::Exhausted | Trouble::WouldBlock)) => return Err(trouble),
+        };
+        Ok(Self {
+            what,
+            checked,
+            generation: scope.protected.generation(),
+        })
+    }
+
+    /// Whether it may be used without looking again.
+    pub(crate) fn is_fresh(&self, generation: u64) -> bool {
+        self.generation == generation
+            && self.checked.elapsed() < FRESH
+            // A head must not promise what reading would then refuse. In memory it cannot change.
+            && match &self.what {
+                What::File(variants) => variants.all().all(|selected| {
+                    selected.file.in_memory().is_some() || selected.file.unchanged().is_ok()
+                }),
+                What::Directory | What::NotThere | What::Failed(_) => true,
+            }
+    }
+
+    pub(crate) fn checked(&self) -> Instant {
+        self.checked
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        match &self.what {
+            What::File(variants) => variants.all().count(),
+            What::Directory | What::NotThere | What::Failed(_) => 0,
+        }
+    }
+
+    /// Bytes of content held in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.what {
+            What::File(variants) => variants
+                .all()
+                .filter_map(|selected| selected.file.in_memory())
+                .map(|b| b.len())
+                .sum(),
+            What::Directory | What::NotThere | What::Failed(_) => 0,
+        }
+    }
+}
+
+fn open(scope: &Scope, path: &str, earlier: Option<&Selected>, patience: Patience) -> Result<Opened, Trouble> {
+    let earlier = earlier.map(|selected| &selected.file);
+    opened::open(&scope.root, &scope.base, path, &scope.protected, earlier, patience)
+}
+
+// === impl Variants ===
+
+impl Variants {
+    fn load(
+        scope: &Scope,
+        path: &str,
+        file: Arc<OpenFile>,
+        earlier: Option<&Self>,
+        patience: Patience,
+    ) -> Result<Self, Trouble> {
+        let observed = SystemTime::now();
+        let options = &scope.root.options;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let content_type = options.media_types.of(name);
+        let mut coded = Vec::new();
+        for coding in options.precompressed.iter().copied().filter(|_| !is_coded(name)) {
+            let earlier = earlier.and_then(|variants| variants.in_coding(coding));
+            match open(scope, &format!("{path}{}", coding.suffix()), earlier, patience) {
+                Ok(Opened::File(sibling)) if is_current(&sibling, &file) => coded.push((coding, sibling)),
+                // It cannot be had, for whatever reason: the file itself can.
+                Ok(_) | Err(Trouble::NotThere | Trouble::Forbidden | Trouble::Broken) => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        let negotiated =
+            !coded.is_empty() || compress::applies(scope.shared.compression.as_ref(), &file, &content_type);
+        let select = |file: Arc<OpenFile>, coding| {
+            let stat = file.stat();
+            let state = FileState {
+                length: stat.length,
+                modified: stat.modified.system_time(),
+                inode: (options.machines == Machines::One).then_some(stat.identity.inode),
+            };
+            let representation = Representation::of_file(&state, content_type.clone(), coding, negotiated, observed);
+            Selected {
+                file,
+                representation: Arc::new(representation),
+            }
+        };
+        let coded = coded
+            .into_iter()
+            .map(|(coding, sibling)| (coding, select(sibling, coding)))
+            .collect();
+        Ok(Self {
+            original: select(file, Coding::Identity),
+            coded,
+        })
+    }
+
+    /// The variant that a client wants; `None` when it refuses every one there is.
+    pub(crate) fn negotiate(&self, headers: &http::HeaderMap) -> Option<Selected> {
+        if self.coded.is_empty() {
+            return Some(self.original.clone());
+        }
+        let mut available = [Coding::Identity; Coding::ALL.len()];
+        for (slot, (coding, _)) in available.iter_mut().zip(&self.coded) {
+            *slot = *coding;
+        }
+        let preferences: Preferences = crate::preferences(headers, &available);
+        preferences
+            .as_slice()
+            .iter()
+            .find_map(|coding| self.in_coding(*coding))
+            .cloned()
+    }
+
+    /// The file itself.
+    pub(crate) fn original(&self) -> &Selected {
+        &self.original
+    }
+
+    fn in_coding(&self, coding: Coding) -> Option<&Selected> {
+        match coding {
+            Coding::Identity => Some(&self.original),
+            _ => self
+                .coded
+                .iter()
+                .find(|(of, _)| *of == coding)
+                .map(|(_, selected)| selected),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Selected> {
+        std::iter::once(&self.original).chain(self.coded.iter().map(|(_, selected)| selected))
+    }
+}
+
+/// Whether a name ends as the sibling of another would.
+fn is_coded(name: &str) -> bool {
+    Coding::ALL
+        .iter()
+        .any(|coding| *coding != Coding::Identity && name.ends_with(coding.suffix()))
+}
+
+/// Whether a sibling was made from the file as it is now. In whole seconds, because tools that carry the time over
+/// (`brotli --keep`, archives) drop the fraction.
+fn is_current(sibling: &OpenFile, original: &OpenFile) -> bool {
+    sibling.stat().modified.seconds >= original.stat().modified.seconds
+}
+
+/// Whether a modification time is old enough for a second write not to hide behind it.
+pub(crate) fn has_settled(modified: SystemTime) -> bool {
+    modified.elapsed().is_ok_and(|age| age >= etag::SETTLED_AFTER)
+}

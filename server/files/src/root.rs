@@ -1,0 +1,154 @@
+//! Roots: the directories that everything is opened beneath.
+//!
+//! A root is opened from its path and used as a descriptor; the path is looked up again at most a second late, so that a
+//! deployment that flips a link or moves a directory into place is seen.
+use crate::{
+    beneath::{self, Method, Patience},
+    lane::Lane,
+    options::RootOptions,
+    stat::{Freshness, Identity, Stat},
+    trouble::Trouble,
+};
+use arc_swap::ArcSwap;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::FileType,
+    io::{Errno, Result},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How late a change in the file system is seen.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
+
+/// Jobs of one root that open and look things up at once, and how many more may wait before the answer is 503.
+const OPENERS: usize = 32;
+const QUEUE: usize = 1024;
+
+/// A directory that confines a search: nothing outside it is reached from it.
+#[derive(Debug)]
+pub(crate) struct Base {
+    handle: OwnedFd,
+    /// Tells it from every other directory that ever was a base; kept when the same directory is opened again.
+    pub(crate) id: u64,
+    identity: Identity,
+    /// The directories that it is in, itself first; only where paths are walked step by step.
+    pub(crate) trail: Vec<Identity>,
+    opened: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Root {
+    pub(crate) name: String,
+    pub(crate) options: RootOptions,
+    pub(crate) method: Method,
+    lane: Lane,
+    base: ArcSwap<Base>,
+}
+
+impl Base {
+    /// `earlier` is the base that this one takes the place of.
+    fn new(method: Method, handle: OwnedFd, earlier: Option<&Self>) -> Result<Self> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let stat = Stat::of(&handle, Freshness::Known)?;
+        if stat.kind != FileType::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        let id = match earlier {
+            Some(earlier) if earlier.identity == stat.identity => earlier.id,
+            _ => IDS.fetch_add(1, Ordering::Relaxed),
+        };
+        let trail = match method {
+            Method::Kernel { .. } => Vec::new(),
+            Method::Steps => beneath::ancestors(handle.as_fd())?,
+        };
+        Ok(Self {
+            handle,
+            id,
+            identity: stat.identity,
+            trail,
+            opened: Instant::now(),
+        })
+    }
+
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.opened.elapsed() < FRESH
+    }
+}
+
+impl AsFd for Base {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl Root {
+    /// Opens the root. Blocks.
+    pub(crate) fn new(name: String, options: RootOptions, method: Method) -> Result<Self> {
+        let handle = method.open_directory(&options.path, Patience::AsLongAsItTakes)?;
+        let base = ArcSwap::from_pointee(Base::new(method, handle, None)?);
+        Ok(Self {
+            name,
+            options,
+            method,
+            lane: Lane::new(OPENERS, QUEUE),
+            base,
+        })
+    }
+
+    /// Runs a job on the root's share of the blocking pool.
+    ///
+    /// # Errors
+    /// [`Trouble::Busy`] when as many wait already as may.
+    pub(crate) async fn elsewhere<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> std::result::Result<T, Trouble> + Send + 'static,
+    ) -> std::result::Result<T, Trouble> {
+        self.lane.run(job).await.unwrap_or_else(|not_run| {
+            let error: &dyn std::error::Error = &not_run;
+            tracing::warn!(root = self.name, error, "cannot look a file up now");
+            Err(Trouble::Busy)
+        })
+    }
+
+    /// The root's own directory, at most [`FRESH`] old.
+    ///
+    /// # Errors
+    /// EAGAIN when looking it up would block and `patience` is short; whatever opening it says.
+    pub(crate) fn base(&self, patience: Patience) -> Result<Arc<Base>> {
+        let base = self.base.load_full();
+        if base.is_fresh() {
+            return Ok(base);
+        }
+        let handle = self.method.open_directory(&self.options.path, patience)?;
+        let fresh = Arc::new(Base::new(self.method, handle, Some(&base))?);
+        self.base.store(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    /// The directory that a policy confined the search to. Each segment is opened beneath the one before it: who owns a
+    /// directory on the way can make a link to elsewhere in that directory, and to nowhere else.
+    pub(crate) fn place(
+        &self,
+        base: &Base,
+        segments: &str,
+        earlier: Option<&Base>,
+        patience: Patience,
+    ) -> Result<Base> {
+        let mut handle: Option<OwnedFd> = None;
+        for segment in segments.split('/').filter(|segment| !segment.is_empty()) {
+            let above = handle.as_ref().map_or(base.as_fd(), OwnedFd::as_fd);
+            handle = Some(
+                self.method
+                    .locate(above, segment, self.options.symlinks, patience)?
+                    .handle,
+            );
+        }
+        Base::new(self.method, handle.ok_or(Errno::INVAL)?, earlier)
+    }
+}

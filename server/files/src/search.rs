@@ -1,0 +1,243 @@
+//! The search for the first candidate that exists, and what stands in for it when none does.
+use crate::{
+    Dotfiles, Found, Lookup, Selected, SitePath,
+    beneath::Patience,
+    entry::{Entry, Variants, What},
+    files::Shared,
+    options::{Listings, RootOptions},
+    protect::Protected,
+    root::{Base, Root},
+    trouble::Trouble,
+};
+use http::{HeaderMap, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::sync::Arc;
+
+/// Where a search takes place: a root, and the directory in it that nothing leads out of.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) root: Arc<Root>,
+    pub(crate) base: Arc<Base>,
+    pub(crate) protected: Arc<Protected>,
+}
+
+/// Characters of a query that a field value or a reference cannot hold; everything else stays as it was sent.
+const QUERY: &AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>');
+
+/// Everything but what RFC 3986, section 3.3 allows in a segment; `:` too, so that no segment looks like a scheme.
+pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
+impl Scope {
+    /// The first candidate that exists. One that fails other than by not being there ends the search.
+    pub(crate) async fn search(&self, lookup: &Lookup<'_>) -> Found {
+        let mut redirect = false;
+        for target in lookup.targets {
+            match self.target(target).await {
+                Ok(Target::File(variants)) => return file(&variants, lookup.headers),
+                Ok(Target::Listing) => return self.listing(target, lookup).await,
+                Ok(Target::Directory) => redirect |= target == lookup.path,
+                Err(Trouble::NotThere) => {}
+                Err(trouble) => return failed(trouble),
+            }
+        }
+        if redirect {
+            return Found::Redirect(with_slash(lookup.path, lookup.query));
+        }
+        self.missing(lookup).await
+    }
+
+    /// The page for a failure, as the root's options say. Without one, or when it cannot be read, `None`.
+    pub(crate) async fn error_page(&self, status: StatusCode, headers: &HeaderMap) -> Option<Selected> {
+        let (_, path) = self.root.options.error_pages.iter().find(|(of, _)| *of == status)?;
+        self.page(path, headers).await.ok()
+    }
+
+    async fn missing(&self, lookup: &Lookup<'_>) -> Found {
+        let mut status = StatusCode::NOT_FOUND;
+        if let Some(missing) = lookup.missing {
+            for path in &missing.paths {
+                match self.page(path, lookup.headers).await {
+                    Ok(page) => {
+                        return Found::Missing {
+                            page: Some(page),
+                            status: missing.status,
+                        };
+                    }
+                    Err(Trouble::NotThere) => {}
+                    Err(trouble) => return failed(trouble),
+                }
+            }
+            // Nothing is there to be sent with 200.
+            if missing.status != StatusCode::OK {
+                status = missing.status;
+            }
+        } else if let Some(fallback) = &self.root.options.fallback {
+            match self.page(fallback, lookup.headers).await {
+                Ok(page) => {
+                    return Found::Missing {
+                        page: Some(page),
+                        status: StatusCode::OK,
+                    };
+                }
+                Err(Trouble::NotThere) => {}
+                Err(trouble) => return failed(trouble),
+            }
+        }
+        Found::Missing {
+            page: self.error_page(status, lookup.headers).await,
+            status,
+        }
+    }
+
+    /// A page that stands in for what is not there. A client that refuses every coding of it gets the file itself.
+    async fn page(&self, path: &SitePath, headers: &HeaderMap) -> Result<Selected, Trouble> {
+        let Target::File(variants) = self.target(path).await? else {
+            return Err(Trouble::NotThere);
+        };
+        Ok(variants
+            .negotiate(headers)
+            .unwrap_or_else(|| variants.original().clone()))
+    }
+
+    async fn target(&self, target: &SitePath) -> Result<Target, Trouble> {
+        if is_hidden(target, &self.root.options) {
+            return Err(Trouble::NotThere);
+        }
+        let path = target.relative();
+        let entry = self.fetch(path).await?;
+        match (&entry.what, target.is_directory()) {
+            (What::File(variants), false) => Ok(Target::File(Arc::clone(variants))),
+            (What::File(_), true) | (What::NotThere, _) => Err(Trouble::NotThere),
+            (What::Directory, false) => Ok(Target::Directory),
+            (What::Directory, true) => self.index(path).await,
+            (What::Failed(trouble), _) => Err(*trouble),
+        }
+    }
+
+    async fn index(&self, path: &str) -> Result<Target, Trouble> {
+        for name in &self.root.options.index {
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}/{name}")
+            };
+            let entry = self.fetch(&path).await?;
+            match &entry.what {
+                What::File(variants) => return Ok(Target::File(Arc::clone(variants))),
+                What::Directory | What::NotThere => {}
+                What::Failed(trouble) => return Err(*trouble),
+            }
+        }
+        match self.root.options.listing {
+            Listings::Off => Err(Trouble::NotThere),
+            Listings::On => Ok(Target::Listing),
+        }
+    }
+
+    /// What `path` leads to, at most a second old.
+    async fn fetch(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
+        match self.look(path).await {
+            // What is kept open for later gives way to what is asked for now.
+            Err(Trouble::Exhausted) if !self.shared.cache.is_empty() => {
+                self.shared.cache.clear();
+                self.look(path).await
+            }
+            looked => looked,
+        }
+    }
+
+    async fn look(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
+        let cache = &self.shared.cache;
+        let earlier = cache.get(self.base.id, path);
+        if let Some(entry) = &earlier
+            && entry.is_fresh(self.protected.generation())
+        {
+            return Ok(Arc::clone(entry));
+        }
+        match Entry::load(self, path, earlier.as_deref(), Patience::Never) {
+            Err(Trouble::WouldBlock) => {}
+            loaded => {
+                let entry = Arc::new(loaded?);
+                cache.insert(self.base.id, path, Arc::clone(&entry));
+                return Ok(entry);
+            }
+        }
+        let load = async {
+            let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
+            let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
+            self.root.elsewhere(job).await.map(Arc::new)
+        };
+        cache.replace(self.base.id, path, earlier.as_ref(), load).await
+    }
+}
+
+/// What a target is.
+enum Target {
+    File(Arc<Variants>),
+    /// A directory without an index whose listing is allowed.
+    Listing,
+    /// A directory that was asked for without its slash.
+    Directory,
+}
+
+/// A file in the variant that the client wants. 406 when it refuses every one there is.
+fn file(variants: &Variants, headers: &HeaderMap) -> Found {
+    match variants.negotiate(headers) {
+        Some(selected) => Found::File(selected),
+        None => Found::Failed {
+            status: StatusCode::NOT_ACCEPTABLE,
+            retry_after: None,
+        },
+    }
+}
+
+pub(crate) fn failed(trouble: Trouble) -> Found {
+    let (status, retry_after) = trouble.answer();
+    Found::Failed { status, retry_after }
+}
+
+/// Whether a name on the way begins with a dot and may not be known of.
+pub(crate) fn is_hidden(path: &SitePath, options: &RootOptions) -> bool {
+    if options.dotfiles == Dotfiles::Serve {
+        return false;
+    }
+    let mut segments = path.segments().peekable();
+    // Only as the first segment: /.well-known/ is at the top of a site (RFC 8615, section 3).
+    segments.next_if(|first| *first == ".well-known");
+    segments.any(|segment| segment.starts_with('.'))
+}
+
+/// The reference from a path without its slash to the one with it: relative, so that it holds behind proxies that strip
+/// or add a prefix.
+fn with_slash(path: &SitePath, query: Option<&str>) -> String {
+    let name = path.segments().last().unwrap_or_default();
+    let mut reference = utf8_percent_encode(name, SEGMENT).to_string();
+    reference.push('/');
+    if let Some(query) = query {
+        reference.push('?');
+        reference.extend(utf8_percent_encode(query, QUERY));
+    }
+    reference
+}

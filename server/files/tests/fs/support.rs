@@ -1,0 +1,170 @@
+//! What the tests of this crate share: trees in temporary directories, and lookups as a server would make them.
+use http::{HeaderMap, StatusCode};
+use std::{fs, path::Path, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use wasmserve_files::{Files, FilesOptions, Found, Lookup, Missing, OpenFile, Place, RootOptions, SitePath};
+
+/// A temporary directory with a site in `www` and something secret beside it.
+pub struct Tree {
+    pub directory: TempDir,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tree {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("www")).unwrap();
+        fs::write(directory.path().join("secret"), "secret").unwrap();
+        Self { directory }
+    }
+
+    pub fn root(&self) -> std::path::PathBuf {
+        self.directory.path().join("www")
+    }
+
+    /// Writes a file of the site and the directories it is in.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    pub fn link(&self, path: &str, target: impl AsRef<Path>) -> &Self {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+        self
+    }
+
+    pub fn options(&self) -> RootOptions {
+        RootOptions::new(self.root())
+    }
+
+    pub fn files(&self) -> Files {
+        Files::new(FilesOptions::new(self.root())).unwrap()
+    }
+
+    pub fn files_with(&self, change: impl FnOnce(&mut RootOptions)) -> Files {
+        let mut options = FilesOptions::new(self.root());
+        change(&mut options.roots[0].1);
+        Files::new(options).unwrap()
+    }
+}
+
+/// A lookup, as its parts are named one by one.
+#[derive(Default)]
+pub struct Ask {
+    pub path: String,
+    pub query: Option<String>,
+    pub targets: Option<Vec<String>>,
+    pub place: Option<(String, String)>,
+    pub missing: Option<(Vec<String>, u16)>,
+    pub headers: HeaderMap,
+}
+
+pub fn path(text: &str) -> SitePath {
+    SitePath::from_decoded(text).unwrap()
+}
+
+impl Ask {
+    pub fn new(path: &str) -> Self {
+        Self {
+            path: path.into(),
+            ..Self::default()
+        }
+    }
+
+    pub fn query(mut self, query: &str) -> Self {
+        self.query = Some(query.into());
+        self
+    }
+
+    pub fn targets(mut self, targets: &[&str]) -> Self {
+        self.targets = Some(targets.iter().map(|target| target.to_string()).collect());
+        self
+    }
+
+    pub fn place(mut self, root: &str, directory: &str) -> Self {
+        self.place = Some((root.into(), directory.into()));
+        self
+    }
+
+    pub fn missing(mut self, paths: &[&str], status: u16) -> Self {
+        self.missing = Some((paths.iter().map(|path| path.to_string()).collect(), status));
+        self
+    }
+
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.append(name, value.parse().unwrap());
+        self
+    }
+
+    pub async fn of(&self, files: &Files) -> Found {
+        let own = path(&self.path);
+        let targets: Vec<SitePath> = match &self.targets {
+            Some(targets) => targets.iter().map(|target| path(target)).collect(),
+            None => vec![own.clone()],
+        };
+        let place = self.place.as_ref().map(|(root, directory)| Place {
+            root: root.clone(),
+            directory: path(directory),
+        });
+        let missing = self.missing.as_ref().map(|(paths, status)| Missing {
+            paths: paths.iter().map(|candidate| path(candidate)).collect(),
+            status: StatusCode::from_u16(*status).unwrap(),
+        });
+        let lookup = Lookup {
+            path: &own,
+            query: self.query.as_deref(),
+            targets: &targets,
+            place: place.as_ref(),
+            missing: missing.as_ref(),
+            headers: &self.headers,
+        };
+        // Whatever hangs fails the test instead of the run.
+        tokio::time::timeout(Duration::from_secs(30), files.open(&lookup))
+            .await
+            .expect("a lookup ends")
+    }
+}
+
+pub async fn all_of(file: &Arc<OpenFile>) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    while (content.len() as u64) < file.length() {
+        let piece = file.read_at(content.len() as u64, 64 << 10).await?;
+        assert!(!piece.is_empty(), "a read within the length gives bytes or an error");
+        content.extend_from_slice(&piece);
+    }
+    Ok(content)
+}
+
+/// What was found, in a line: `file CONTENT`, `page STATUS CONTENT`, `missing STATUS`, `redirect REFERENCE`, ...
+pub async fn say(found: Found) -> String {
+    async fn text(file: &Arc<OpenFile>) -> String {
+        String::from_utf8_lossy(&all_of(file).await.unwrap()).into_owned()
+    }
+    match found {
+        Found::File(selected) => format!("file {}", text(&selected.file).await),
+        Found::Listing(_) => "listing".into(),
+        Found::Redirect(reference) => format!("redirect {reference}"),
+        Found::Missing {
+            page: Some(page),
+            status,
+        } => format!("page {} {}", status.as_u16(), text(&page.file).await),
+        Found::Missing { page: None, status } => format!("missing {}", status.as_u16()),
+        Found::Failed { status, retry_after } => match retry_after {
+            Some(_) => format!("failed {} retry", status.as_u16()),
+            None => format!("failed {}", status.as_u16()),
+        },
+    }
+}
+
+pub async fn get(files: &Files, path: &str) -> String {
+    say(Ask::new(path).of(files).await).await
+}

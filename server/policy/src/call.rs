@@ -1,0 +1,226 @@
+//! What a call of a guest owns, and how its questions are answered.
+use crate::{
+    bindings::{
+        wasi::{config::store as config, logging::logging},
+        wasmserve::policy::{clock, request},
+    },
+    journal::{Journal, Level, Stdio},
+    questions::{Answer, Circumstances, Question},
+    recorder::Recorder,
+    running::Meter,
+};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use wasmtime::{Result, StoreLimits, component::ResourceTable, format_err};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// What every call of one policy shares.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its configuration, as `wasi:config/store` tells it, sorted by key.
+    pub config: Vec<(String, String)>,
+    /// Facts that it may ask for.
+    pub reads: BTreeSet<String>,
+    /// What `wasi:random/insecure-seed` answers: one per load, so that runtimes which ask for it stay repeatable.
+    pub seed: u128,
+}
+
+/// The data of a store: one call, or one `configure`.
+pub(crate) struct Call {
+    pub setting: Arc<Setting>,
+    /// `None` while the policy is configured: there is no request then.
+    pub circumstances: Option<Arc<Circumstances>>,
+    pub recorder: Recorder,
+    pub journal: Journal,
+    pub limits: StoreLimits,
+    pub meter: Meter,
+    /// Made when the guest first uses it: most never do.
+    wasi: Option<WasiCtx>,
+    table: ResourceTable,
+}
+
+impl Call {
+    pub fn new(setting: Arc<Setting>, recorder: Recorder, limits: StoreLimits, meter: Meter) -> Self {
+        Self {
+            setting,
+            circumstances: None,
+            recorder,
+            journal: Journal::default(),
+            limits,
+            meter,
+            wasi: None,
+            table: ResourceTable::new(),
+        }
+    }
+
+    fn ask(&mut self, question: Question) -> Result<Answer<'_>> {
+        let Some(circumstances) = &self.circumstances else {
+            return Err(format_err!(
+                "there is no request to ask about while a policy is configured"
+            ));
+        };
+        Ok(self.recorder.ask(circumstances, question)?)
+    }
+
+    fn text(&mut self, question: Question) -> Result<String> {
+        match self.ask(question)? {
+            Answer::Text(text) => Ok(text.into_owned()),
+            answer => Err(mismatch(&answer)),
+        }
+    }
+
+    fn optional(&mut self, question: Question) -> Result<Option<String>> {
+        match self.ask(question)? {
+            Answer::Optional(text) => Ok(text.map(Cow::into_owned)),
+            answer => Err(mismatch(&answer)),
+        }
+    }
+
+    fn texts(&mut self, question: Question) -> Result<Vec<String>> {
+        match self.ask(question)? {
+            Answer::Texts(texts) => Ok(texts.into_iter().map(Cow::into_owned).collect()),
+            answer => Err(mismatch(&answer)),
+        }
+    }
+
+    fn flag(&mut self, question: Question) -> Result<bool> {
+        match self.ask(question)? {
+            Answer::Flag(flag) => Ok(flag),
+            answer => Err(mismatch(&answer)),
+        }
+    }
+}
+
+/// Each question has one kind of answer, so this is a defect of the host; the call ends.
+fn mismatch(answer: &Answer<'_>) -> wasmtime::Error {
+    format_err!("an answer of the wrong kind: {answer:?}")
+}
+
+impl request::Host for Call {
+    fn method(&mut self) -> Result<String> {
+        self.text(Question::Method)
+    }
+    fn path(&mut self) -> Result<String> {
+        self.text(Question::Path)
+    }
+    fn targets(&mut self) -> Result<Vec<String>> {
+        self.texts(Question::Targets)
+    }
+    fn query(&mut self) -> Result<Option<String>> {
+        self.optional(Question::Query)
+    }
+    fn query_parameter(&mut self, name: String) -> Result<Option<String>> {
+        self.optional(Question::QueryParameter(name))
+    }
+    fn query_parameter_values(&mut self, name: String) -> Result<Vec<String>> {
+        self.texts(Question::QueryParameterValues(name))
+    }
+    fn header(&mut self, mut name: String) -> Result<Option<String>> {
+        name.make_ascii_lowercase();
+        self.optional(Question::Header(name))
+    }
+    fn header_values(&mut self, mut name: String) -> Result<Vec<Vec<u8>>> {
+        name.make_ascii_lowercase();
+        match self.ask(Question::HeaderValues(name))? {
+            Answer::Values(values) => Ok(values.into_iter().map(<[u8]>::to_vec).collect()),
+            answer => Err(mismatch(&answer)),
+        }
+    }
+    fn cookie(&mut self, name: String) -> Result<Option<String>> {
+        self.optional(Question::Cookie(name))
+    }
+    fn scheme(&mut self) -> Result<String> {
+        self.text(Question::Scheme)
+    }
+    fn host(&mut self) -> Result<String> {
+        self.text(Question::Host)
+    }
+    fn site(&mut self) -> Result<String> {
+        self.text(Question::Site)
+    }
+    fn client_address(&mut self) -> Result<Option<String>> {
+        self.optional(Question::ClientAddress)
+    }
+    fn client_within(&mut self, cidr: String) -> Result<bool> {
+        match Question::client_within(&cidr) {
+            Some(question) => self.flag(question),
+            None => Err(format_err!("{cidr:?} is neither a CIDR block nor an address")),
+        }
+    }
+    fn fact(&mut self, name: String) -> Result<Option<String>> {
+        if !self.setting.reads.contains(&name) {
+            return Err(format_err!(
+                "the fact {name:?} is not among those that the manifest reads"
+            ));
+        }
+        self.optional(Question::Fact(name))
+    }
+}
+
+impl clock::Host for Call {
+    fn now(&mut self) -> Result<u64> {
+        self.recorder.unrepeatable("the time");
+        match &self.circumstances {
+            Some(circumstances) => Ok(circumstances.now),
+            None => Err(format_err!(
+                "there is no request whose time could be asked while a policy is configured"
+            )),
+        }
+    }
+    fn before(&mut self, unix_seconds: u64) -> Result<bool> {
+        self.flag(Question::Before(unix_seconds))
+    }
+}
+
+// The configuration is the same for every decision of a load, so asking for it needs no record.
+impl config::Host for Call {
+    fn get(&mut self, key: String) -> Result<Result<Option<String>, config::Error>> {
+        let config = &self.setting.config;
+        let found = config
+            .binary_search_by(|(k, _)| k.as_str().cmp(&key))
+            .ok()
+            .map(|at| config[at].1.clone());
+        self.recorder.spend(found.as_ref().map_or(0, String::len))?;
+        Ok(Ok(found))
+    }
+    fn get_all(&mut self) -> Result<Result<Vec<(String, String)>, config::Error>> {
+        let all = self.setting.config.clone();
+        self.recorder
+            .spend(all.iter().map(|(k, v)| k.len() + v.len() + 16).sum())?;
+        Ok(Ok(all))
+    }
+}
+
+impl logging::Host for Call {
+    fn log(&mut self, level: logging::Level, context: String, message: String) -> Result<()> {
+        let level = match level {
+            logging::Level::Trace => Level::Trace,
+            logging::Level::Debug => Level::Debug,
+            logging::Level::Info => Level::Info,
+            logging::Level::Warn => Level::Warn,
+            logging::Level::Error | logging::Level::Critical => Level::Error,
+        };
+        self.journal.log(level, &context, &message);
+        Ok(())
+    }
+}
+
+impl WasiView for Call {
+    /// Nothing of the host: no arguments, environment, directories or sockets, an input that has ended.
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (journal, seed) = (&self.journal, self.setting.seed);
+        let ctx = self.wasi.get_or_insert_with(|| {
+            WasiCtx::builder()
+                .stdout(Stdio::new(journal.clone(), Level::Info, "stdout"))
+                .stderr(Stdio::new(journal.clone(), Level::Warn, "stderr"))
+                .insecure_random_seed(seed)
+                .max_random_size(64 << 10)
+                .allow_tcp(false)
+                .allow_udp(false)
+                .build()
+        });
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The questions of the contract and their answers.
+//!
+//! One function answers a question, whoever asks: a policy that runs, or the host itself when it looks for a kept decision.
+//! So the two can never disagree. Everything here is pure: the answer depends on the [`Circumstances`] alone.
+use crate::{Request, dependence::Dependence};
+use http::{HeaderName, header};
+use ipnet::IpNet;
+use percent_encoding::percent_decode;
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    str::FromStr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use wasmserve_files::SitePath;
+
+/// A question whose answer can be found again from the request alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Question {
+    Method,
+    Path,
+    Targets,
+    Query,
+    QueryParameter(String),
+    QueryParameterValues(String),
+    Header(String),
+    HeaderValues(String),
+    Cookie(String),
+    Scheme,
+    Host,
+    Site,
+    ClientAddress,
+    ClientWithin(IpNet),
+    Fact(String),
+    Before(u64),
+}
+
+/// What a question is answered with. Borrowed wherever the request has it in the right form.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Answer<'a> {
+    Text(Cow<'a, str>),
+    Optional(Option<Cow<'a, str>>),
+    Texts(Vec<Cow<'a, str>>),
+    Values(Vec<&'a [u8]>),
+    Flag(bool),
+}
+
+/// What an earlier policy established.
+#[derive(Clone, Debug)]
+pub(crate) struct Established {
+    pub name: String,
+    pub value: String,
+}
+
+/// Everything that a policy's answers can come from: the request and what the chain made of it so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Circumstances {
+    pub request: Arc<Request>,
+    /// Seconds since 1970, frozen when the request arrived.
+    pub now: u64,
+    /// `None`: the request's own path.
+    pub targets: Option<Vec<SitePath>>,
+    pub facts: Vec<Established>,
+    /// What each policy that has run depended on, by its position in the chain.
+    pub dependences: Vec<Arc<Dependence>>,
+}
+
+impl Question {
+    /// The CIDR block of a `client-within`; a single address is a block of its own. `None`: neither.
+    pub fn client_within(cidr: &str) -> Option<Self> {
+        let block = match IpNet::from_str(cidr) {
+            Ok(block) => block,
+            Err(_) => IpNet::from(IpAddr::from_str(cidr).ok()?),
+        };
+        Some(Self::ClientWithin(block.trunc()))
+    }
+
+    /// Bytes that keeping the question takes beside its own size.
+    pub fn text_length(&self) -> usize {
+        match self {
+            Self::QueryParameter(name)
+            | Self::QueryParameterValues(name)
+            | Self::Header(name)
+            | Self::HeaderValues(name)
+            | Self::Cookie(name)
+            | Self::Fact(name) => name.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// Bytes that the answer hands to the guest: text and eight bytes for each entry of a list.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Optional(text) => text.as_ref().map_or(0, |t| t.len()),
+            Self::Texts(texts) => texts.iter().map(|t| t.len() + 8).sum(),
+            Self::Values(values) => values.iter().map(|v| v.len() + 8).sum(),
+            Self::Flag(_) => 1,
+        }
+    }
+}
+
+impl Circumstances {
+    pub fn new(request: Arc<Request>) -> Self {
+        let now = unix_seconds(request.arrived);
+        Self {
+            request,
+            now,
+            targets: None,
+            facts: Vec::new(),
+            dependences: Vec::new(),
+        }
+    }
+
+    pub fn targets(&self) -> &[SitePath] {
+        self.targets
+            .as_deref()
+            .unwrap_or(std::slice::from_ref(&self.request.path))
+    }
+
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        let established = self.facts.iter().find(|f| f.name == name).map(|f| f.value.as_str());
+        established.or_else(|| {
+            self.request
+                .facts
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| value.as_str())
+        })
+    }
+
+    /// The answer to a question.
+    pub fn answer(&self, question: &Question) -> Answer<'_> {
+        let request = &*self.request;
+        match question {
+            Question::Method => Answer::Text(request.method.as_str().into()),
+            Question::Path => Answer::Text(request.path.as_str().into()),
+            Question::Targets => Answer::Texts(self.targets().iter().map(|t| t.as_str().into()).collect()),
+            Question::Query => Answer::Optional(request.query.as_deref().map(Cow::from)),
+            Question::QueryParameter(name) => Answer::Optional(parameters(request, name).next()),
+            Question::QueryParameterValues(name) => Answer::Texts(parameters(request, name).collect()),
+            Question::Header(name) => Answer::Optional(joined(request, name)),
+            Question::HeaderValues(name) => Answer::Values(values(request, name).collect()),
+            Question::Cookie(name) => Answer::Optional(cookie(request, name)),
+            Question::Scheme => Answer::Text(request.scheme.into()),
+            Question::Host => Answer::Text(request.host.as_str().into()),
+            Question::Site => Answer::Text((&*request.site).into()),
+            Question::ClientAddress => Answer::Optional(request.client.map(|a| unmapped(a).to_string().into())),
+            Question::ClientWithin(block) => Answer::Flag(request.client.is_some_and(|a| within(a, block))),
+            Question::Fact(name) => Answer::Optional(self.fact(name).map(Cow::from)),
+            Question::Before(moment) => Answer::Flag(self.now < *moment),
+        }
+    }
+}
+
+/// Whole seconds since 1970; a clock before that counts as 1970.
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+fn unmapped(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// A block of IPv4-mapped addresses is the IPv4 block it maps, because clients are told apart in that form.
+fn within(address: IpAddr, block: &IpNet) -> bool {
+    let mapped = |net: &ipnet::Ipv6Net| {
+        let address = net.network().to_ipv4_mapped()?;
+        ipnet::Ipv4Net::new(address, net.prefix_len().checked_sub(96)?).ok()
+    };
+    match (block, unmapped(address)) {
+        (IpNet::V6(net), IpAddr::V4(v4)) => {
+            mapped(net).is_some_and(|net| net.contains(&v4)) || net.contains(&v4.to_ipv6_mapped())
+        }
+        (net, address) => net.contains(&address),
+    }
+}
+
+/// The values of a query parameter, decoded as `application/x-www-form-urlencoded` (WHATWG URL, section 5.1).
+fn parameters<'a>(request: &'a Request, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    let query = request.query.as_deref().unwrap_or_default();
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .filter_map(move |pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (form_decoded(key) == name).then(|| form_decoded(value))
+        })
+}
+
+fn form_decoded(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return Cow::Owned(percent_decode(spaced.as_bytes()).decode_utf8_lossy().into_owned());
+    }
+    percent_decode(text.as_bytes()).decode_utf8_lossy()
+}
+
+fn values<'a>(request: &'a Request, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let name = HeaderName::from_bytes(name.as_bytes()).ok();
+    name.into_iter()
+        .flat_map(|name| request.headers.get_all(name))
+        .map(|value| value.as_bytes())
+}
+
+/// RFC 9110, section 5.3; cookies are joined as RFC 6265, section 4.2.1 separates them.
+fn joined<'a>(request: &'a Request, name: &str) -> Option<Cow<'a, str>> {
+    let mut all = values(request, name);
+    let first = String::from_utf8_lossy(all.next()?);
+    let separator = if name.eq_ignore_ascii_case("cookie") {
+        "; "
+    } else {
+        ", "
+    };
+    Some(all.fold(first, |joined, value| {
+        joined + separator + String::from_utf8_lossy(value)
+    }))
+}
+
+/// The first cookie of a name (RFC 6265, section 5.4), without the quotes that section 4.1.1 allows around its value.
+fn cookie<'a>(request: &'a Request, name: &str) -> Option<Cow<'a, str>> {
+    let pairs = request
+        .headers
+        .get_all(header::COOKIE)
+        .into_iter()
+        .flat_map(|v| v.as_bytes().split(|b| *b == b';'));
+    pairs.map(|pair| pair.trim_ascii()).find_map(|pair| {
+        let at = pair.iter().position(|b| *b == b'=')?;
+        let (key, value) = (pair[..at].trim_ascii_end(), pair[at + 1..].trim_ascii_start());
+        let bare = value
+            .strip_prefix(b"\"")
+            .and_then(|v| v.strip_suffix(b"\""))
+            .unwrap_or(value);
+        (key == name.as_bytes()).then(|| String::from_utf8_lossy(bare))
+    })
+}

@@ -1,0 +1,1 @@
+//! Misbehaviour: what the client gets.

@@ -1,0 +1,76 @@
+//! The command line: what was typed, what it starts, and how an error is told.
+
+pub mod build;
+mod check;
+mod options;
+mod password;
+mod report;
+mod serve;
+
+pub use options::ServeOptions;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Serves files over HTTP; sandboxed plugins decide who gets what.
+///
+/// Without a command: serves. `wasmserve` alone serves the current folder on 127.0.0.1:8080.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wasmserve",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load everything as serving would, print what each plugin is, and exit
+    ///
+    /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
+    Check(ServeOptions),
+    /// Build the plugins whose source folders lie beneath a folder
+    ///
+    /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.
+    Build(build::BuildOptions),
+    /// Turn a password into a hash for the configuration of basic-auth
+    ///
+    /// Asks for the password on a terminal; otherwise reads one line from standard input. Prints an argon2id hash with its
+    /// salt and parameters (a PHC string), which is what `users` in the configuration of basic-auth takes.
+    Password,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Check(options)) => check::run(&options),
+        Some(Command::Build(options)) => build::run(&options),
+        Some(Command::Password) => password::run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        report::print(&*error);
+        ExitCode::FAILURE
+    })
+}
+
+/// What a command ends with: its exit status, or the reason why it could not do its work.
+pub(crate) type Outcome = Result<ExitCode, anyhow::Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,148 @@
+//! Serving: load, listen, and end gracefully.
+
+use super::{Outcome, ServeOptions};
+use crate::{
+    net::{Bound, ListenError, Server, Stopper, stop::Stopped},
+    observe::log,
+    site::Site,
+};
+use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Semaphore,
+};
+
+/// Descriptors that are kept for everything but connections and their files.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// A connection holds a socket and, while it sends, a file.
+const DESCRIPTORS_A_CONNECTION: u64 = 2;
+
+/// Serves until a signal ends it.
+pub fn run(options: &ServeOptions) -> Outcome {
+    let log = log::start(options.log_format(), options.log_filter());
+    let runtime = Runtime::new().context("cannot start")?;
+    let outcome = runtime.block_on(serve(options));
+    // A read that the disk does not answer must not keep the process.
+    runtime.shutdown_background();
+    let lost = log.lost();
+    drop(log);
+    if lost > 0 {
+        eprintln!("warning: {lost} log lines were lost because standard error was not read in time");
+    }
+    outcome
+}
+
+async fn serve(options: &ServeOptions) -> Outcome {
+    // Before anything that takes time, so that a signal is never missed.
+    let mut signals = Signals::new().context("cannot wait for signals")?;
+    let site = Site::load(options.site()).await?;
+    let room = Arc::new(Semaphore::new(room(options)));
+    let server = Server::new(Arc::new(site), options.net());
+    let bound = options
+        .listen()
+        .iter()
+        .map(|address| Bound::new(*address))
+        .collect::<Result<Vec<_>, ListenError>>()?;
+    announce(&bound).context("cannot write to standard output")?;
+
+    let (stopper, stop) = Stopper::new();
+    for listener in bound {
+        tokio::spawn(listener.accept(server.clone(), room.clone(), stop.clone()));
+    }
+    drop(stop);
+
+    let name = signals.next().await;
+    tracing::info!(signal = name, "stopping: responses under way are finished");
+    tokio::select! {
+        stopped = stopper.stop(options.drain_timeout()) => note_stopped(stopped, options.drain_timeout()),
+        name = signals.next() => tracing::warn!(signal = name, "stopped at once"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line for each address, for people and for programs.
+fn announce(bound: &[Bound]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    for listener in bound {
+        writeln!(output, "listening on http://{}", listener.address)?;
+    }
+    output.flush()
+}
+
+fn note_stopped(stopped: Stopped, limit: Duration) {
+    match stopped {
+        Stopped::Done => tracing::info!("stopped"),
+        Stopped::Unfinished(connections) => {
+            let limit = humantime::format_duration(limit).to_string();
+            tracing::warn!(connections, limit, "stopped before all responses were finished");
+        }
+    }
+}
+
+/// How many connections may be open at once. Clients must not be able to use up the descriptors that files need.
+fn room(options: &ServeOptions) -> usize {
+    let limit = raise_descriptor_limit();
+    let allowed = usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_A_CONNECTION)
+        .unwrap_or(usize::MAX)
+        .clamp(1, Semaphore::MAX_PERMITS);
+    match options.max_connections() {
+        Some(wanted) if wanted > allowed => {
+            tracing::warn!(
+                wanted,
+                allowed,
+                "the limit of open files allows fewer connections: raise it with ulimit -n"
+            );
+            allowed
+        }
+        Some(wanted) => wanted,
+        None => allowed,
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and gives it. The soft one is kept low for programs that use
+/// select(2), which this is not.
+fn raise_descriptor_limit() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    let before = limit.current;
+    limit.current = limit.maximum;
+    let current = if setrlimit(Resource::Nofile, limit).is_ok() {
+        limit.maximum
+    } else {
+        before
+    };
+    current.unwrap_or(u64::MAX)
+}
+
+/// The signals that ask to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The name of the next signal.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What a connection is waiting for, and until when.
+//!
+//! hyper has a deadline for reading a head, but starts it when the last chunk of a response is queued, not when it is
+//! sent: a slow client's last chunk would be cut off. So all deadlines are here: one clock a connection, looked at whenever
+//! its task runs anyway.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::{Instant, sleep_until};
+
+/// How long a connection may wait for its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// For the first byte of a request, on a new connection or between two requests.
+    pub idle: Duration,
+    /// From the first byte of a head to its last.
+    pub head: Duration,
+    /// For the client to take one more byte of a response.
+    pub stall: Duration,
+    /// After the last response, for what the client is still sending: closing before it is read would reset the
+    /// connection and could destroy the response on its way.
+    pub linger: Duration,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Idle,
+    Head,
+    /// The server's turn: policies and files have deadlines of their own.
+    Exchange,
+    Linger,
+}
+
+/// The state of one connection, shared by its socket, its requests and its clock.
+#[derive(Debug)]
+pub struct Activity(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    since: Instant,
+    /// Since when the client has not taken a byte that was offered.
+    blocked: Option<Instant>,
+    /// Whether a request's body may be left unread.
+    unread: bool,
+}
+
+/// An exchange under way; its end makes the connection idle.
+#[derive(Debug)]
+pub struct UnderWay(Arc<Activity>);
+
+// === impl Activity ===
+
+impl Activity {
+    pub fn new() -> Arc<Self> {
+        let state = State {
+            stage: Stage::Idle,
+            since: Instant::now(),
+            blocked: None,
+            unread: false,
+        };
+        Arc::new(Self(Mutex::new(state)))
+    }
+
+    /// A head has been read: the exchange lasts until the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut state = self.state();
+        state.stage = Stage::Exchange;
+        state.unread = false;
+        UnderWay(self.clone())
+    }
+
+    /// The request's body may not be read to its end.
+    pub fn leave_unread(&self) {
+        self.state().unread = true;
+    }
+
+    /// The request's body has been read to its end, maybe after the response.
+    pub fn read_to_end(&self) {
+        let mut state = self.state();
+        state.unread = false;
+        if state.stage == Stage::Head {
+            state.enter(Stage::Idle);
+        }
+    }
+
+    /// Bytes came in.
+    pub fn received(&self) {
+        let mut state = self.state();
+        if state.stage == Stage::Idle {
+            state.enter(Stage::Head);
+        }
+    }
+
+    /// The client took bytes.
+    pub fn sent(&self) {
+        let mut state = self.state();
+        if state.blocked.take().is_some() {
+            // What the client waits for begins once it has what it asked for.
+            state.since = Instant::now();
+        }
+    }
+
+    /// Bytes are offered and not taken.
+    pub fn blocked(&self) {
+        self.state().blocked.get_or_insert_with(Instant::now);
+    }
+
+    /// The connection is being closed: whether the client may still be sending.
+    pub fn close(&self) -> bool {
+        let mut state = self.state();
+        let sending = state.unread || state.stage == Stage::Head;
+        state.blocked = None;
+        state.enter(Stage::Linger);
+        sending
+    }
+
+    /// Ends when the client has been waited for long enough, with what it was waited for.
+    pub async fn expired(&self, deadlines: &Deadlines) -> Stage {
+        let mut clock = pin!(sleep_until(Instant::now() + deadlines.idle));
+        poll_fn(|context| {
+            loop {
+                let Some((deadline, stage)) = self.deadline(deadlines) else {
+                    return Poll::Pending;
+                };
+                // A clock that is set too early is left alone: it is looked at again when it rings. So a connection that
+                // is busy never touches the timers.
+                if clock.deadline() > deadline || clock.is_elapsed() {
+                    clock.as_mut().reset(deadline);
+                }
+                match clock.as_mut().poll(context) {
+                    Poll::Ready(()) if Instant::now() >= deadline => return Poll::Ready(stage),
+                    Poll::Ready(()) => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    fn deadline(&self, deadlines: &Deadlines) -> Option<(Instant, Stage)> {
+        let state = self.state();
+        if let Some(since) = state.blocked {
+            return Some((since + deadlines.stall, Stage::Exchange));
+        }
+        let limit = match state.stage {
+            Stage::Idle => deadlines.idle,
+            Stage::Head => deadlines.head,
+            Stage::Exchange => return None,
+            Stage::Linger => deadlines.linger,
+        };
+        Some((state.since + limit, state.stage))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.since = Instant::now();
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.state().enter(Stage::Idle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINES: Deadlines = Deadlines {
+        idle: Duration::from_secs(1),
+        head: Duration::from_secs(2),
+        stall: Duration::from_secs(3),
+        linger: Duration::from_secs(4),
+    };
+
+    /// What is waited for, and for how long altogether.
+    fn waits(activity: &Activity) -> Option<(Duration, Stage)> {
+        let (deadline, stage) = activity.deadline(&DEADLINES)?;
+        let state = activity.state();
+        Some((deadline - state.blocked.unwrap_or(state.since), stage))
+    }
+
+    #[test]
+    fn every_wait_for_the_client_has_an_end_and_the_servers_turn_has_none() {
+        let activity = Activity::new();
+        assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
+        activity.received();
+        assert_eq!(waits(&activity), Some((DEADLINES.head, Stage::Head)));
+        let under_way = activity.begin();
+        assert_eq!(waits(&activity), None);
+        activity.blocked();
+        assert_eq!(waits(&activity), Some((DEADLINES.stall, Stage::Exchange)));
+        activity.sent();
+        assert_eq!(waits(&activity), None);
+        drop(under_way);
+        assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
+        activity.close();
+        assert_eq!(waits(&activity), Some((DEADLINES.linger, Stage::Linger)));
+    }
+
+    #[test]
+    fn more_bytes_of_a_head_do_not_prolong_it() {
+        let activity = Activity::new();
+        activity.received();
+        let first = activity.deadline(&DEADLINES);
+        activity.received();
+        assert_eq!(activity.deadline(&DEADLINES), first);
+    }
+
+    #[test]
+    fn a_response_that_is_still_being_taken_is_not_idle() {
+        let activity = Activity::new();
+        let under_way = activity.begin();
+        activity.blocked();
+        // The last chunk is queued, so hyper drops the body, though the client has not taken it yet.
+        drop(under_way);
+        assert_eq!(waits(&activity), Some((DEADLINES.stall, Stage::Exchange)));
+    }
+
+    #[test]
+    fn lingers_only_for_clients_that_may_be_sending() {
+        let idle = Activity::new();
+        assert!(!idle.close());
+        let half_a_head = Activity::new();
+        half_a_head.received();
+        assert!(half_a_head.close());
+        let unread_body = Activity::new();
+        let under_way = unread_body.begin();
+        unread_body.leave_unread();
+        drop(under_way);
+        assert!(unread_body.close());
+        let read_body = Activity::new();
+        let under_way = read_body.begin();
+        read_body.leave_unread();
+        drop(under_way);
+        read_body.read_to_end();
+        assert!(!read_body.close());
+    }
+}

@@ -1,0 +1,251 @@
+//! An answer's bytes on their way to hyper: one chunk at a time, so that memory does not grow with files or clients.
+
+use super::activity::UnderWay;
+use crate::observe::{Ending, Record};
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+    vec,
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+use wasmserve_files::{Content, FileSpan, Part, content::Stream};
+
+/// The body of a response. Whatever becomes of it, the exchange ends with its drop.
+pub struct Body {
+    source: Source,
+    /// The most bytes that are read at once.
+    chunk: usize,
+    pacer: Option<Pacer>,
+    /// Bytes since the connection last let others run.
+    turn: usize,
+    record: Record,
+    _under_way: UnderWay,
+}
+
+enum Source {
+    Parts(Parts),
+    Stream(Pin<Box<dyn Stream + Send>>),
+    Ended,
+}
+
+/// Pieces whose length is known.
+struct Parts {
+    waiting: vec::IntoIter<Part>,
+    /// What is left of the file that is being sent.
+    span: Option<FileSpan>,
+    reading: Option<Reading>,
+    /// Bytes of all pieces that are left.
+    left: u64,
+}
+
+type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
+
+/// Spreads a body over time.
+struct Pacer {
+    bytes_per_second: u64,
+    due: Pin<Box<Sleep>>,
+}
+
+/// After so many bytes in a row a connection lets others run, however fast its client is.
+const TURN: usize = 1 << 20;
+
+/// A paced body is sent in so many pieces a second.
+const PACED_PIECES: u64 = 8;
+
+// === impl Body ===
+
+impl Body {
+    /// `chunk`: the most bytes of a file that are in memory at once. `pace`: bytes a second.
+    pub fn new(content: Content, chunk: usize, pace: Option<u64>, record: Record, under_way: UnderWay) -> Self {
+        let source = match content {
+            Content::Parts(parts) => Source::Parts(Parts::new(parts)),
+            Content::Stream(stream) => Source::Stream(stream),
+        };
+        let pacer = pace.map(Pacer::new);
+        let chunk = pacer.as_ref().map_or(chunk, |pacer| chunk.min(pacer.piece()));
+        let mut body = Self {
+            source,
+            chunk,
+            pacer,
+            turn: 0,
+            record,
+            _under_way: under_way,
+        };
+        body.note_end();
+        body
+    }
+
+    /// A body that is complete is so before hyper drops it, which it does without asking for the end.
+    fn note_end(&mut self) {
+        if matches!(&self.source, Source::Parts(parts) if parts.left == 0) {
+            self.source = Source::Ended;
+        }
+        if matches!(self.source, Source::Ended) {
+            self.record.ending = Ending::Completed;
+        }
+    }
+
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(pacer) = &mut self.pacer {
+            ready!(pacer.due.as_mut().poll(context));
+        }
+        match &mut self.source {
+            Source::Parts(parts) => parts.poll_chunk(self.chunk, context).map(Some),
+            Source::Stream(stream) => stream.as_mut().poll_next(context),
+            Source::Ended => Poll::Ready(None),
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if self.turn >= TURN {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Poll::Ready(chunk) = self.poll_chunk(context) else {
+            self.turn = 0;
+            return Poll::Pending;
+        };
+        match chunk {
+            Some(Ok(bytes)) => {
+                self.turn += bytes.len();
+                self.record.bytes += bytes.len() as u64;
+                if let Some(pacer) = &mut self.pacer {
+                    pacer.spent(bytes.len());
+                }
+                self.note_end();
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Some(Err(error)) => {
+                tracing::warn!(path = self.record.path(), %error, "a response was broken off");
+                self.source = Source::Ended;
+                self.record.ending = Ending::Failed;
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                self.source = Source::Ended;
+                self.note_end();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.source, Source::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Parts(parts) => SizeHint::with_exact(parts.left),
+            Source::Stream(_) => SizeHint::default(),
+            Source::Ended => SizeHint::with_exact(0),
+        }
+    }
+}
+
+// === impl Parts ===
+
+impl Parts {
+    fn new(parts: Vec<Part>) -> Self {
+        let left = parts.iter().map(length).sum();
+        Self {
+            waiting: parts.into_iter(),
+            span: None,
+            reading: None,
+            left,
+        }
+    }
+
+    /// The next bytes; never called when none are left. A file that is shorter than was promised is an error: the rest
+    /// of the response is not made up.
+    fn poll_chunk(&mut self, most: usize, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let bytes = ready!(reading.as_mut().poll(context))?;
+                self.reading = None;
+                return Poll::Ready(self.advance(bytes));
+            }
+            match self.span.take().filter(|span| span.length > 0) {
+                Some(span) => {
+                    let wanted = usize::try_from(span.length).map_or(most, |length| length.min(most));
+                    let (file, offset) = (span.file.clone(), span.offset);
+                    self.reading = Some(Box::pin(async move { file.read_at(offset, wanted).await }));
+                    self.span = Some(span);
+                }
+                None => match self.waiting.next() {
+                    Some(Part::Bytes(bytes)) => {
+                        self.left -= bytes.len() as u64;
+                        return Poll::Ready(Ok(bytes));
+                    }
+                    Some(Part::File(span)) => self.span = Some(span),
+                    None => {
+                        return Poll::Ready(Err(io::Error::other(
+                            "the parts of a response are fewer than its length",
+                        )));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Takes note of bytes that were read from the current file.
+    fn advance(&mut self, bytes: Bytes) -> io::Result<Bytes> {
+        let read = bytes.len() as u64;
+        match &mut self.span {
+            Some(span) if read > 0 && read <= span.length => {
+                span.offset += read;
+                span.length -= read;
+                self.left -= read;
+                Ok(bytes)
+            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file became shorter while it was sent",
+            )),
+        }
+    }
+}
+
+fn length(part: &Part) -> u64 {
+    match part {
+        Part::Bytes(bytes) => bytes.len() as u64,
+        Part::File(span) => span.length,
+    }
+}
+
+// === impl Pacer ===
+
+impl Pacer {
+    fn new(bytes_per_second: u64) -> Self {
+        Self {
+            bytes_per_second: bytes_per_second.max(1),
+            due: Box::pin(sleep_until(Instant::now())),
+        }
+    }
+
+    /// Bytes to send at once.
+    fn piece(&self) -> usize {
+        usize::try_from(self.bytes_per_second / PACED_PIECES)
+            .unwrap_or(usize::MAX)
+            .max(1)
+    }
+
+    /// Sets when the next piece is due. A client that was slow does not catch up: the pace is a ceiling at all times.
+    fn spent(&mut self, bytes: usize) {
+        let from = self.due.deadline().max(Instant::now());
+        let pause = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        self.due.as_mut().reset(from + pause);
+    }
+}

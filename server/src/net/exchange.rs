@@ -1,0 +1,103 @@
+//! One request from hyper to the spine, and its answer back.
+
+use super::{activity::Activity, body::Body, connection::Server};
+use crate::{
+    observe::Record,
+    request::{Arrival, handle},
+};
+use http::{HeaderValue, Method, Request, Response, header, request::Parts};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use std::{net::IpAddr, sync::Arc, time::Duration, time::SystemTime};
+use tokio::time::timeout;
+use wasmserve_files::Content;
+
+/// Nobody reads request bodies, but a connection can be used again only behind them: up to so many bytes are read and
+/// thrown away, for so long. Beyond that the connection ends with the response.
+const DISCARDED_BYTES: u64 = 64 * 1024;
+const DISCARDED_FOR: Duration = Duration::from_secs(5);
+
+/// What becomes of the connection after a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Afterwards {
+    KeepAlive,
+    Close,
+}
+
+/// Answers one request of a connection.
+pub async fn exchange(
+    server: Arc<Server>,
+    activity: Arc<Activity>,
+    client: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let under_way = activity.begin();
+    let (head, body) = request.into_parts();
+    let afterwards = discard(&head, body, activity);
+    let mut record = Record::begin(&head, client);
+    let head_only = head.method == Method::HEAD;
+
+    let mut reply = handle(
+        &server.site,
+        Arrival {
+            head,
+            client,
+            at: SystemTime::now(),
+        },
+    )
+    .await;
+
+    record.decided(&mut reply);
+    if head_only {
+        reply.answer.content = Content::Parts(Vec::new());
+    }
+    if afterwards == Afterwards::Close {
+        reply
+            .answer
+            .headers
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let body = Body::new(
+        reply.answer.content,
+        server.options.chunk_size,
+        reply.pace,
+        record,
+        under_way,
+    );
+    let mut response = Response::new(body);
+    *response.status_mut() = reply.answer.status;
+    *response.headers_mut() = reply.answer.headers;
+    response
+}
+
+/// Sees to the request's body while the answer is made and sent.
+fn discard(head: &Parts, body: Incoming, activity: Arc<Activity>) -> Afterwards {
+    if body.is_end_stream() {
+        return Afterwards::KeepAlive;
+    }
+    activity.leave_unread();
+    // Who expects 100 (Continue) waits for leave to send; the answer comes instead of it (RFC 9110, section 10.1.1).
+    let waits = head.headers.contains_key(header::EXPECT);
+    if waits || body.size_hint().lower() > DISCARDED_BYTES {
+        return Afterwards::Close;
+    }
+    tokio::spawn(async move {
+        if let Ok(true) = timeout(DISCARDED_FOR, read_to_end(body)).await {
+            activity.read_to_end();
+        }
+    });
+    Afterwards::KeepAlive
+}
+
+/// Whether the end was reached within the bound.
+async fn read_to_end(mut body: Incoming) -> bool {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > DISCARDED_BYTES {
+            return false;
+        }
+    }
+    true
+}

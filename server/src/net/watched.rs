@@ -1,0 +1,108 @@
+//! A socket that tells its connection's [`Activity`] what it sees, and closes without destroying the last response.
+
+use super::activity::Activity;
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+/// A stream under hyper.
+pub struct Watched<I> {
+    inner: I,
+    activity: Arc<Activity>,
+    closing: Closing,
+}
+
+/// What is left to do when hyper is done with the connection.
+enum Closing {
+    /// Close the writing half.
+    Shutdown,
+    /// Read so many more bytes and throw them away.
+    Linger(usize),
+}
+
+/// Bytes that a client may still send after the last response: what a socket's buffers hold, and some.
+const LINGER_BYTES: usize = 1 << 20;
+
+impl<I> Watched<I> {
+    pub fn new(inner: I, activity: Arc<Activity>) -> Self {
+        Self {
+            inner,
+            activity,
+            closing: Closing::Shutdown,
+        }
+    }
+}
+
+impl<I> Watched<I> {
+    fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &written {
+            Poll::Ready(Ok(_)) => self.activity.sent(),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.activity.blocked(),
+        }
+        written
+    }
+}
+
+impl<I: Read + Unpin> Read for Watched<I> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.inner).poll_read(context, buf);
+        if let Poll::Ready(Ok(())) = read {
+            self.activity.received();
+        }
+        read
+    }
+}
+
+impl<I: Read + Write + Unpin> Write for Watched<I> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    /// Closes the writing half, then reads what the client is still sending (RFC 9112, section 9.6).
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.closing {
+                Closing::Shutdown => {
+                    ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+                    if !self.activity.close() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.closing = Closing::Linger(LINGER_BYTES);
+                }
+                Closing::Linger(left) => {
+                    let mut scratch = [0; 4096];
+                    let mut buf = ReadBuf::new(&mut scratch);
+                    ready!(Pin::new(&mut self.inner).poll_read(context, buf.unfilled()))?;
+                    match buf.filled().len() {
+                        0 => return Poll::Ready(Ok(())),
+                        read if read >= left => return Poll::Ready(Ok(())),
+                        read => self.closing = Closing::Linger(left - read),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The log: one line an event, to standard error, written by a thread of its own.
+//!
+//! Nothing waits for it. A request that would have to wait because standard error is not being read loses its line instead;
+//! lost lines are counted and reported at the end.
+
+use std::{fmt, io};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people: time, level, target, then `key=value` pairs.
+    Text,
+    /// For programs: a JSON object a line.
+    Json,
+}
+
+/// Keeps the log being written. Dropped last, it writes what is left.
+pub struct LogGuard {
+    _worker: WorkerGuard,
+    lost: ErrorCounter,
+}
+
+/// Lines that may wait to be written: some 4 MiB of access log.
+const WAITING_LINES: usize = 16 * 1024;
+
+/// Sends every event that `filter` lets through to standard error, from now on.
+///
+/// # Panics
+/// When called twice in a process.
+pub fn start(format: LogFormat, filter: EnvFilter) -> LogGuard {
+    // The writer's thread takes all that waits before it flushes: one system call for many lines when it is busy.
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(io::BufWriter::new(io::stderr()));
+    let lost = writer.error_counter();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(false);
+    match format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
+    LogGuard { _worker: worker, lost }
+}
+
+// === impl LogGuard ===
+
+impl LogGuard {
+    /// Lines that were lost so far because nobody took them in time.
+    pub fn lost(&self) -> usize {
+        self.lost.dropped_lines()
+    }
+}
+
+impl fmt::Debug for LogGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogGuard")
+            .field("lost", &self.lost())
+            .finish_non_exhaustive()
+    }
+}

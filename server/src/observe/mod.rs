@@ -1,0 +1,7 @@
+//! What is remembered of what happened: the log, and a record of every exchange.
+
+pub mod log;
+pub mod record;
+
+pub use log::{LogFormat, LogGuard};
+pub use record::{Ending, Record};

@@ -1,0 +1,120 @@
+//! The record of one exchange. It rides in the response's body, so that it is complete when the body ends: after the last
+//! byte, or when the client went away. However an exchange ends, it leaves exactly one line in the access log.
+//!
+//! The query is not written down: links carry tokens in it.
+
+use crate::request::Reply;
+use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+use std::{fmt::Write, net::IpAddr, sync::Arc, time::Instant};
+use wasmserve_policy::Request;
+
+/// What is known of an exchange so far.
+#[derive(Debug)]
+pub struct Record {
+    arrived: Instant,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    client: Option<IpAddr>,
+    request: Option<Arc<Request>>,
+    status: Option<StatusCode>,
+    facts: Vec<(String, String)>,
+    /// Bytes of body that were handed to the connection.
+    pub bytes: u64,
+    pub ending: Ending,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The whole response was handed to the connection.
+    Completed,
+    /// The client went away, or was too slow, before that.
+    Aborted,
+    /// The server broke it off: the file changed or could not be read.
+    Failed,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Begins when a request's head has been read.
+    pub fn begin(head: &Parts, client: Option<IpAddr>) -> Self {
+        Self {
+            arrived: Instant::now(),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: head.headers.get(header::HOST).cloned(),
+            client,
+            request: None,
+            status: None,
+            facts: Vec::new(),
+            bytes: 0,
+            ending: Ending::Aborted,
+        }
+    }
+
+    /// Takes over what was decided and will be sent.
+    pub fn decided(&mut self, reply: &mut Reply) {
+        self.status = Some(reply.answer.status);
+        self.request = reply.request.clone();
+        self.facts = std::mem::take(&mut reply.facts);
+    }
+
+    fn host(&self) -> &str {
+        match (&self.request, &self.host) {
+            (Some(request), _) => &request.host,
+            (None, Some(field)) => field.to_str().unwrap_or_default(),
+            (None, None) => "",
+        }
+    }
+
+    /// Canonical; as sent when the request was refused because it is not.
+    pub fn path(&self) -> &str {
+        self.request
+            .as_ref()
+            .map_or_else(|| self.uri.path(), |request| request.path.as_str())
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !tracing::enabled!(target: "access", tracing::Level::INFO) {
+            return;
+        }
+        tracing::info!(
+            target: "access",
+            method = self.method.as_str(),
+            host = self.host(),
+            path = self.path(),
+            status = self.status.map(|status| status.as_u16()),
+            bytes = self.bytes,
+            duration_us = u64::try_from(self.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
+            client = self.client.map(tracing::field::display),
+            outcome = self.ending.as_str(),
+            facts = facts(&self.facts),
+        );
+    }
+}
+
+/// `user="alice" tier="gold"`; none at all when there are none.
+fn facts(facts: &[(String, String)]) -> Option<String> {
+    let mut text = String::new();
+    for (name, value) in facts {
+        let space = if text.is_empty() { "" } else { " " };
+        write!(text, "{space}{name}={value:?}").expect("writing to a String does not fail");
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+// === impl Ending ===
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Aborted => "aborted",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The way of a request, from its head to an answer.
+//!
+//! Policy comes before the file system: a refused request learns nothing about which files exist. Whatever the chain
+//! leads to, its header changes apply to it, the server's own 404 and 500 included.
+
+use super::{
+    refusal::{ALLOW, Refusal},
+    target::{Host, SCHEME, Target},
+};
+use crate::site::Site;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer};
+use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
+
+/// A request's head and what the connection knows about it.
+pub struct Arrival {
+    pub head: Parts,
+    /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
+    pub client: Option<IpAddr>,
+    pub at: SystemTime,
+}
+
+/// What a request led to.
+pub struct Reply {
+    pub answer: Answer,
+    /// What was decided about; `None` when the request was refused before that.
+    pub request: Option<Arc<Request>>,
+    /// What the chain established, for the log.
+    pub facts: Vec<(String, String)>,
+    /// Bytes of body a second.
+    pub pace: Option<u64>,
+}
+
+/// `Server`: the name without a version, which would only tell which holes to try. A policy may change or remove it.
+const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
+
+/// Answers a request.
+pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
+    let request = match question(site, arrival) {
+        Ok(Some(request)) => Arc::new(request),
+        Ok(None) => return Reply::undecided(capabilities()),
+        Err(refusal) => return Reply::undecided(refusal.answer()),
+    };
+    let verdict = site.chain.decide(&request).await;
+    let answer = match &verdict.outcome {
+        Outcome::Proceed(mapping) => serve(site, &request, mapping).await,
+        Outcome::Respond(response) => respond(site, &request, response).await,
+        Outcome::Fault(fault) => with_error_page(site, None, &request, Refusal::from(fault).answer()).await,
+    };
+    let mut answer = site.files.compress(&request.headers, answer);
+    answer.headers.insert(header::SERVER, SERVER);
+    verdict.apply(answer.status, answer.media_type.as_deref(), &mut answer.headers);
+    let Verdict { facts, pace, .. } = verdict;
+    Reply {
+        answer,
+        request: Some(request),
+        facts,
+        pace,
+    }
+}
+
+/// What the chain is asked: a request with one host and a canonical path. `None` for `OPTIONS *`, which is about no path.
+fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>, Refusal> {
+    let (host, path, query) = match Target::of(&arrival.head)? {
+        Target::Server => return Ok(None),
+        Target::Resource { host, path, query } => (host, SitePath::from_uri(path)?, query.map(str::to_owned)),
+    };
+    let Host { name: host, .. } = host;
+    let Arrival {
+        head: Parts { method, headers, .. },
+        client,
+        at: arrived,
+    } = arrival;
+    let site = site.name.clone();
+    Ok(Some(Request {
+        method,
+        path,
+        query,
+        headers,
+        scheme: SCHEME,
+        host,
+        site,
+        client,
+        arrived,
+        facts: Vec::new(),
+    }))
+}
+
+/// The first candidate that exists, and what HTTP says about it.
+async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
+    let lookup = Lookup {
+        path: &request.path,
+        query: request.query.as_deref(),
+        targets: &mapping.targets,
+        place: mapping.place.as_ref(),
+        missing: mapping.missing.as_ref(),
+        headers: &request.headers,
+    };
+    let found = site.files.open(&lookup).await;
+    let has_page = matches!(found, Found::Missing { page: Some(_), .. });
+    let answer = answer(&request.method, &request.headers, found);
+    if has_page {
+        answer
+    } else {
+        with_error_page(site, lookup.place, request, answer).await
+    }
+}
+
+/// A policy's own answer. An error without a body gets the operator's page, as the server's own errors do.
+async fn respond(site: &Site, request: &Request, response: &Response) -> Answer {
+    let mut answer = Answer {
+        status: response.status,
+        headers: response.headers.clone(),
+        // That of its Content-Type.
+        media_type: None,
+        content: Content::Parts(Vec::new()),
+    };
+    if response.body.is_empty() {
+        return with_error_page(site, None, request, answer).await;
+    }
+    answer
+        .headers
+        .insert(header::CONTENT_LENGTH, response.body.len().into());
+    answer.content = Content::Parts(vec![Part::Bytes(response.body.clone())]);
+    answer
+}
+
+/// An error with the page that the operator chose for its status; any other answer as it is.
+async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, plain: Answer) -> Answer {
+    let status = plain.status;
+    if !status.is_client_error() && !status.is_server_error() {
+        return plain;
+    }
+    let Some(page) = site.files.error_page(status, place, &request.headers).await else {
+        return plain;
+    };
+    let found = Found::Missing {
+        page: Some(page),
+        status,
+    };
+    let mut shown = answer(&Method::GET, &request.headers, found);
+    // What the error says beyond its text, such as Retry-After or WWW-Authenticate.
+    for name in plain.headers.keys() {
+        if !shown.headers.contains_key(name) {
+            for value in plain.headers.get_all(name) {
+                shown.headers.append(name, value.clone());
+            }
+        }
+    }
+    shown
+}
+
+/// `OPTIONS *`: what every path allows.
+fn capabilities() -> Answer {
+    let headers = HeaderMap::from_iter([(header::ALLOW, ALLOW)]);
+    Answer {
+        status: StatusCode::NO_CONTENT,
+        headers,
+        media_type: None,
+        content: Content::Parts(Vec::new()),
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// An answer that no policy was asked about.
+    fn undecided(mut answer: Answer) -> Self {
+        answer.headers.insert(header::SERVER, SERVER);
+        Self {
+            answer,
+            request: None,
+            facts: Vec::new(),
+            pace: None,
+        }
+    }
+}

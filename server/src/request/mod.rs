@@ -1,0 +1,14 @@
+//! One request's way: the spine.
+//!
+//! In the order of events: [`target`] (which host, which path: or 400), [`handle`] (policy, then file, then answer),
+//! [`refusal`] (the one place where what went wrong becomes a status).
+//!
+//! Knows nothing of connections: what comes in is a request's head, what goes out an answer that [`crate::net`] sends.
+
+pub mod handle;
+pub mod refusal;
+pub mod target;
+
+pub use handle::{Arrival, Reply, handle};
+pub use refusal::Refusal;
+pub use target::{Host, Target, TargetError};

@@ -1,0 +1,90 @@
+//! The one place where what went wrong becomes a status and a few words.
+//!
+//! What a client is told never depends on which files exist or which policy failed.
+
+use super::TargetError;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::time::Duration;
+use wasmserve_files::{Answer, Content, Part, PathError};
+use wasmserve_policy::Fault;
+
+/// Why a request gets none of the site's files.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Refused before any policy is asked.
+    #[error("the request {0}")]
+    Target(#[from] TargetError),
+    /// Refused before any policy is asked: there is no canonical path to ask about.
+    #[error("the path {0}")]
+    Path(#[from] PathError),
+    /// A policy failed; the log has named it.
+    #[error("a policy failed")]
+    Fault {
+        status: StatusCode,
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What this server does, whatever the path.
+pub const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// Status, headers and a line of text.
+    pub fn answer(&self) -> Answer {
+        let status = self.status();
+        let mut answer = text(status, &format!("{status}\n"));
+        if let Self::Target(TargetError::Connect) = self {
+            answer.headers.insert(header::ALLOW, ALLOW);
+        }
+        if let Self::Fault {
+            retry_after: Some(after),
+            ..
+        } = self
+        {
+            // Rounded up: a client that comes back too early costs another fault.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            answer.headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        answer
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Target(TargetError::Connect) => StatusCode::METHOD_NOT_ALLOWED,
+            // RFC 9110, section 7.4: this server does not answer for that scheme.
+            Self::Target(TargetError::OtherScheme) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Target(_) => StatusCode::BAD_REQUEST,
+            Self::Path(PathError::TooLong) => StatusCode::URI_TOO_LONG,
+            Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::Fault { status, .. } => *status,
+        }
+    }
+}
+
+impl From<&Fault> for Refusal {
+    fn from(fault: &Fault) -> Self {
+        Self::Fault {
+            status: fault.status,
+            retry_after: fault.retry_after,
+        }
+    }
+}
+
+/// A few words. `nosniff`, so that they are never taken for a page.
+fn text(status: StatusCode, words: &str) -> Answer {
+    const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+    let fields: [(HeaderName, HeaderValue); 3] = [
+        (header::CONTENT_TYPE, TEXT),
+        (header::CONTENT_LENGTH, words.len().into()),
+        (header::X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+    ];
+    Answer {
+        status,
+        headers: HeaderMap::from_iter(fields),
+        media_type: Some("text/plain".into()),
+        content: Content::Parts(vec![Part::Bytes(words.to_owned().into())]),
+    }
+}

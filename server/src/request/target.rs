@@ -1,0 +1,306 @@
+//! Where a request is aimed: the host it names, and the path, not decoded yet.
+//!
+//! hyper checks neither. RFC 9112, sections 3.2 and 3.3, and RFC 9110, section 7.2, say what has to be refused, because
+//! two readings of one request are how a cache or a proxy in front is made to disagree with this server.
+
+use http::{HeaderMap, Method, Uri, Version, header, request::Parts, uri::Authority};
+use std::net::Ipv6Addr;
+
+/// What a request asks about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// `OPTIONS *`: the server itself (RFC 9112, section 3.2.4).
+    Server,
+    Resource {
+        host: Host,
+        /// Percent-encoded as sent, beginning with `/`.
+        path: &'a str,
+        /// Raw, without `?`.
+        query: Option<&'a str>,
+    },
+}
+
+/// The host that a request names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Lower case, without port or final dot; an IPv6 address in brackets and in the form of RFC 5952. Empty when an
+    /// HTTP/1.0 client named none.
+    pub name: String,
+    pub port: Option<u16>,
+}
+
+/// Why a target was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    #[error("has no Host")]
+    MissingHost,
+    #[error("has more than one Host")]
+    RepeatedHost,
+    #[error("has a Host that is not a host and a port")]
+    MalformedHost,
+    #[error("has a Host that disagrees with its target")]
+    DisagreeingHost,
+    #[error("has user information in its target")]
+    UserInformation,
+    #[error("has a target that is neither a path nor a URI of this server")]
+    MalformedTarget,
+    #[error("asks for a scheme that this connection does not speak")]
+    OtherScheme,
+    #[error("asks for a tunnel")]
+    Connect,
+}
+
+/// The scheme of every connection: TLS ends elsewhere.
+pub const SCHEME: &str = "http";
+const DEFAULT_PORT: u16 = 80;
+
+// === impl Target ===
+
+impl<'a> Target<'a> {
+    /// Reads the request line and Host.
+    ///
+    /// # Errors
+    /// When they do not name one resource of one host, or when this server does not do what is asked.
+    pub fn of(head: &'a Parts) -> Result<Self, TargetError> {
+        if head.method == Method::CONNECT {
+            return Err(TargetError::Connect);
+        }
+        let named = host_field(&head.headers, head.version)?;
+        match (head.uri.scheme_str(), head.uri.authority()) {
+            (None, None) => Self::origin_form(&head.method, &head.uri, named.unwrap_or_default()),
+            (Some(scheme), Some(authority)) => absolute_form(scheme, authority, &head.uri, named),
+            // The authority form belongs to CONNECT alone (RFC 9112, section 3.2.3).
+            _ => Err(TargetError::MalformedTarget),
+        }
+    }
+
+    fn origin_form(method: &Method, uri: &'a Uri, host: Host) -> Result<Self, TargetError> {
+        match uri.path() {
+            "*" if method == Method::OPTIONS => Ok(Self::Server),
+            path if path.starts_with('/') => Ok(Self::Resource {
+                host,
+                path,
+                query: uri.query(),
+            }),
+            _ => Err(TargetError::MalformedTarget),
+        }
+    }
+}
+
+/// `GET http://host/path`: every server has to accept it (RFC 9112, section 3.2.2).
+fn absolute_form<'a>(
+    scheme: &str,
+    authority: &Authority,
+    uri: &'a Uri,
+    named: Option<Host>,
+) -> Result<Target<'a>, TargetError> {
+    if authority.as_str().contains('@') {
+        return Err(TargetError::UserInformation);
+    }
+    let host = Host::parse(authority.as_str()).ok_or(TargetError::MalformedTarget)?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return Err(TargetError::OtherScheme);
+    }
+    if named.is_some_and(|named| !named.is_same(&host)) {
+        return Err(TargetError::DisagreeingHost);
+    }
+    Ok(Target::Resource {
+        host,
+        path: uri.path(),
+        query: uri.query(),
+    })
+}
+
+/// The Host field. HTTP/1.1 has to send it, even beside an absolute target; HTTP/1.0 did not have it.
+fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<Host>, TargetError> {
+    let mut fields = headers.get_all(header::HOST).iter();
+    let Some(value) = fields.next() else {
+        return if version < Version::HTTP_11 {
+            Ok(None)
+        } else {
+            Err(TargetError::MissingHost)
+        };
+    };
+    if fields.next().is_some() {
+        return Err(TargetError::RepeatedHost);
+    }
+    let text = value.to_str().map_err(|_| TargetError::MalformedHost)?;
+    Host::parse(text).map(Some).ok_or(TargetError::MalformedHost)
+}
+
+// === impl Host ===
+
+impl Host {
+    /// `host`, `host:port` or `[IPv6]:port`. Stricter than RFC 3986 where it lets one name be written in two ways:
+    /// percent-encoding, empty labels and anything but letters, digits, `-`, `_` and `.` are refused, so that a policy that
+    /// compares hosts cannot be walked around.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (address, rest) = rest.split_once(']')?;
+                let address: Ipv6Addr = address.parse().ok()?;
+                let port = if rest.is_empty() {
+                    None
+                } else {
+                    Some(rest.strip_prefix(':')?)
+                };
+                (format!("[{address}]"), port)
+            }
+            None => {
+                let (name, port) = match text.split_once(':') {
+                    Some((name, port)) => (name, Some(port)),
+                    None => (text, None),
+                };
+                (registered_name(name)?, port)
+            }
+        };
+        // An empty port is the default one (RFC 3986, section 3.2.3).
+        let port = match port {
+            None | Some("") => None,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some(digits.parse().ok()?),
+            Some(_) => return None,
+        };
+        Some(Self { name, port })
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.port.unwrap_or(DEFAULT_PORT) == other.port.unwrap_or(DEFAULT_PORT)
+    }
+}
+
+/// A name of labels, in lower case and without the final dot.
+fn registered_name(name: &str) -> Option<String> {
+    const LONGEST_NAME: usize = 253; // RFC 1035, section 2.3.4, as text
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    (name.len() <= LONGEST_NAME && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, uri: &str, version: Version, hosts: &[&str]) -> Parts {
+        let mut request = http::Request::builder().method(method).uri(uri).version(version);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        request
+            .body(())
+            .expect("a request that the http crate accepts")
+            .into_parts()
+            .0
+    }
+
+    #[test]
+    fn hosts() {
+        let host = |name: &str, port| {
+            Some(Host {
+                name: name.into(),
+                port,
+            })
+        };
+        for (text, expected) in [
+            ("example.org", host("example.org", None)),
+            ("EXAMPLE.Org:8080", host("example.org", Some(8080))),
+            ("example.org.", host("example.org", None)),
+            ("example.org.:80", host("example.org", Some(80))),
+            ("example.org:", host("example.org", None)),
+            ("localhost", host("localhost", None)),
+            ("my_host-1", host("my_host-1", None)),
+            ("127.0.0.1:65535", host("127.0.0.1", Some(65535))),
+            ("[::1]", host("[::1]", None)),
+            ("[::1]:8080", host("[::1]", Some(8080))),
+            ("[0:0:0:0:0:0:0:1]:", host("[::1]", None)),
+            ("[2001:DB8::1]", host("[2001:db8::1]", None)),
+            ("", None),
+            (".", None),
+            ("..", None),
+            ("example..org", None),
+            (".example.org", None),
+            ("example.org..", None),
+            ("example.org:65536", None),
+            ("example.org:+80", None),
+            ("example.org:80:80", None),
+            ("example.org:http", None),
+            ("::1", None),
+            ("[::1", None),
+            ("[::1]8080", None),
+            ("[::1]]", None),
+            ("[fe80::1%25eth0]", None),
+            ("[v1.a]", None),
+            ("user@example.org", None),
+            ("example.org/path", None),
+            ("example.org, example.com", None),
+            ("exam ple.org", None),
+            ("ex%61mple.org", None),
+            ("b\u{fc}cher.example", None),
+        ] {
+            assert_eq!(Host::parse(text), expected, "{text:?}");
+        }
+        assert_eq!(Host::parse(&"a".repeat(254)), None);
+    }
+
+    #[test]
+    fn targets() {
+        let (v10, v11) = (Version::HTTP_10, Version::HTTP_11);
+        let ok = |name: &str, port, path: &'static str, query: Option<&'static str>| {
+            Ok(Target::Resource {
+                host: Host {
+                    name: name.into(),
+                    port,
+                },
+                path,
+                query,
+            })
+        };
+        for (method, uri, version, hosts, expected) in [
+            ("GET", "/a", v11, &["h"][..], ok("h", None, "/a", None)),
+            (
+                "GET",
+                "/a?q=1?2",
+                v11,
+                &["h:81"],
+                ok("h", Some(81), "/a", Some("q=1?2")),
+            ),
+            ("GET", "/a?", v11, &["h"], ok("h", None, "/a", Some(""))),
+            ("GET", "//h/a", v11, &["h"], ok("h", None, "//h/a", None)),
+            ("GET", "/a", v10, &[], ok("", None, "/a", None)),
+            ("GET", "/a", v10, &["h"], ok("h", None, "/a", None)),
+            ("GET", "/a", v11, &[], Err(TargetError::MissingHost)),
+            ("GET", "/a", v11, &["h", "h"], Err(TargetError::RepeatedHost)),
+            ("GET", "/a", v10, &["h", "g"], Err(TargetError::RepeatedHost)),
+            ("GET", "/a", v11, &[""], Err(TargetError::MalformedHost)),
+            ("GET", "/a", v11, &["u@h"], Err(TargetError::MalformedHost)),
+            ("GET", "/a", v10, &["h h"], Err(TargetError::MalformedHost)),
+            ("GET", "http://h/a?b", v11, &["h"], ok("h", None, "/a", Some("b"))),
+            ("GET", "http://h", v11, &["h"], ok("h", None, "/", None)),
+            ("GET", "http://h:80/", v11, &["h"], ok("h", Some(80), "/", None)),
+            ("GET", "http://H/", v11, &["h.:80"], ok("h", None, "/", None)),
+            ("GET", "http://h/", v10, &[], ok("h", None, "/", None)),
+            ("GET", "http://h/", v11, &[], Err(TargetError::MissingHost)),
+            ("GET", "http://h/", v11, &["g"], Err(TargetError::DisagreeingHost)),
+            ("GET", "http://h:81/", v11, &["h"], Err(TargetError::DisagreeingHost)),
+            ("GET", "http://u:p@h/", v11, &["h"], Err(TargetError::UserInformation)),
+            ("GET", "http://h..g/", v11, &["h"], Err(TargetError::MalformedTarget)),
+            ("GET", "https://h/", v11, &["h"], Err(TargetError::OtherScheme)),
+            ("GET", "h:80", v11, &["h"], Err(TargetError::MalformedTarget)),
+            ("GET", "*", v11, &["h"], Err(TargetError::MalformedTarget)),
+            ("OPTIONS", "*", v11, &["h"], Ok(Target::Server)),
+            ("OPTIONS", "*", v11, &[], Err(TargetError::MissingHost)),
+            ("OPTIONS", "/a", v11, &["h"], ok("h", None, "/a", None)),
+            ("CONNECT", "h:80", v11, &["h"], Err(TargetError::Connect)),
+        ] {
+            assert_eq!(
+                Target::of(&head(method, uri, version, hosts)),
+                expected,
+                "{method} {uri} {hosts:?}"
+            );
+        }
+    }
+}
