@@ -406,7 +406,9 @@ impl Format {
         let Some(accept) = fields::combined(headers, &ACCEPT) else {
             return Self::Html;
         };
-        if Self::preference(&accept, "application", "json") > Self::preference(&accept, "text", "html") {
+        let json = Self::preference(&accept, "application", "json");
+        let html = Self::preference(&accept, "text", "html");
+        if json > html && json.0 > Weight::REFUSED {
             Self::Json
         } else {
             Self::Html

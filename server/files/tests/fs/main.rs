@@ -2,6 +2,8 @@
 mod beneath;
 mod cache;
 mod changing;
+mod listing;
 mod lookup;
 mod protected;
 mod support;
+mod variants;

@@ -100,7 +100,6 @@ impl Ask {
         self
     }
 
-    #[expect(dead_code, reason = "negotiation tests follow")]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.append(name, value.parse().unwrap());
         self
