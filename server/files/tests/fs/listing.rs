@@ -367,7 +367,7 @@ async fn any_names_survive_the_page_and_json() {
 #[tokio::test]
 async fn a_hundred_thousand_entries_stream_in_small_pieces() {
     const ENTRIES: usize = 100_000;
-    let tree = Tree::new();
+    let tree = Tree::in_memory();
     fs::create_dir(tree.root().join("many")).unwrap();
     for i in 0..ENTRIES {
         fs::File::create(tree.root().join(format!("many/{i:06}"))).unwrap();

@@ -2,6 +2,7 @@
 mod beneath;
 mod cache;
 mod changing;
+mod fuse;
 mod listing;
 mod lookup;
 mod protected;
