@@ -25,6 +25,9 @@ use std::{
 /// It stands for one version of the file. What is read is of that version, or reading fails: when the file was written to,
 /// truncated or (under [`Growing::End`]) appended to since it was opened, so that no response mixes two versions.
 /// Replacing or deleting the name changes nothing here.
+///
+/// The version is told by length and modification time, which a write sets when it begins: a file that is opened in the
+/// middle of one has no version to speak of (its entity tag is weak). Whoever publishes by rename never shows one.
 #[derive(Debug)]
 pub struct OpenFile {
     /// Taken by `drop` alone.

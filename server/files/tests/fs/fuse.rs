@@ -291,10 +291,13 @@ async fn a_disk_that_fails_while_a_file_is_sent_ends_the_body() {
         };
         let ended = ended.expect_err("fewer bytes than promised").to_string();
         assert!(ended.contains(error), "{path}: {ended}");
-        assert_eq!(
-            sent,
-            vec![b'd'; GOOD as usize],
-            "{path}: what was there, and no padding"
+        assert!(sent.iter().all(|byte| *byte == b'd'), "{path}: no padding");
+        // Reading ahead may find out early that a file is shorter than it says.
+        let complete = if path == "/eio" { GOOD } else { 0 };
+        assert!(
+            (complete..=GOOD).contains(&(sent.len() as u64)),
+            "{path}: {} bytes",
+            sent.len()
         );
     }
 }
