@@ -107,7 +107,7 @@ pub fn read(value: &str, length: u64) -> Wanted {
     };
     let names = |spec: &Spec, byte: u128| match spec {
         Spec::Int(first, last) => *first <= byte && last.is_none_or(|last| byte <= last),
-        Spec::Suffix(suffix) => byte + suffix >= size,
+        Spec::Suffix(suffix) => size - byte <= *suffix,
     };
     if !specs.iter().any(satisfiable) {
         return Wanted::Nothing;
