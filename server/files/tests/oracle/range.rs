@@ -100,6 +100,10 @@ pub fn read(value: &str, length: u64) -> Wanted {
     let Some(specs) = elements.into_iter().map(spec).collect::<Option<Vec<Spec>>>() else {
         return Wanted::Whole;
     };
+    if length == 0 {
+        // "A server MAY ignore the Range header field" (section 14.2).
+        return Wanted::Whole;
+    }
     let size = u128::from(length);
     let satisfiable = |spec: &Spec| match spec {
         Spec::Int(first, _) => *first < size,
@@ -129,11 +133,7 @@ pub fn read(value: &str, length: u64) -> Wanted {
         }
     }
     runs.sort();
-    if runs.is_empty() {
-        Wanted::Whole
-    } else {
-        Wanted::Runs(runs.into_iter().map(|(_, first, last)| (first, last)).collect())
-    }
+    Wanted::Runs(runs.into_iter().map(|(_, first, last)| (first, last)).collect())
 }
 
 /// Gaps of fewer than 80 bytes between wanted bytes are wanted too, by nobody in particular.
