@@ -89,11 +89,11 @@ async fn a_change_in_place_of_a_bigger_file_is_seen_at_once() {
     rest(&tree.root().join("big"));
     let files = tree.files();
     let before = file(&files, "/big").await;
-    assert_eq!(all_of(&before).await.unwrap(), vec![b'a'; 100_000]);
+    assert!(all_of(&before).await.unwrap() == vec![b'a'; 100_000]);
     tree.write("big", vec![b'b'; 50_000]);
     let after = file(&files, "/big").await;
     assert_eq!(after.length(), 50_000);
-    assert_eq!(all_of(&after).await.unwrap(), vec![b'b'; 50_000]);
+    assert!(all_of(&after).await.unwrap() == vec![b'b'; 50_000]);
     assert!(all_of(&before).await.is_err());
 }
 

@@ -2,6 +2,9 @@
 mod beneath;
 mod cache;
 mod changing;
+mod fuse;
+mod listing;
 mod lookup;
 mod protected;
 mod support;
+mod variants;
