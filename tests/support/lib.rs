@@ -7,7 +7,6 @@
 
 pub mod chain;
 pub mod client;
-pub mod disk;
 pub mod process;
 pub mod server;
 pub mod tool;

@@ -15,10 +15,20 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// Builds the server and the standard policies.
-pub fn server_and_plugins() -> Result {
-    run(&mut cargo(&["build", "--release"]))?;
+/// Builds the server.
+pub fn server() -> Result {
+    run(&mut cargo(&["build", "--release"]))
+}
+
+/// Builds the standard policies, with a server that is built.
+pub fn plugins() -> Result {
     run(&mut wasmserve(&["build", "plugins/"]))
+}
+
+/// Builds the server together with every test. All at once and with the features that tests need, so that nothing is
+/// compiled a second time for them.
+pub fn server_with_tests() -> Result {
+    run(&mut cargo(&["build", "--release", "--workspace", "--all-targets"]))
 }
 
 /// Builds the guests that the tests load. They share the standard policies' target folder, and so the standard library

@@ -8,7 +8,8 @@ use crate::{
 /// Builds everything and runs one of the programs.
 pub fn run(program: &str, arguments: &[String]) -> Result {
     setup::for_bench()?;
-    build::server_and_plugins()?;
+    build::server()?;
+    build::plugins()?;
     build::guests()?;
     let mut command = cargo(&[
         "run",

@@ -8,7 +8,8 @@ use crate::{
 /// Serves `.` under `plugins/` until it is stopped. What the person gave is handed to the server.
 pub fn run(arguments: &[String]) -> Result {
     setup::for_build()?;
-    build::server_and_plugins()?;
+    build::server()?;
+    build::plugins()?;
     let mut server = build::wasmserve(&["--root", ".", "--plugins", "plugins/"]);
     server.args(arguments);
     announce(&server);

@@ -43,6 +43,10 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v git",
     },
     Tool {
+        package: "fuse3",
+        present: "command -v fusermount3",
+    },
+    Tool {
         package: "python3-pip",
         present: "python3 -m pip --version",
     },

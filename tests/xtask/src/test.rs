@@ -20,7 +20,8 @@ const GUESTS: &str = "tests/guests";
 /// Runs everything, or only the tests whose names contain the filter.
 pub fn run(arguments: &[String]) -> Result {
     setup::for_tests()?;
-    build::server_and_plugins()?;
+    build::server_with_tests()?;
+    build::plugins()?;
     build::guests()?;
     let mut count = Count::default();
     if arguments.is_empty() {
