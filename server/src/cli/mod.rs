@@ -10,7 +10,7 @@ mod serve;
 pub use options::ServeOptions;
 
 use clap::{Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 /// Serves files over HTTP; sandboxed plugins decide who gets what.
 ///
@@ -38,11 +38,7 @@ enum Command {
     /// Build the plugins whose source folders lie beneath a folder
     ///
     /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.
-    Build {
-        /// Folder to look for plugin.toml files in
-        #[arg(default_value = "plugins", value_name = "DIR")]
-        dir: PathBuf,
-    },
+    Build(build::BuildOptions),
     /// Turn a password into a hash for the configuration of basic-auth
     ///
     /// Asks for the password on a terminal; otherwise reads one line from standard input. Prints an argon2id hash with its
@@ -56,7 +52,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Check(options)) => check::run(&options),
-        Some(Command::Build { dir }) => build::run(&dir),
+        Some(Command::Build(options)) => build::run(&options),
         Some(Command::Password) => password::run(),
     };
     outcome.unwrap_or_else(|error| {
