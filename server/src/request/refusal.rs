@@ -37,7 +37,9 @@ impl Refusal {
         let mut answer = text(status, &format!("{status}\n"));
         if let Self::Target(error) = self {
             // Whoever is in front may have read the request in another way, and what follows it too.
-            answer.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            answer
+                .headers
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
             if *error == TargetError::Connect {
                 answer.headers.insert(header::ALLOW, ALLOW);
             }
