@@ -2,6 +2,7 @@
 
 pub mod build;
 mod check;
+mod descriptors;
 mod options;
 mod password;
 mod report;
@@ -20,7 +21,8 @@ use std::process::ExitCode;
     name = "wasmserve",
     version,
     args_conflicts_with_subcommands = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = EXIT
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,6 +30,9 @@ struct Cli {
     #[command(flatten)]
     serve: ServeOptions,
 }
+
+const EXIT: &str = "Exit status: 0 when a signal ended it or the command did its work; 1 when it could not (the reason is on \
+                    standard error); 2 when the command line means nothing.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
