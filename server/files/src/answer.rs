@@ -91,7 +91,6 @@ fn file(action: Action, headers: &HeaderMap, selected: Selected) -> Answer {
             if let Some(modified) = representation.modified.and_then(HttpDate::new) {
                 answer.headers.insert(header::LAST_MODIFIED, modified.to_header());
             }
-            answer.media_type = essence(&representation.content_type);
         }
         // A 304 updates what a cache keeps: the validator and Vary, and no metadata that the cache has (section 15.4.5).
         StatusCode::NOT_MODIFIED => {
@@ -122,14 +121,18 @@ fn whole(status: StatusCode, selected: &Selected) -> Answer {
     answer
 }
 
+/// Ranges of what was selected, framed. The type that policies see is that of the file.
 fn several(status: StatusCode, selected: &Selected, ranges: &[ByteRange]) -> Answer {
-    let boundary = Boundary::new(&selected.representation, ranges);
-    let frames = boundary.frames(&selected.representation, ranges).map(Part::Bytes);
+    let representation = &*selected.representation;
+    let boundary = Boundary::new(representation, ranges);
+    let frames = boundary.frames(representation, ranges).map(Part::Bytes);
     let framed = frames
         .zip(ranges)
         .flat_map(|(frame, range)| [frame, span(selected, *range)]);
     let parts = framed.chain([Part::Bytes(boundary.end())]).collect();
-    content(status, parts, boundary.content_type())
+    let mut answer = content(status, parts, boundary.content_type());
+    answer.media_type = essence(&representation.content_type);
+    answer
 }
 
 /// A page in place of what is not there. It is no representation of the resource that was asked for, so preconditions and

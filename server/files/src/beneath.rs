@@ -26,9 +26,9 @@ pub(crate) enum Patience {
     AsLongAsItTakes,
 }
 
-/// openat2 gives up with EAGAIN when directories are renamed while it looks at `..` (openat2(2)). Somebody who renames
-/// in a loop must not keep us here for ever.
-const ATTEMPTS: usize = 16;
+/// openat2 gives up with EAGAIN when anything anywhere on the machine is renamed or mounted while it looks at a `..`
+/// (openat2(2)). Somebody who renames in a loop must not keep us from opening: step by step it does not matter.
+const ATTEMPTS: usize = 8;
 
 /// As many links in one path as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -95,8 +95,7 @@ impl Method {
     /// `base` itself. The last one is followed too when it is a link.
     ///
     /// # Errors
-    /// EXDEV when a link leads out of `base`, ELOOP for a link under [`Symlinks::Deny`], EAGAIN when it would block or
-    /// somebody kept renaming; ENOENT, ENOTDIR, EACCES and the like as openat.
+    /// EXDEV when a link leads out of `base`, ELOOP for a link under [`Symlinks::Deny`], EAGAIN when it would block; ENOENT, ENOTDIR, EACCES and the like as openat.
     pub(crate) fn locate(
         self,
         base: BorrowedFd<'_>,
@@ -115,18 +114,14 @@ impl Method {
             }
             (_, Patience::Never) => Err(Errno::AGAIN),
             (Self::Kernel { .. }, Patience::AsLongAsItTakes) => {
-                let mut attempts = 1;
-                loop {
-                    match kernel(base, path, symlinks, ResolveFlags::empty()) {
-                        Err(Errno::AGAIN | Errno::INTR) if attempts < ATTEMPTS => attempts += 1,
-                        found => {
-                            return Ok(Located {
-                                handle: found?,
-                                origin: Origin::Kernel,
-                            });
-                        }
-                    }
-                }
+                let handle = (0..ATTEMPTS)
+                    .map(|_| kernel(base, path, symlinks, ResolveFlags::empty()))
+                    .find(|found| !matches!(found, Err(Errno::AGAIN | Errno::INTR)))
+                    .unwrap_or_else(|| steps(base, path, symlinks).map(|located| located.handle))?;
+                Ok(Located {
+                    handle,
+                    origin: Origin::Kernel,
+                })
             }
             (Self::Steps, Patience::AsLongAsItTakes) => steps(base, path, symlinks),
         }

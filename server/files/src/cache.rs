@@ -1,6 +1,6 @@
 //! Open files, and names where nothing is, kept for those who ask next. Bounded by descriptors and bytes; whoever is
 //! not asked for is let go of after a while, so that deleted files give their space back.
-use crate::{entry::Entry, options::CacheOptions};
+use crate::{entry::Entry, options::CacheOptions, root::BaseKey};
 use quick_cache::{
     Equivalent, Weighter,
     sync::{self, DefaultLifecycle},
@@ -28,13 +28,13 @@ type Entries = sync::Cache<Key, Arc<Entry>, Weigher, RandomState>;
 /// The directory that the path was looked up in (two places of one path have nothing in common), and the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
-    base: u64,
+    base: BaseKey,
     path: Box<str>,
 }
 
 /// The same, borrowed.
 struct Asked<'a> {
-    base: u64,
+    base: BaseKey,
     path: &'a str,
 }
 
@@ -67,11 +67,11 @@ impl Cache {
         }
     }
 
-    pub(crate) fn get(&self, base: u64, path: &str) -> Option<Arc<Entry>> {
+    pub(crate) fn get(&self, base: BaseKey, path: &str) -> Option<Arc<Entry>> {
         self.entries.get(&Asked { base, path })
     }
 
-    pub(crate) fn insert(&self, base: u64, path: &str, entry: Arc<Entry>) {
+    pub(crate) fn insert(&self, base: BaseKey, path: &str, entry: Arc<Entry>) {
         self.start_sweeping();
         self.entries.insert(
             Key {
@@ -85,7 +85,7 @@ impl Cache {
     /// The entry in place of `stale`; made by `load` once, however many ask meanwhile.
     pub(crate) async fn replace<E>(
         &self,
-        base: u64,
+        base: BaseKey,
         path: &str,
         stale: Option<&Arc<Entry>>,
         load: impl Future<Output = Result<Arc<Entry>, E>>,

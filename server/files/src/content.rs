@@ -1,8 +1,7 @@
 //! What is sent: bytes in memory, spans of open files, or a stream.
 use crate::{
     beneath::Patience,
-    device::Device,
-    entry::has_settled,
+    device::{Device, Nature},
     options::Growing,
     stat::{Freshness, Stat},
 };
@@ -26,6 +25,9 @@ use std::{
 /// It stands for one version of the file. What is read is of that version, or reading fails: when the file was written to,
 /// truncated or (under [`Growing::End`]) appended to since it was opened, so that no response mixes two versions.
 /// Replacing or deleting the name changes nothing here.
+///
+/// The version is told by length and modification time, which a write sets when it begins: a file that is opened in the
+/// middle of one has no version to speak of (its entity tag is weak). Whoever publishes by rename never shows one.
 #[derive(Debug)]
 pub struct OpenFile {
     /// Taken by `drop` alone.
@@ -35,7 +37,7 @@ pub struct OpenFile {
     growing: Growing,
     /// The whole content, of a small file that has rested.
     small: Option<Bytes>,
-    /// Where the last read from the disk ended: the next one that begins there is part of a sequence.
+    /// Where the last read ended: the next one that begins there is part of a sequence.
     sequence: AtomicU64,
 }
 
@@ -84,14 +86,14 @@ impl OpenFile {
     /// Whether the content is in memory if it should be: small, and at rest for long enough that no second write can hide
     /// behind the modification time.
     pub(crate) fn holds_what_it_may(&self) -> bool {
-        let may = self.stat.length <= SMALL && has_settled(self.stat.modified.system_time());
-        self.small.is_some() || !may
+        self.small.is_some() || self.stat.length > SMALL || !self.stat.has_settled()
     }
 
-    /// Reads the content of a small file into memory, unless it changes meanwhile.
+    /// Reads the content of a small file into memory.
     ///
     /// # Errors
-    /// EAGAIN, without patience, when reading would block. A file that cannot be read says so when it is sent.
+    /// EAGAIN when it changed meanwhile and, without patience, when reading would block. A file that cannot be read says
+    /// so when it is sent.
     pub(crate) fn hold(&mut self, patience: Patience) -> rustix::io::Result<()> {
         if self.holds_what_it_may() {
             return Ok(());
@@ -109,9 +111,10 @@ impl OpenFile {
                 Err(_) => return Ok(()),
             },
         }
-        if Stat::of(&*self, Freshness::Known)? == self.stat {
-            self.small = Some(content.into());
+        if Stat::of(&*self, Freshness::Known)? != self.stat {
+            return Err(Errno::AGAIN);
         }
+        self.small = Some(content.into());
         Ok(())
     }
 
@@ -134,15 +137,11 @@ impl OpenFile {
             let offset = usize::try_from(offset).expect("within a length that fits in memory");
             return Ok(small.slice(offset..offset + length));
         }
+        let sequential = self.follows(offset, length);
         let mut buffer = vec![0; length];
         let filled = self.read_cached(&mut buffer, offset)?;
         if filled < length {
-            let file = Arc::clone(self);
-            buffer = self
-                .device
-                .readers
-                .run(move || file.fill(buffer, filled, offset))
-                .await??;
+            buffer = self.fill_elsewhere(buffer, filled, offset, sequential).await?;
         }
         self.unchanged()?;
         Ok(buffer.into())
@@ -211,10 +210,14 @@ impl OpenFile {
 
     /// Reads what can be had without waiting; 0 when that is nothing or cannot be told.
     fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if !self.device.tells.load(Ordering::Relaxed) {
-            return Ok(0);
-        }
-        match preadv2(self, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+        let read = if self.device.nature == Nature::Memory {
+            pread(self, buffer, offset)
+        } else if self.device.tells.load(Ordering::Relaxed) {
+            preadv2(self, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT)
+        } else {
+            Ok(0)
+        };
+        match read {
             Ok(read) => Ok(read),
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
@@ -297,7 +300,7 @@ impl AsFd for OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         // Closing may wait for the server of a remote file system.
-        if self.device.nature == crate::device::Nature::Remote
+        if self.device.nature == Nature::Remote
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
             && let Some(descriptor) = self.descriptor.take()
         {
@@ -321,7 +324,8 @@ impl FileSpan {
     /// As [`OpenFile::read_at`], and `UnexpectedEof` when the span promises more than the file has: never fewer bytes than
     /// `length` and then `None`.
     pub async fn read_next(&mut self, most: usize) -> io::Result<Option<Bytes>> {
-        let length = usize::try_from(self.length).map_or(most, |left| left.min(most));
+        // Whoever asks for nothing at a time would never come to the end.
+        let length = usize::try_from(self.length).map_or(most, |left| left.min(most.max(1)));
         if self.length == 0 {
             return Ok(None);
         }

@@ -28,6 +28,8 @@ pub(crate) struct Device {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
+    /// There is no disk to wait for, so that reading needs no asking (tmpfs cannot tell what would block: swap may).
+    Memory,
     /// Names and metadata that the kernel has cached are had without waiting, and opening is only bookkeeping.
     Local,
     /// Opening, asking or closing may wait for a server or a process (NFS, SMB, FUSE; whatever is not known).
@@ -82,24 +84,13 @@ impl Device {
 impl Nature {
     /// By the magic number of statfs(2).
     fn of(magic: u64) -> Self {
-        const LOCAL: [u64; 12] = [
-            0xef53,      // ext2, ext3, ext4
-            0x5846_5342, // xfs
-            0x9123_683e, // btrfs
-            0x2fc1_2fc1, // zfs
-            0xf2f5_2010, // f2fs
-            0xca45_1a4e, // bcachefs
-            0x0102_1994, // tmpfs
-            0x8584_58f6, // ramfs
-            0x794c_7630, // overlayfs
-            0x7371_7368, // squashfs
-            0xe0f5_e1e2, // erofs
-            0x9660,      // iso9660
-        ];
-        if LOCAL.contains(&(magic & 0xffff_ffff)) {
-            Self::Local
-        } else {
-            Self::Remote
+        match magic & 0xffff_ffff {
+            // tmpfs, ramfs
+            0x0102_1994 | 0x8584_58f6 => Self::Memory,
+            // ext2 to ext4, xfs, btrfs, zfs, f2fs, bcachefs, overlayfs, squashfs, erofs, iso9660
+            0xef53 | 0x5846_5342 | 0x9123_683e | 0x2fc1_2fc1 | 0xf2f5_2010 | 0xca45_1a4e | 0x794c_7630
+            | 0x7371_7368 | 0xe0f5_e1e2 | 0x9660 => Self::Local,
+            _ => Self::Remote,
         }
     }
 }

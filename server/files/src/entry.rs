@@ -1,10 +1,11 @@
 //! What a path led to, ready to be sent: the open file, what HTTP knows of it, and its siblings in other codings. Made
 //! whole before anybody sees it, valid for a second, then made again from what has not changed.
 use crate::{
-    Coding, FileState, Machines, OpenFile, Preferences, Representation, Selected,
+    Coding, FileState, Machines, OpenFile, Representation, Selected,
     beneath::Patience,
-    compress, etag,
+    compress,
     opened::{self, Opened},
+    preferences,
     root::FRESH,
     search::Scope,
     trouble::Trouble,
@@ -79,6 +80,10 @@ impl Entry {
             }
     }
 
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     pub(crate) fn checked(&self) -> Instant {
         self.checked
     }
@@ -123,7 +128,12 @@ impl Variants {
         let name = path.rsplit('/').next().unwrap_or(path);
         let content_type = options.media_types.of(name);
         let mut coded = Vec::new();
-        for coding in options.precompressed.iter().copied().filter(|_| !is_coded(name)) {
+        for coding in options
+            .precompressed
+            .iter()
+            .copied()
+            .filter(|coding| *coding != Coding::Identity && !is_coded(name))
+        {
             let earlier = earlier.and_then(|variants| variants.in_coding(coding));
             match open(scope, &format!("{path}{}", coding.suffix()), earlier, patience) {
                 Ok(Opened::File(sibling)) if is_current(&sibling, &file) => coded.push((coding, sibling)),
@@ -166,8 +176,7 @@ impl Variants {
         for (slot, (coding, _)) in available.iter_mut().zip(&self.coded) {
             *slot = *coding;
         }
-        let preferences: Preferences = crate::preferences(headers, &available);
-        preferences
+        preferences(headers, &available)
             .as_slice()
             .iter()
             .find_map(|coding| self.in_coding(*coding))
@@ -206,9 +215,4 @@ fn is_coded(name: &str) -> bool {
 /// (`brotli --keep`, archives) drop the fraction.
 fn is_current(sibling: &OpenFile, original: &OpenFile) -> bool {
     sibling.stat().modified.seconds >= original.stat().modified.seconds
-}
-
-/// Whether a modification time is old enough for a second write not to hide behind it.
-pub(crate) fn has_settled(modified: SystemTime) -> bool {
-    modified.elapsed().is_ok_and(|age| age >= etag::SETTLED_AFTER)
 }

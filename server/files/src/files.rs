@@ -6,7 +6,7 @@ use crate::{
     compress, listing,
     opened::{self, patiently},
     protect::Protected,
-    root::{Base, Root},
+    root::{Base, BaseKey, Root},
     search::{self, Scope},
     trouble::Trouble,
 };
@@ -86,7 +86,7 @@ pub struct Files {
     roots: Vec<Arc<Root>>,
     protected: ArcSwap<Protected>,
     /// Directories that policies placed requests in, by the base of their root and their path in it.
-    places: sync::Cache<(u64, Box<str>), Arc<Base>>,
+    places: sync::Cache<(BaseKey, Box<str>), Arc<Base>>,
     shared: Arc<Shared>,
 }
 
@@ -122,7 +122,7 @@ impl Files {
                 });
             }
             let path = root.path.clone();
-            let root = Root::new(name, root, method).map_err(|errno| FilesError::Root {
+            let root = Root::new(roots.len(), name, root, method).map_err(|errno| FilesError::Root {
                 path,
                 source: errno.into(),
             })?;
@@ -155,12 +155,12 @@ impl Files {
     pub async fn open(&self, lookup: &Lookup<'_>) -> Found {
         match self.scope(lookup.place).await {
             Ok(scope) => scope.search(lookup).await,
+            // The directory that the request was placed in is not there, and so nothing in it.
             Err(Trouble::NotThere) => {
-                let page = self.error_page(StatusCode::NOT_FOUND, None, lookup.headers).await;
-                Found::Missing {
-                    page,
-                    status: StatusCode::NOT_FOUND,
-                }
+                let gone = lookup.missing.is_some_and(|missing| missing.status == StatusCode::GONE);
+                let status = if gone { StatusCode::GONE } else { StatusCode::NOT_FOUND };
+                let page = self.error_page(status, lookup.place, lookup.headers).await;
+                Found::Missing { page, status }
             }
             Err(trouble) => search::failed(trouble),
         }
@@ -238,14 +238,13 @@ impl Files {
         if directory.relative().is_empty() {
             return Ok(base);
         }
-        let key = (base.id, Box::from(directory.relative()));
-        let earlier = self.places.get(&key);
-        if let Some(fresh) = earlier.as_ref().filter(|base| base.is_fresh()) {
-            return Ok(Arc::clone(fresh));
+        let key = (base.key, Box::from(directory.relative()));
+        if let Some(fresh) = self.places.get(&key).filter(|base| base.is_fresh()) {
+            return Ok(fresh);
         }
         let directory = directory.relative().to_owned();
         let placing = patiently(root, move |root, patience| {
-            let found = root.place(&base, &directory, earlier.as_deref(), patience);
+            let found = root.place(&base, &directory, patience);
             found.map_err(|errno| opened::sort(errno, root, &directory, patience))
         });
         let placed = Arc::new(placing.await?);

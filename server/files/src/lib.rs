@@ -1,7 +1,7 @@
 //! Serving files: from a canonical path to an open file, and from an open file to what HTTP says about it.
 //!
 //! In the order of a request: [`path`] (bytes to a canonical path), [`Files::open`] (paths to something open beneath a
-//! root), [`answer`] (what HTTP says about it: status, head and which bytes; no input or output), [`content`] (the bytes).
+//! root), [`answer()`] (what HTTP says about it: status, head and which bytes; no input or output), [`content`] (the bytes).
 //!
 //! Knows neither hyper nor wasmtime: everything here can be tested without a connection and without a policy.
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
 //! Directories listed: what can be had from a directory, as a page or as JSON, streamed.
 //!
-//! Memory is bounded whatever the directory holds. Up to [`SORTED`] entries are collected and sorted, within a budget that
+//! Memory is bounded whatever the directory holds. Up to 10,000 entries are collected and sorted, within a budget that
 //! all listings of a site share; what is beyond either is streamed in the file system's own order, and says so. Reading
 //! and asking about entries runs on the blocking pool, one piece at a time, when the client is ready for it.
 mod page;
@@ -406,7 +406,9 @@ impl Format {
         let Some(accept) = fields::combined(headers, &ACCEPT) else {
             return Self::Html;
         };
-        if Self::preference(&accept, "application", "json") > Self::preference(&accept, "text", "html") {
+        let json = Self::preference(&accept, "application", "json");
+        let html = Self::preference(&accept, "text", "html");
+        if json > html && json.0 > Weight::REFUSED {
             Self::Json
         } else {
             Self::Html

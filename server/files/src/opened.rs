@@ -93,7 +93,7 @@ fn attempt(
     let number = stat.identity.device;
     let device = match patience {
         Patience::Never => Device::known(number)
-            .filter(|device| device.nature == Nature::Local)
+            .filter(|device| device.nature != Nature::Remote)
             .ok_or(Errno::AGAIN)?,
         Patience::AsLongAsItTakes => Device::of(number, &located.handle)?,
     };

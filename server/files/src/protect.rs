@@ -5,9 +5,8 @@
 //! within a protected directory are known from a scan of it, which is repeated when a file with several links is opened.
 use crate::{
     opened::Whereabouts,
-    stat::{Freshness, Identity, Stat},
+    stat::{Identity, Stat},
 };
-use rustix::fs::{CWD, Mode, OFlags, open};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
@@ -173,13 +172,11 @@ fn look(paths: &[PathBuf]) -> (HashSet<Identity>, Vec<PathBuf>, Vec<PathBuf>) {
         if let (Some(Ok(parent)), Some(name)) = (path.parent().map(canonical_or_here), path.file_name()) {
             real.push(parent.join(name));
         }
-        if let Ok(there) = path.canonicalize() {
-            if let Ok(stat) = open(&there, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|handle| Stat::of(handle, Freshness::Asked))
-            {
-                named.insert(stat.identity);
-            }
-            if there.is_dir() {
+        if let Ok(there) = path.canonicalize()
+            && let Ok(metadata) = there.metadata()
+        {
+            named.insert(Identity::of(&metadata));
+            if metadata.is_dir() {
                 directories.push(there.clone());
             }
             real.push(there);
@@ -210,15 +207,10 @@ fn scan(directory: PathBuf, within: &mut HashSet<Identity>) -> bool {
             if within.len() >= MAX_SCANNED {
                 return false;
             }
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => pending.push(path),
-                Ok(kind) if kind.is_file() => {
-                    use std::os::unix::ffi::OsStrExt;
-                    let name = std::ffi::CString::new(path.as_os_str().as_bytes());
-                    if let Some(Ok(stat)) = name.ok().map(|name| Stat::of_entry(CWD, &name)) {
-                        within.insert(stat.identity);
-                    }
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => pending.push(entry.path()),
+                Ok(metadata) if metadata.is_file() => {
+                    within.insert(Identity::of(&metadata));
                 }
                 _ => {}
             }

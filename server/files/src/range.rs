@@ -45,7 +45,7 @@ fn header_value(text: fmt::Arguments<'_>) -> HeaderValue {
 /// What a Range field comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requested {
-    /// No Range field, or one that is ignored: unknown unit, malformed, repeated, a flood.
+    /// No Range field, or one that is ignored: unknown unit, malformed, repeated, a flood, of an empty representation.
     Whole,
     One(ByteRange),
     /// At least two, coalesced, in the order in which they were asked for.
@@ -60,24 +60,17 @@ pub fn requested(headers: &HeaderMap, length: u64) -> Requested {
     let Singleton::One(value) = fields::singleton(headers, &header::RANGE) else {
         return Requested::Whole;
     };
+    // An empty representation has no range to give. Clients that send Range with every request are better served with its
+    // no bytes than with a 416, and section 14.2 lets a server ignore Range; nginx and Go do the same.
+    let Some(end) = length.checked_sub(1) else {
+        return Requested::Whole;
+    };
     let Some(specs) = parse(value) else {
         return Requested::Whole;
     };
-    let mut ranges = Vec::with_capacity(specs.len());
-    let mut satisfiable = false;
-    for spec in specs {
-        if spec.is_satisfiable(length) {
-            satisfiable = true;
-            ranges.extend(spec.within(length));
-        }
-    }
-    if !satisfiable {
-        return Requested::Unsatisfiable;
-    }
-    let ranges = coalesce(ranges);
+    let ranges = coalesce(specs.into_iter().filter_map(|spec| spec.within(end)));
     match ranges[..] {
-        // A suffix of an empty representation is satisfiable (section 14.1.2) but no Content-Range can say so.
-        [] => Requested::Whole,
+        [] => Requested::Unsatisfiable,
         [range] => Requested::One(range),
         _ => Requested::Several(ranges),
     }
@@ -107,28 +100,21 @@ impl Spec {
         }
     }
 
-    /// Section 14.1.2: an int-range when its first-pos is less than the length, a suffix-range when it is not zero.
-    fn is_satisfiable(self, length: u64) -> bool {
+    /// The bytes meant, of a representation whose last byte is `end`; `None` when the spec is not satisfiable: an int-range
+    /// that begins beyond the end, a suffix of no bytes (section 14.1.2).
+    fn within(self, end: u64) -> Option<ByteRange> {
         match self {
-            Self::From(first) | Self::Between(first, _) => first < length,
-            Self::Suffix(suffix) => suffix > 0,
-        }
-    }
-
-    /// The bytes a satisfiable spec means; `None` when there are none because the representation is empty.
-    fn within(self, length: u64) -> Option<ByteRange> {
-        let end = length.checked_sub(1)?;
-        Some(match self {
-            Self::From(first) => ByteRange { first, last: end },
-            Self::Between(first, last) => ByteRange {
+            Self::From(first) => (first <= end).then_some(ByteRange { first, last: end }),
+            Self::Between(first, last) => (first <= end).then(|| ByteRange {
                 first,
                 last: last.min(end),
-            },
-            Self::Suffix(suffix) => ByteRange {
-                first: length.saturating_sub(suffix),
+            }),
+            Self::Suffix(0) => None,
+            Self::Suffix(suffix) => Some(ByteRange {
+                first: end.saturating_sub(suffix - 1),
                 last: end,
-            },
-        })
+            }),
+        }
     }
 }
 
@@ -174,8 +160,8 @@ fn is_ordered(smaller: &[u8], larger: &[u8]) -> bool {
 
 /// Joins ranges that overlap, touch or lie closer than [`SMALLEST_FRAME`]. A joined range stands where the first of its
 /// members was asked for (section 15.3.7.2).
-fn coalesce(ranges: Vec<ByteRange>) -> Vec<ByteRange> {
-    let mut by_position: Vec<(usize, ByteRange)> = ranges.into_iter().enumerate().collect();
+fn coalesce(ranges: impl Iterator<Item = ByteRange>) -> Vec<ByteRange> {
+    let mut by_position: Vec<(usize, ByteRange)> = ranges.enumerate().collect();
     by_position.sort_by_key(|(_, range)| range.first);
     let mut joined: Vec<(usize, ByteRange)> = Vec::with_capacity(by_position.len());
     for (asked, range) in by_position {

@@ -16,10 +16,7 @@ use rustix::{
     io::{Errno, Result},
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -30,13 +27,18 @@ pub(crate) const FRESH: Duration = Duration::from_secs(1);
 const OPENERS: usize = 32;
 const QUEUE: usize = 1024;
 
+/// What tells bases apart: what is found from one directory under one root's options is the same however it was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BaseKey {
+    root: usize,
+    directory: Identity,
+}
+
 /// A directory that confines a search: nothing outside it is reached from it.
 #[derive(Debug)]
 pub(crate) struct Base {
     handle: OwnedFd,
-    /// Tells it from every other directory that ever was a base; kept when the same directory is opened again.
-    pub(crate) id: u64,
-    identity: Identity,
+    pub(crate) key: BaseKey,
     /// The directories that it is in, itself first; only where paths are walked step by step.
     pub(crate) trail: Vec<Identity>,
     opened: Instant,
@@ -44,6 +46,8 @@ pub(crate) struct Base {
 
 #[derive(Debug)]
 pub(crate) struct Root {
+    /// Among those of the site.
+    number: usize,
     pub(crate) name: String,
     pub(crate) options: RootOptions,
     pub(crate) method: Method,
@@ -52,16 +56,14 @@ pub(crate) struct Root {
 }
 
 impl Base {
-    /// `earlier` is the base that this one takes the place of.
-    fn new(method: Method, handle: OwnedFd, earlier: Option<&Self>) -> Result<Self> {
-        static IDS: AtomicU64 = AtomicU64::new(0);
+    fn new(root: usize, method: Method, handle: OwnedFd) -> Result<Self> {
         let stat = Stat::of(&handle, Freshness::Known)?;
         if stat.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
-        let id = match earlier {
-            Some(earlier) if earlier.identity == stat.identity => earlier.id,
-            _ => IDS.fetch_add(1, Ordering::Relaxed),
+        let key = BaseKey {
+            root,
+            directory: stat.identity,
         };
         let trail = match method {
             Method::Kernel { .. } => Vec::new(),
@@ -69,8 +71,7 @@ impl Base {
         };
         Ok(Self {
             handle,
-            id,
-            identity: stat.identity,
+            key,
             trail,
             opened: Instant::now(),
         })
@@ -89,10 +90,11 @@ impl AsFd for Base {
 
 impl Root {
     /// Opens the root. Blocks.
-    pub(crate) fn new(name: String, options: RootOptions, method: Method) -> Result<Self> {
+    pub(crate) fn new(number: usize, name: String, options: RootOptions, method: Method) -> Result<Self> {
         let handle = method.open_directory(&options.path, Patience::AsLongAsItTakes)?;
-        let base = ArcSwap::from_pointee(Base::new(method, handle, None)?);
+        let base = ArcSwap::from_pointee(Base::new(number, method, handle)?);
         Ok(Self {
+            number,
             name,
             options,
             method,
@@ -126,20 +128,14 @@ impl Root {
             return Ok(base);
         }
         let handle = self.method.open_directory(&self.options.path, patience)?;
-        let fresh = Arc::new(Base::new(self.method, handle, Some(&base))?);
+        let fresh = Arc::new(Base::new(self.number, self.method, handle)?);
         self.base.store(Arc::clone(&fresh));
         Ok(fresh)
     }
 
     /// The directory that a policy confined the search to. Each segment is opened beneath the one before it: who owns a
     /// directory on the way can make a link to elsewhere in that directory, and to nowhere else.
-    pub(crate) fn place(
-        &self,
-        base: &Base,
-        segments: &str,
-        earlier: Option<&Base>,
-        patience: Patience,
-    ) -> Result<Base> {
+    pub(crate) fn place(&self, base: &Base, segments: &str, patience: Patience) -> Result<Base> {
         let mut handle: Option<OwnedFd> = None;
         for segment in segments.split('/').filter(|segment| !segment.is_empty()) {
             let above = handle.as_ref().map_or(base.as_fd(), OwnedFd::as_fd);
@@ -149,6 +145,6 @@ impl Root {
                     .handle,
             );
         }
-        Base::new(self.method, handle.ok_or(Errno::INVAL)?, earlier)
+        Base::new(self.number, self.method, handle.ok_or(Errno::INVAL)?)
     }
 }

@@ -169,27 +169,31 @@ impl Scope {
     }
 
     async fn look(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
-        let cache = &self.shared.cache;
-        let earlier = cache.get(self.base.id, path);
-        if let Some(entry) = &earlier
-            && entry.is_fresh(self.protected.generation())
-        {
-            return Ok(Arc::clone(entry));
-        }
-        match Entry::load(self, path, earlier.as_deref(), Patience::Never) {
-            Err(Trouble::WouldBlock) => {}
-            loaded => {
-                let entry = Arc::new(loaded?);
-                cache.insert(self.base.id, path, Arc::clone(&entry));
+        let (cache, generation) = (&self.shared.cache, self.protected.generation());
+        loop {
+            let earlier = cache.get(self.base.key, path);
+            if let Some(entry) = earlier.as_ref().filter(|entry| entry.is_fresh(generation)) {
+                return Ok(Arc::clone(entry));
+            }
+            match Entry::load(self, path, earlier.as_deref(), Patience::Never) {
+                Err(Trouble::WouldBlock) => {}
+                loaded => {
+                    let entry = Arc::new(loaded?);
+                    cache.insert(self.base.key, path, Arc::clone(&entry));
+                    return Ok(entry);
+                }
+            }
+            let load = async {
+                let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
+                let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
+                self.root.elsewhere(job).await.map(Arc::new)
+            };
+            let entry = cache.replace(self.base.key, path, earlier.as_ref(), load).await?;
+            // Whoever loaded it may have judged it by a protected set that has been replaced meanwhile.
+            if entry.generation() == generation {
                 return Ok(entry);
             }
         }
-        let load = async {
-            let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
-            let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
-            self.root.elsewhere(job).await.map(Arc::new)
-        };
-        cache.replace(self.base.id, path, earlier.as_ref(), load).await
     }
 }
 

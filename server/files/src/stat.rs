@@ -1,9 +1,11 @@
 //! What the file system says of an open descriptor.
+use crate::etag::SETTLED_AFTER;
 use rustix::{
     fd::AsFd,
     fs::{AtFlags, FileType, Statx, StatxFlags, makedev, statx},
     io::Result,
 };
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 /// What tells one file from another, whatever it is called: its device and inode numbers.
@@ -11,6 +13,15 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
 }
 
 /// A point in time as the file system keeps it.
@@ -76,8 +87,14 @@ impl Stat {
         Ok(Self::from(&found))
     }
 
-    /// Whether this is the file that `other` says, unchanged. Access times and the number of links may differ; `changed`
-    /// is left out for that reason (a new hard link sets it), and looked at only where `modified` could be set back.
+    /// Whether the file was modified so long ago that a second write cannot hide behind the same time.
+    pub(crate) fn has_settled(&self) -> bool {
+        let age = self.modified.system_time().elapsed();
+        age.is_ok_and(|age| age >= SETTLED_AFTER)
+    }
+
+    /// Whether this is the version of the file that `other` is. `changed` does not count: it is also set when the file is
+    /// renamed, replaced or linked to, which leaves what is being sent as it was.
     pub(crate) fn same_version(&self, other: &Self) -> bool {
         self.identity == other.identity && self.length == other.length && self.modified == other.modified
     }

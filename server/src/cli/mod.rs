@@ -2,6 +2,7 @@
 
 pub mod build;
 mod check;
+mod descriptors;
 mod options;
 mod password;
 mod report;
@@ -10,7 +11,7 @@ mod serve;
 pub use options::ServeOptions;
 
 use clap::{Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 /// Serves files over HTTP; sandboxed plugins decide who gets what.
 ///
@@ -20,7 +21,8 @@ use std::{path::PathBuf, process::ExitCode};
     name = "wasmserve",
     version,
     args_conflicts_with_subcommands = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = EXIT
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,6 +30,9 @@ struct Cli {
     #[command(flatten)]
     serve: ServeOptions,
 }
+
+const EXIT: &str = "Exit status: 0 when a signal ended it or the command did its work; 1 when it could not (the reason is on \
+                    standard error); 2 when the command line means nothing.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -38,11 +43,7 @@ enum Command {
     /// Build the plugins whose source folders lie beneath a folder
     ///
     /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.
-    Build {
-        /// Folder to look for plugin.toml files in
-        #[arg(default_value = "plugins", value_name = "DIR")]
-        dir: PathBuf,
-    },
+    Build(build::BuildOptions),
     /// Turn a password into a hash for the configuration of basic-auth
     ///
     /// Asks for the password on a terminal; otherwise reads one line from standard input. Prints an argon2id hash with its
@@ -56,7 +57,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Check(options)) => check::run(&options),
-        Some(Command::Build { dir }) => build::run(&dir),
+        Some(Command::Build(options)) => build::run(&options),
         Some(Command::Password) => password::run(),
     };
     outcome.unwrap_or_else(|error| {

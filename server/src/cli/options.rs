@@ -33,6 +33,7 @@ pub struct ServeOptions {
         short,
         default_value = "127.0.0.1:8080",
         value_name = "ADDR",
+        value_parser = listen_address,
         help_heading = "Connections"
     )]
     listen: Vec<SocketAddr>,
@@ -211,6 +212,11 @@ impl ServeOptions {
     pub fn log_filter(&self) -> EnvFilter {
         EnvFilter::new(&self.log)
     }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80".into())
 }
 
 fn chunk_size(text: &str) -> Result<usize, String> {

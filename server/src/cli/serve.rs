@@ -1,13 +1,12 @@
 //! Serving: load, listen, and end gracefully.
 
-use super::{Outcome, ServeOptions};
+use super::{Outcome, ServeOptions, descriptors::Descriptors};
 use crate::{
     net::{Bound, ListenError, Server, Stopper, stop::Stopped},
     observe::log,
     site::Site,
 };
 use anyhow::Context;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -19,12 +18,6 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::Semaphore,
 };
-
-/// Descriptors that are kept for everything but connections and their files.
-const RESERVED_DESCRIPTORS: u64 = 64;
-
-/// A connection holds a socket and, while it sends, a file.
-const DESCRIPTORS_A_CONNECTION: u64 = 2;
 
 /// Serves until a signal ends it.
 pub fn run(options: &ServeOptions) -> Outcome {
@@ -44,8 +37,11 @@ pub fn run(options: &ServeOptions) -> Outcome {
 async fn serve(options: &ServeOptions) -> Outcome {
     // Before anything that takes time, so that a signal is never missed.
     let mut signals = Signals::new().context("cannot wait for signals")?;
-    let site = Site::load(options.site()).await?;
-    let room = Arc::new(Semaphore::new(room(options)));
+    let descriptors = Descriptors::raise();
+    let room = Arc::new(Semaphore::new(room(options, descriptors)));
+    let mut site = options.site();
+    site.files.cache.descriptors = site.files.cache.descriptors.min(descriptors.cached_files());
+    let site = Site::load(site).await?;
     let server = Server::new(Arc::new(site), options.net());
     let bound = options
         .listen()
@@ -88,12 +84,9 @@ fn note_stopped(stopped: Stopped, limit: Duration) {
     }
 }
 
-/// How many connections may be open at once. Clients must not be able to use up the descriptors that files need.
-fn room(options: &ServeOptions) -> usize {
-    let limit = raise_descriptor_limit();
-    let allowed = usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_A_CONNECTION)
-        .unwrap_or(usize::MAX)
-        .clamp(1, Semaphore::MAX_PERMITS);
+/// How many connections may be open at once.
+fn room(options: &ServeOptions, descriptors: Descriptors) -> usize {
+    let allowed = descriptors.connections().min(Semaphore::MAX_PERMITS);
     match options.max_connections() {
         Some(wanted) if wanted > allowed => {
             tracing::warn!(
@@ -106,20 +99,6 @@ fn room(options: &ServeOptions) -> usize {
         Some(wanted) => wanted,
         None => allowed,
     }
-}
-
-/// Raises the soft limit of open files to the hard one, and gives it. The soft one is kept low for programs that use
-/// select(2), which this is not.
-fn raise_descriptor_limit() -> u64 {
-    let mut limit = getrlimit(Resource::Nofile);
-    let before = limit.current;
-    limit.current = limit.maximum;
-    let current = if setrlimit(Resource::Nofile, limit).is_ok() {
-        limit.maximum
-    } else {
-        before
-    };
-    current.unwrap_or(u64::MAX)
 }
 
 /// The signals that ask to end.

@@ -78,22 +78,19 @@ impl PluginFolder {
         self.protected.insert(file.to_owned());
         let mut errors = ConfigErrors::default();
         let mut root = document.root(&mut errors);
+        if !errors.is_empty() {
+            // What follows from broken syntax would only distract from it.
+            return errors.check();
+        }
         let entries = root.sections("policy", &mut errors);
         root.finish(&mut errors);
-        match entries {
-            Some(entries) => {
-                let mut names = BTreeMap::new();
-                for section in entries {
-                    self.add_policy(dir, PolicyEntry::read(section, &mut errors), &mut names, &mut errors);
-                }
-            }
-            None if errors.is_empty() => {
-                errors.push(no_policy(file, "lists no policy: an empty chain protects nothing"))
-            }
-            None => {}
+        if entries.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
+            errors.push(no_policy(file));
         }
-        if self.policies.is_empty() && errors.is_empty() {
-            errors.push(no_policy(file, "lists no policy: an empty chain protects nothing"));
+        let mut names = BTreeMap::new();
+        for section in entries.unwrap_or_default() {
+            let entry = PolicyEntry::read(section, &mut errors);
+            self.add_policy(dir, entry, &mut names, &mut errors);
         }
         errors.check()
     }
@@ -241,8 +238,8 @@ fn read_table(file: &Path) -> Result<toml::Table, ConfigErrors> {
     errors.check().map(|()| table)
 }
 
-fn no_policy(file: &Path, problem: &str) -> ConfigError {
-    ConfigError::new(file, problem)
+fn no_policy(file: &Path) -> ConfigError {
+    ConfigError::new(file, "lists no policy: an empty chain protects nothing")
         .hint("add a [[policy]] with `plugin = \"...\"`, or leave --plugins out to serve without any")
 }
 
@@ -301,5 +298,187 @@ impl<'a> PolicyEntry<'a> {
             }
         }
         grants
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with these files, the names of folders ending with a slash.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, content) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder");
+            match name.strip_suffix('/') {
+                Some(_) => fs::create_dir(path).expect("a folder"),
+                None => fs::write(path, content).expect("a file"),
+            }
+        }
+        folder
+    }
+
+    /// What is wrong, one a line, without the folder's own path.
+    fn wrong(files: &[(&str, &str)]) -> String {
+        let folder = folder(files);
+        let errors = PluginFolder::read(folder.path()).expect_err("an error");
+        let base = format!("{}", folder.path().display());
+        errors
+            .to_string()
+            .replace(&format!("{base}/"), "")
+            .replace(&base, "DIR")
+    }
+
+    const MANIFEST: &str = r#"
+        name = "guard"
+        version = "0.1.0"
+        artefact = "guard.wasm"
+        [limits]
+        running = "1s"
+        memory = "64MiB"
+        [facts]
+        establishes = ["user"]
+    "#;
+
+    #[test]
+    fn every_error_of_a_chain_is_told_at_once() {
+        for (chain, expected) in [
+            (
+                "[[policy]]\nplugin = \"no\"\ngrant = []\n",
+                "plugins.toml:2:10: there is no plugin `no`\n    \
+                 hint: name a folder with a plugin.toml, or a .wasm file, relative to DIR\n\
+                 plugins.toml:3:1: unknown key `grant` in [[policy]]\n    hint: did you mean `grants`?",
+            ),
+            (
+                "[[policy]]\nplugin = \"a.wasm\"\ngrants = [\"loging\", 1]\nlimits = { running = \"5\", wall = \"0s\" }",
+                "plugins.toml:3:11: `grants`: there is no service `loging`\n    hint: did you mean `logging`?\n\
+                 plugins.toml:3:21: `grants` must be a list of strings, not integer\n\
+                 plugins.toml:4:22: `running`: \"5\" is not a duration: \
+                 it has a number and a unit, such as \"20ms\", \"1s\" or \"1m 30s\"\n\
+                 plugins.toml:4:34: `wall`: must be longer than nothing",
+            ),
+            (
+                "[[policy]]\nplugin = \"a.wasm\"\n[[policy]]\nplugin = \"a.wasm\"\n",
+                "plugins.toml:4:10: two policies are named `a` (the other one runs `a.wasm`)\n    \
+                 hint: give one of them another `name`",
+            ),
+            (
+                "[[policy]]\nname = \"\"\nconfig = 3\n",
+                "plugins.toml:1:1: [[policy]] has no key `plugin`\n\
+                 plugins.toml:2:8: must not be empty\n\
+                 plugins.toml:3:10: `config` must be a table, not integer",
+            ),
+            (
+                "[policy]\nplugin = \"a.wasm\"\n",
+                "plugins.toml:1:1: `policy` must be a list of tables, each begun by [[policy]], not table",
+            ),
+            (
+                "\n\n[[policy]\nplugin = 1",
+                "plugins.toml:3:10: this is not TOML: unclosed array table, expected `]`",
+            ),
+            (
+                "",
+                "plugins.toml: lists no policy: an empty chain protects nothing\n    \
+                 hint: add a [[policy]] with `plugin = \"...\"`, or leave --plugins out to serve without any",
+            ),
+        ] {
+            assert_eq!(wrong(&[("plugins.toml", chain), ("a.wasm", "")]), expected, "{chain}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_protects_nothing_is_refused() {
+        for (files, expected) in [
+            (
+                &[][..],
+                "DIR: has no plugins.toml and no .wasm file: an empty folder protects nothing",
+            ),
+            (
+                &[("notes.txt", "")],
+                "DIR: has no plugins.toml and no .wasm file: an empty folder protects nothing",
+            ),
+            (
+                &[("guard/plugin.toml", MANIFEST)],
+                "DIR: has plugins in source folders but no plugins.toml",
+            ),
+            (
+                &[("plugins.toml/", ""), ("a.wasm", "")],
+                "plugins.toml: cannot be read: is a directory",
+            ),
+            (&[("a.wasm", ""), ("a.toml", "a = ")], "a.toml:1:5: this is not TOML"),
+        ] {
+            let wrong = wrong(files);
+            assert!(wrong.starts_with(expected), "{wrong}");
+        }
+        let missing = folder(&[]).path().join("missing");
+        assert!(PluginFolder::read(&missing).is_err());
+    }
+
+    #[test]
+    fn an_unbuilt_plugin_says_how_to_build_it() {
+        let chain = "[[policy]]\nplugin = \"guard\"";
+        let wrong = wrong(&[("plugins.toml", chain), ("guard/plugin.toml", MANIFEST)]);
+        assert_eq!(
+            wrong,
+            "guard/guard.wasm: is not built\n    hint: run: wasmserve build DIR"
+        );
+    }
+
+    #[test]
+    fn the_operators_word_goes_before_the_manifests() {
+        let chain = r#"
+            [[policy]]
+            plugin = "guard"
+            name = "door"
+            grants = ["logging"]
+            limits = { running = "50ms", concurrent = 2 }
+            [policy.config]
+            users = { ada = "hash" }
+        "#;
+        let folder = folder(&[
+            ("plugins.toml", chain),
+            ("guard/plugin.toml", MANIFEST),
+            ("guard/guard.wasm", ""),
+        ]);
+        let read = PluginFolder::read(folder.path()).expect("a chain");
+        let policy = &read.policies[0];
+        assert_eq!(policy.name, "door");
+        assert_eq!(policy.wasm, folder.path().join("guard/guard.wasm"));
+        let expected = Limits {
+            running: std::time::Duration::from_millis(50),
+            memory: 64 << 20,
+            concurrent: 2,
+            ..Limits::default()
+        };
+        assert_eq!(policy.limits, expected);
+        assert_eq!(
+            policy.grants,
+            Grants {
+                logging: true,
+                sharing: false
+            }
+        );
+        assert!(policy.establishes.contains("user") && policy.reads.is_empty());
+        assert_eq!(policy.config["users"]["ada"].as_str(), Some("hash"));
+        for name in ["", "plugins.toml", "guard", "guard/plugin.toml", "guard/guard.wasm"] {
+            let path = if name.is_empty() {
+                folder.path().to_owned()
+            } else {
+                folder.path().join(name)
+            };
+            assert!(read.protected.contains(&path), "{name} is not protected");
+        }
+    }
+
+    #[test]
+    fn without_a_chain_file_modules_run_in_the_order_of_names() {
+        let folder = folder(&[("b.wasm", ""), ("a.wasm", ""), ("b.toml", "key = 1"), ("c.txt", "")]);
+        let read = PluginFolder::read(folder.path()).expect("a chain");
+        let names: Vec<_> = read.policies.iter().map(|policy| &*policy.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(read.policies[1].config["key"].as_integer(), Some(1));
+        assert!(read.policies[0].config.is_empty());
+        assert!(read.protected.contains(&folder.path().join("b.toml")));
     }
 }

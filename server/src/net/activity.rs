@@ -176,3 +176,79 @@ impl Drop for UnderWay {
         self.0.state().enter(Stage::Idle);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINES: Deadlines = Deadlines {
+        idle: Duration::from_secs(1),
+        head: Duration::from_secs(2),
+        stall: Duration::from_secs(3),
+        linger: Duration::from_secs(4),
+    };
+
+    /// What is waited for, and for how long altogether.
+    fn waits(activity: &Activity) -> Option<(Duration, Stage)> {
+        let (deadline, stage) = activity.deadline(&DEADLINES)?;
+        let state = activity.state();
+        Some((deadline - state.blocked.unwrap_or(state.since), stage))
+    }
+
+    #[test]
+    fn every_wait_for_the_client_has_an_end_and_the_servers_turn_has_none() {
+        let activity = Activity::new();
+        assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
+        activity.received();
+        assert_eq!(waits(&activity), Some((DEADLINES.head, Stage::Head)));
+        let under_way = activity.begin();
+        assert_eq!(waits(&activity), None);
+        activity.blocked();
+        assert_eq!(waits(&activity), Some((DEADLINES.stall, Stage::Exchange)));
+        activity.sent();
+        assert_eq!(waits(&activity), None);
+        drop(under_way);
+        assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
+        activity.close();
+        assert_eq!(waits(&activity), Some((DEADLINES.linger, Stage::Linger)));
+    }
+
+    #[test]
+    fn more_bytes_of_a_head_do_not_prolong_it() {
+        let activity = Activity::new();
+        activity.received();
+        let first = activity.deadline(&DEADLINES);
+        activity.received();
+        assert_eq!(activity.deadline(&DEADLINES), first);
+    }
+
+    #[test]
+    fn a_response_that_is_still_being_taken_is_not_idle() {
+        let activity = Activity::new();
+        let under_way = activity.begin();
+        activity.blocked();
+        // The last chunk is queued, so hyper drops the body, though the client has not taken it yet.
+        drop(under_way);
+        assert_eq!(waits(&activity), Some((DEADLINES.stall, Stage::Exchange)));
+    }
+
+    #[test]
+    fn lingers_only_for_clients_that_may_be_sending() {
+        let idle = Activity::new();
+        assert!(!idle.close());
+        let half_a_head = Activity::new();
+        half_a_head.received();
+        assert!(half_a_head.close());
+        let unread_body = Activity::new();
+        let under_way = unread_body.begin();
+        unread_body.leave_unread();
+        drop(under_way);
+        assert!(unread_body.close());
+        let read_body = Activity::new();
+        let under_way = read_body.begin();
+        read_body.leave_unread();
+        drop(under_way);
+        read_body.read_to_end();
+        assert!(!read_body.close());
+    }
+}

@@ -249,3 +249,100 @@ impl Pacer {
         self.due.as_mut().reset(from + pause);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::activity::Activity;
+    use http::{HeaderMap, Method, Request};
+    use http_body_util::BodyExt;
+    use std::path::Path;
+    use wasmserve_files::{Files, FilesOptions, Lookup, SitePath, answer};
+
+    /// A body with the content of `file.bin` in a folder.
+    async fn body(folder: &Path, chunk: usize, pace: Option<u64>) -> Body {
+        let files = Files::new(FilesOptions::new(folder)).expect("a root");
+        let path = SitePath::from_decoded("/file.bin").expect("a path");
+        let headers = HeaderMap::new();
+        let targets = [path.clone()];
+        let lookup = Lookup {
+            path: &path,
+            query: None,
+            targets: &targets,
+            place: None,
+            missing: None,
+            headers: &headers,
+        };
+        let answer = answer(&Method::GET, &headers, files.open(&lookup).await);
+        let head = Request::get("/file.bin").body(()).expect("a request").into_parts().0;
+        Body::new(
+            answer.content,
+            chunk,
+            pace,
+            Record::begin(&head, None),
+            Activity::new().begin(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_file_comes_in_chunks_and_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let content: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(folder.path().join("file.bin"), &content).expect("a file");
+        let mut body = body(folder.path(), 64 * 1024, None).await;
+        assert_eq!(body.size_hint().exact(), Some(800_000));
+        let mut received = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let chunk = frame.expect("a frame").into_data().expect("data");
+            assert!(chunk.len() <= 64 * 1024);
+            received.extend_from_slice(&chunk);
+            assert_eq!(body.record.bytes, received.len() as u64);
+        }
+        assert_eq!(received, content);
+        assert_eq!(body.record.ending, Ending::Completed);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_becomes_shorter_ends_the_body_with_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file.bin");
+        std::fs::write(&file, vec![1; 500_000]).expect("a file");
+        let mut body = body(folder.path(), 64 * 1024, None).await;
+        body.frame().await.expect("a frame").expect("the first chunk");
+        std::fs::write(&file, b"short").expect("a file");
+        let rest = loop {
+            match body.frame().await {
+                Some(Ok(_)) => {}
+                other => break other,
+            }
+        };
+        assert!(matches!(rest, Some(Err(_))));
+        assert_eq!(body.record.ending, Ending::Failed);
+        assert!(body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_dropped_early_was_aborted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("file.bin"), vec![1; 500_000]).expect("a file");
+        let mut body = body(folder.path(), 64 * 1024, None).await;
+        body.frame().await.expect("a frame").expect("the first chunk");
+        assert_eq!((body.record.ending, body.record.bytes), (Ending::Aborted, 64 * 1024));
+    }
+
+    #[tokio::test]
+    async fn a_pace_is_kept_from_the_first_byte_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("file.bin"), vec![1; 50_000]).expect("a file");
+        let mut body = body(folder.path(), 64 * 1024, Some(100_000)).await;
+        let began = Instant::now();
+        let mut received = 0;
+        while let Some(frame) = body.frame().await {
+            received += frame.expect("a frame").into_data().expect("data").len();
+            // The piece that was just sent is paid for before the next one, so one piece is ahead.
+            let due = Duration::from_secs_f64((received - 12_500) as f64 / 100_000.0);
+            assert!(began.elapsed() >= due, "{received} bytes after {:?}", began.elapsed());
+        }
+        assert_eq!(received, 50_000);
+    }
+}

@@ -35,8 +35,14 @@ impl Refusal {
     pub fn answer(&self) -> Answer {
         let status = self.status();
         let mut answer = text(status, &format!("{status}\n"));
-        if let Self::Target(TargetError::Connect) = self {
-            answer.headers.insert(header::ALLOW, ALLOW);
+        if let Self::Target(error) = self {
+            // Whoever is in front may have read the request in another way, and what follows it too.
+            answer
+                .headers
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if *error == TargetError::Connect {
+                answer.headers.insert(header::ALLOW, ALLOW);
+            }
         }
         if let Self::Fault {
             retry_after: Some(after),

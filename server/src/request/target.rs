@@ -287,7 +287,7 @@ mod tests {
             ("GET", "http://h/", v11, &["g"], Err(TargetError::DisagreeingHost)),
             ("GET", "http://h:81/", v11, &["h"], Err(TargetError::DisagreeingHost)),
             ("GET", "http://u:p@h/", v11, &["h"], Err(TargetError::UserInformation)),
-            ("GET", "http://h%2f/", v11, &["h"], Err(TargetError::MalformedTarget)),
+            ("GET", "http://h..g/", v11, &["h"], Err(TargetError::MalformedTarget)),
             ("GET", "https://h/", v11, &["h"], Err(TargetError::OtherScheme)),
             ("GET", "h:80", v11, &["h"], Err(TargetError::MalformedTarget)),
             ("GET", "*", v11, &["h"], Err(TargetError::MalformedTarget)),

@@ -47,7 +47,14 @@ impl Request {
     /// Whether the path, or anything that it is mapped to so far, is `prefix` or beneath it: what a guard asks, because
     /// mapping then cannot lead around it. Whole segments, as [`covers`] compares them.
     pub fn reaches(&self, prefix: &str) -> bool {
-        covers(prefix, &self.path()) || self.targets().iter().any(|target| covers(prefix, target))
+        self.reaches_any(&[prefix])
+    }
+
+    /// Whether the request [`reaches`](Self::reaches) one of these prefixes. Asks the path once, and the targets only when
+    /// the path is beneath none.
+    pub fn reaches_any(&self, prefixes: &[impl AsRef<str>]) -> bool {
+        let covered = |path: &String| prefixes.iter().any(|prefix| covers(prefix.as_ref(), path));
+        covered(&self.path()) || self.targets().iter().any(covered)
     }
 
     /// The raw query, without `?`, exactly as sent. `None` when the request has no `?`; `""` when nothing follows it.

@@ -17,7 +17,19 @@ impl Default for Tree {
 
 impl Tree {
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// On a file system without a disk, where there is one: for trees that take a disk long to make.
+    pub fn in_memory() -> Self {
+        Self::within(
+            tempfile::tempdir_in("/dev/shm")
+                .or_else(|_| tempfile::tempdir())
+                .unwrap(),
+        )
+    }
+
+    fn within(directory: TempDir) -> Self {
         fs::create_dir(directory.path().join("www")).unwrap();
         fs::write(directory.path().join("secret"), "secret").unwrap();
         Self { directory }
@@ -167,4 +179,36 @@ pub async fn say(found: Found) -> String {
 
 pub async fn get(files: &Files, path: &str) -> String {
     say(Ask::new(path).of(files).await).await
+}
+
+/// SplitMix64: the same numbers for the same seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// Less than `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+/// Sets a modification time back, so that the file counts as at rest.
+pub fn rest(path: &Path) {
+    touch(path, Duration::from_secs(60));
+}
+
+pub fn touch(path: &Path, ago: Duration) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - ago).unwrap();
 }

@@ -100,6 +100,10 @@ pub fn read(value: &str, length: u64) -> Wanted {
     let Some(specs) = elements.into_iter().map(spec).collect::<Option<Vec<Spec>>>() else {
         return Wanted::Whole;
     };
+    if length == 0 {
+        // "A server MAY ignore the Range header field" (section 14.2).
+        return Wanted::Whole;
+    }
     let size = u128::from(length);
     let satisfiable = |spec: &Spec| match spec {
         Spec::Int(first, _) => *first < size,
@@ -107,7 +111,7 @@ pub fn read(value: &str, length: u64) -> Wanted {
     };
     let names = |spec: &Spec, byte: u128| match spec {
         Spec::Int(first, last) => *first <= byte && last.is_none_or(|last| byte <= last),
-        Spec::Suffix(suffix) => byte + suffix >= size,
+        Spec::Suffix(suffix) => size - byte <= *suffix,
     };
     if !specs.iter().any(satisfiable) {
         return Wanted::Nothing;
@@ -129,11 +133,7 @@ pub fn read(value: &str, length: u64) -> Wanted {
         }
     }
     runs.sort();
-    if runs.is_empty() {
-        Wanted::Whole
-    } else {
-        Wanted::Runs(runs.into_iter().map(|(_, first, last)| (first, last)).collect())
-    }
+    Wanted::Runs(runs.into_iter().map(|(_, first, last)| (first, last)).collect())
 }
 
 /// Gaps of fewer than 80 bytes between wanted bytes are wanted too, by nobody in particular.
