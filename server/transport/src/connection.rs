@@ -154,6 +154,8 @@ impl<S: Socket> Connection<S> {
 
     fn poll_send_span(&mut self, context: &mut Context<'_>, shown: u64) -> Poll<io::Result<usize>> {
         loop {
+            // Before the page cache is asked: the answer would be old when the next turn comes.
+            ready!(turn::poll_begin(context));
             let limit = shown.min(turn::BYTES);
             let Some(run) = self.ledger.run(limit) else {
                 return Poll::Ready(Err(self.end(Fault::Misplaced)));
@@ -239,7 +241,8 @@ impl<S: Socket> Connection<S> {
 
     fn is_cached(&mut self, run: &Run) -> bool {
         let end = run.position + run.length;
-        if self.cached_to < end && file::probe(&*run.file, run.offset, run.length) == Cached::Yes {
+        let known = self.cached_to.clamp(run.position, end) - run.position;
+        if known < run.length && file::probe(&*run.file, run.offset + known, run.length - known) == Cached::Yes {
             self.cached_to = end;
         }
         self.cached_to >= end

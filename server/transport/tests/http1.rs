@@ -348,3 +348,18 @@ async fn a_body_without_bytes_is_completed() {
         }
     );
 }
+
+#[tokio::test]
+async fn files_that_are_not_in_the_page_cache_arrive() {
+    let fixture = Fixture::random(5 * MIB, 15);
+    let server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    let mut client = server.connect().await;
+    fixture.file.sync_all().unwrap();
+    for (offset, length) in [(0, 5 * MIB), (4 * MIB, 20_000), (1_000_001, 3_000_000)] {
+        rustix::fs::fadvise(&fixture.file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let body = within(fetch(&mut client, &format!("/{offset}-{length}")))
+            .await
+            .unwrap();
+        assert_same(&body, &fixture.content[offset..][..length]);
+    }
+}
