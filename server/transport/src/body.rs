@@ -244,10 +244,14 @@ impl Body {
         Poll::Ready(Ok(Chunk::bytes(bytes, self.tally.clone())))
     }
 
-    /// Nothing more comes.
+    /// Nothing more comes. The connection is reset, where it is this body's alone: a client of HTTP/1.0 would take an
+    /// orderly end for the end of the body.
     fn stop(&mut self, fault: Fault) {
         if let Some(tally) = &self.tally {
             tally.fail(fault);
+        }
+        if let Some(ledger) = self.delivery.as_ref().and_then(Delivery::spans) {
+            ledger.fail(fault);
         }
         (self.current, self.rest, self.surplus, self.reading) = (None, Vec::new().into_iter(), Bytes::new(), None);
     }

@@ -201,13 +201,9 @@ impl<S: Socket> Connection<S> {
                 }
                 self.read_ahead(run);
             } else if self.copied.is_empty() {
-                let length = run.length.min(self.unsendable_to - run.position) as usize;
-                self.waiting = Some(Waiting::Read(file::start_read(
-                    run.file.clone(),
-                    run.offset,
-                    length,
-                    run.until,
-                )));
+                let length = (self.unsendable_to - run.position).min(Delivery::CHUNK_SIZE as u64) as usize;
+                let task = file::start_read(run.file.clone(), run.offset, length, run.until);
+                self.waiting = Some(Waiting::Read(task));
             } else {
                 return Poll::Ready(Ok(()));
             }
@@ -293,7 +289,10 @@ impl<S: Socket> Read for Connection<S> {
             match attempt {
                 _ if received.is_some() => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+                result => {
+                    this.ledger.close();
+                    return Poll::Ready(result);
+                }
             }
         }
     }

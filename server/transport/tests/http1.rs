@@ -265,6 +265,39 @@ async fn a_file_that_shrank_before_it_was_copied_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_source_that_fails_resets_the_connection() {
+    let failing = |_: &Request<Incoming>, delivery: &Delivery| {
+        let mut given = false;
+        let source = move |_: &mut std::task::Context<'_>| {
+            let first = !std::mem::replace(&mut given, true);
+            let error = || Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+            std::task::Poll::Ready(Some(if first {
+                Ok(Bytes::from_static(b"begin"))
+            } else {
+                error()
+            }))
+        };
+        Response::new(delivery.body([wasmserve_transport::Part::Stream(Box::new(source))]))
+    };
+    let mut server = serve(How::Direct, Options::default(), failing).await;
+    let mut client = server.connect().await;
+    // Without chunks the end of such a body is the end of the connection.
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let end = within(async {
+        loop {
+            match client.read_u8().await {
+                Ok(_) => {}
+                Err(error) => return error.kind(),
+            }
+        }
+    })
+    .await;
+    assert_eq!(end, std::io::ErrorKind::ConnectionReset);
+    let wanted = Ended::Failed(Fault::Source(std::io::ErrorKind::PermissionDenied));
+    assert_eq!(server.next_end().await.ended, wanted);
+}
+
+#[tokio::test]
 async fn a_file_that_sendfile_does_not_know_is_read_and_sent() {
     // A character device without an end; sendfile refuses some kernels' /proc files and reads others.
     let file: Arc<std::fs::File> = Arc::new(std::fs::File::open("/proc/kallsyms").unwrap());
