@@ -6,7 +6,6 @@ use crate::{
     ledger::Fault,
     pace::Pace,
     tally::{Summary, Tally},
-    turn,
 };
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -37,6 +36,10 @@ pub enum Part {
 /// File parts up to this length are read and sent as real bytes: one `sendmsg` with the head costs less than a `sendfile`
 /// behind it (20 kB: 7.2 µs a request instead of 7.8; 60 kB: 11.0 instead of 9.2).
 const SMALL: u64 = 32 * 1024;
+
+/// Longer file parts are handed over in several chunks, so that lengths fit `usize` anywhere. How much of a chunk leaves
+/// at a time is the connection's business.
+const LONGEST_SPAN: u64 = 1 << 30;
 
 /// A response body. Made by [`Delivery::body`], which knows whether the connection understands spans; bytes in memory
 /// need no such knowledge (`Body::from`).
@@ -206,7 +209,7 @@ impl Body {
             && !self.small
             && let Some(ledger) = delivery.and_then(Delivery::spans)
         {
-            let count = (*length).min(most).min(turn::BYTES);
+            let count = (*length).min(most).min(LONGEST_SPAN);
             if let Some(positions) = ledger.hand(context.waker(), file, *offset, count, until) {
                 (*offset, *length) = (*offset + count, *length - count);
                 return Poll::Ready(Ok(Chunk::span(ledger.clone(), positions, self.tally.clone())));

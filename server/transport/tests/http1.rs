@@ -65,6 +65,35 @@ async fn files_and_ranges_of_all_sizes_arrive_over_one_connection() {
 }
 
 #[tokio::test]
+async fn a_file_longer_than_a_chunk_can_be_arrives() {
+    const GIB: u64 = 1 << 30;
+    let fixture = Fixture::random(100_000, 16);
+    // Holes but for its beginning, the bytes around the end of the first chunk, and its end.
+    let length = GIB + 3_000_000;
+    for offset in [GIB - 50_000, length - 100_000] {
+        std::os::unix::fs::FileExt::write_all_at(&*fixture.file, &fixture.content, offset).unwrap();
+    }
+    let server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    let mut client = server.connect().await;
+    client.write_all(&get(&format!("/0-{length}"))).await.unwrap();
+    assert_eq!(read_head(&mut client).await.unwrap().length, Some(length as usize));
+    let mut piece = vec![0; MIB];
+    let mut at = 0;
+    while at < length {
+        let count = within(client.read(&mut piece)).await.unwrap() as u64;
+        assert_ne!(count, 0);
+        for start in [0, GIB - 50_000, length - 100_000] {
+            let (from, to) = (start.max(at), (start + 100_000).min(at + count));
+            if from < to {
+                let wanted = &fixture.content[(from - start) as usize..(to - start) as usize];
+                assert_same(&piece[(from - at) as usize..(to - at) as usize], wanted);
+            }
+        }
+        at += count;
+    }
+}
+
+#[tokio::test]
 async fn a_slow_client_gets_every_byte() {
     let fixture = Fixture::random(3 * MIB, 2);
     let server = serve(How::Direct, Options::default(), whole(fixture.clone())).await;
