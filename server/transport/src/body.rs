@@ -5,7 +5,6 @@ use crate::{
     file::{self, File, Task},
     ledger::Fault,
     pace::Pace,
-    region,
     tally::{Summary, Tally},
 };
 use bytes::Bytes;
@@ -35,8 +34,12 @@ pub enum Part {
 }
 
 /// File parts up to this length are read and sent as real bytes: one `sendmsg` with the head costs less than a `sendfile`
-/// behind it.
-const SMALL: u64 = 16 * 1024;
+/// behind it (20 kB: 7.2 µs a request instead of 7.8; 60 kB: 11.0 instead of 9.2).
+const SMALL: u64 = 32 * 1024;
+
+/// Longer file parts are handed over in several chunks, so that lengths fit `usize` anywhere. How much of a chunk leaves
+/// at a time is the connection's business.
+const LONGEST_SPAN: u64 = 1 << 30;
 
 /// A response body. Made by [`Delivery::body`], which knows whether the connection understands spans; bytes in memory
 /// need no such knowledge (`Body::from`).
@@ -206,16 +209,18 @@ impl Body {
             && !self.small
             && let Some(ledger) = delivery.and_then(Delivery::spans)
         {
-            let count = (*length).min(most).min(region::PERIOD as u64);
+            let count = (*length).min(most).min(LONGEST_SPAN);
             if let Some(positions) = ledger.hand(context.waker(), file, *offset, count, until) {
                 (*offset, *length) = (*offset + count, *length - count);
                 return Poll::Ready(Ok(Chunk::span(ledger.clone(), positions, self.tally.clone())));
             }
         }
         let chunk_size = delivery.map_or(Delivery::CHUNK_SIZE, Delivery::chunk_size);
-        // One chunk is being written and one waits: more would only take memory.
-        if let Some(tally) = &self.tally
-            && !tally.is_flushed_to(chunk_size as u64, context.waker())
+        let buffered = delivery.map_or(u64::MAX, Delivery::buffered);
+        if self
+            .tally
+            .as_ref()
+            .is_some_and(|tally| !tally.is_flushed_to(buffered, context.waker()))
         {
             return Poll::Pending;
         }
@@ -242,10 +247,14 @@ impl Body {
         Poll::Ready(Ok(Chunk::bytes(bytes, self.tally.clone())))
     }
 
-    /// Nothing more comes.
+    /// Nothing more comes. The connection is reset, where it is this body's alone: a client of HTTP/1.0 would take an
+    /// orderly end for the end of the body.
     fn stop(&mut self, fault: Fault) {
         if let Some(tally) = &self.tally {
             tally.fail(fault);
+        }
+        if let Some(ledger) = self.delivery.as_ref().and_then(Delivery::spans) {
+            ledger.fail(fault);
         }
         (self.current, self.rest, self.surplus, self.reading) = (None, Vec::new().into_iter(), Bytes::new(), None);
     }

@@ -23,7 +23,7 @@ enum Content {
     Span(Span),
 }
 
-/// Positions of the connection's span bytes, at most [`region::PERIOD`] of them.
+/// Positions of the connection's span bytes.
 #[derive(Debug)]
 struct Span {
     ledger: Arc<Ledger>,
@@ -69,12 +69,9 @@ impl Buf for Chunk {
     }
 
     fn chunks_vectored<'a>(&'a self, target: &mut [IoSlice<'a>]) -> usize {
-        match target.first_mut() {
-            Some(first) if self.has_remaining() => {
-                *first = IoSlice::new(self.chunk());
-                1
-            }
-            _ => 0,
+        match &self.content {
+            Content::Bytes(bytes) => bytes.chunks_vectored(target),
+            Content::Span(span) => span.show_all(target),
         }
     }
 
@@ -119,10 +116,27 @@ impl Span {
         (self.positions.end - self.positions.start) as usize
     }
 
-    /// The placeholder; whoever asks must write it as it is.
+    /// The placeholder, or its beginning where it is longer than a slice can be; whoever asks must write it as it is.
     fn show(&self) -> &'static [u8] {
-        self.ledger.expose(self.positions.end);
-        region::slice(self.positions.clone())
+        let slice = region::slice(self.positions.clone());
+        self.ledger.expose(self.positions.start + slice.len() as u64);
+        slice
+    }
+
+    /// The placeholder in slices, as much of it as there is room for.
+    fn show_all(&self, target: &mut [IoSlice<'_>]) -> usize {
+        let mut start = self.positions.start;
+        let mut count = 0;
+        while start < self.positions.end && count < target.len() {
+            let slice = region::slice(start..self.positions.end);
+            target[count] = IoSlice::new(slice);
+            start += slice.len() as u64;
+            count += 1;
+        }
+        if count > 0 {
+            self.ledger.expose(start);
+        }
+        count
     }
 
     fn advance(&mut self, count: usize) -> Result<(), Fault> {

@@ -154,6 +154,8 @@ impl<S: Socket> Connection<S> {
 
     fn poll_send_span(&mut self, context: &mut Context<'_>, shown: u64) -> Poll<io::Result<usize>> {
         loop {
+            // Before the page cache is asked: the answer would be old when the next turn comes.
+            ready!(turn::poll_begin(context));
             let limit = shown.min(turn::BYTES);
             let Some(run) = self.ledger.run(limit) else {
                 return Poll::Ready(Err(self.end(Fault::Misplaced)));
@@ -199,13 +201,9 @@ impl<S: Socket> Connection<S> {
                 }
                 self.read_ahead(run);
             } else if self.copied.is_empty() {
-                let length = run.length.min(self.unsendable_to - run.position) as usize;
-                self.waiting = Some(Waiting::Read(file::start_read(
-                    run.file.clone(),
-                    run.offset,
-                    length,
-                    run.until,
-                )));
+                let length = (self.unsendable_to - run.position).min(Delivery::CHUNK_SIZE as u64) as usize;
+                let task = file::start_read(run.file.clone(), run.offset, length, run.until);
+                self.waiting = Some(Waiting::Read(task));
             } else {
                 return Poll::Ready(Ok(()));
             }
@@ -239,7 +237,8 @@ impl<S: Socket> Connection<S> {
 
     fn is_cached(&mut self, run: &Run) -> bool {
         let end = run.position + run.length;
-        if self.cached_to < end && file::probe(&*run.file, run.offset, run.length) == Cached::Yes {
+        let known = self.cached_to.clamp(run.position, end) - run.position;
+        if known < run.length && file::probe(&*run.file, run.offset + known, run.length - known) == Cached::Yes {
             self.cached_to = end;
         }
         self.cached_to >= end
@@ -290,7 +289,10 @@ impl<S: Socket> Read for Connection<S> {
             match attempt {
                 _ if received.is_some() => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+                result => {
+                    this.ledger.close();
+                    return Poll::Ready(result);
+                }
             }
         }
     }

@@ -22,15 +22,17 @@ enum Way {
     Spans,
     /// File bytes are read and given to the connection: TLS, HTTP/2.
     Copies,
+    /// The same, to somebody who may keep all chunks before he lets go of the first.
+    Collected,
 }
 
 impl Delivery {
     /// How many bytes of a file are read at a time when they are copied, unless said otherwise.
     pub const CHUNK_SIZE: usize = 64 * 1024;
 
-    /// For a connection that this crate knows nothing of.
+    /// For whoever reads bodies without a connection of this crate. How much is in memory at a time is up to the reader.
     pub fn copies(chunk_size: usize) -> Self {
-        Self::with(Arc::default(), Way::Copies, chunk_size)
+        Self::with(Arc::default(), Way::Collected, chunk_size)
     }
 
     pub(crate) fn copies_with(ledger: Arc<Ledger>, chunk_size: usize) -> Self {
@@ -65,5 +67,15 @@ impl Delivery {
 
     pub(crate) fn chunk_size(&self) -> usize {
         self.chunk_size
+    }
+
+    /// How many bytes may be in the HTTP library's buffers when the next chunk is read: one chunk is being written and
+    /// one waits.
+    pub(crate) fn buffered(&self) -> u64 {
+        if self.way == Way::Collected {
+            u64::MAX
+        } else {
+            self.chunk_size as u64
+        }
     }
 }

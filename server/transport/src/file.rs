@@ -26,12 +26,12 @@ pub trait File: AsFd + Send + Sync + 'static {}
 
 impl<F: AsFd + Send + Sync + 'static> File for F {}
 
-/// Distance of probed places: Linux reads ahead in units of this size by default (`read_ahead_kb`), so that the page
-/// cache of a file that is read in order has no smaller holes.
-const STRIDE: u64 = 128 * 1024;
+/// Distance of probed places: four times the unit in which Linux reads ahead by default (`read_ahead_kb`). Files are read
+/// and forgotten in order, so that holes are rarely smaller. A probe costs about 0.5 µs, sending a stride about 50 µs.
+const STRIDE: u64 = 512 * 1024;
 
 /// How much is waited for at a time when pages are not cached.
-pub(crate) const WINDOW: u64 = 512 * 1024;
+pub(crate) const WINDOW: u64 = 1024 * 1024;
 
 /// How much the kernel is asked to bring in behind that, without waiting.
 const AHEAD: u64 = 2 * 1024 * 1024;
@@ -45,11 +45,10 @@ pub(crate) enum Cached {
     No,
 }
 
-/// Whether the bytes are in the page cache, as far as single pages tell: the first, one in every [`STRIDE`], the last.
-/// A file system that cannot say counts as [`Cached::No`].
+/// Whether the bytes are in the page cache, as far as single pages tell: the last one, and one in every [`STRIDE`] before
+/// it. A file system that cannot say counts as [`Cached::No`].
 pub(crate) fn probe(file: &dyn File, offset: u64, length: u64) -> Cached {
-    let last = offset + length.saturating_sub(1);
-    let mut place = offset;
+    let mut place = offset + length.saturating_sub(1);
     loop {
         let mut byte = [0];
         match preadv2(
@@ -63,10 +62,10 @@ pub(crate) fn probe(file: &dyn File, offset: u64, length: u64) -> Cached {
             Err(Errno::OPNOTSUPP) if fstatfs(file.as_fd()).is_ok_and(|fs| fs.f_type == TMPFS) => return Cached::Yes,
             Err(_) => return Cached::No,
         }
-        if place == last {
-            return Cached::Yes;
+        match place.checked_sub(STRIDE) {
+            Some(before) if before >= offset => place = before,
+            _ => return Cached::Yes,
         }
-        place = (place + STRIDE).min(last);
     }
 }
 
@@ -139,4 +138,42 @@ pub(crate) fn start_read(file: Arc<dyn File>, offset: u64, length: usize, until:
 /// Reads `length` bytes here and now when they are cached.
 pub(crate) fn read_cached(file: &dyn File, offset: u64, length: usize) -> Option<io::Result<Bytes>> {
     (probe(file, offset, length as u64) == Cached::Yes).then(|| read(file, offset, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, io::Write};
+
+    #[test]
+    fn bytes_are_brought_into_the_page_cache() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; 3_000_000]).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        if fstatfs(&file).unwrap().f_type != TMPFS {
+            assert_eq!(probe(&file, 0, 3_000_000), Cached::No);
+            assert!(read_cached(&file, 0, 100).is_none());
+        }
+        read_ahead(&file, 0, WINDOW, 3_000_000).unwrap();
+        assert_eq!(probe(&file, 0, WINDOW), Cached::Yes);
+        assert_eq!(probe(&file, 1, 0), Cached::Yes);
+        let (start, length) = (10, 70_000);
+        assert_eq!(read_cached(&file, start, length).unwrap().unwrap(), vec![7; length]);
+    }
+
+    #[test]
+    fn a_read_ends_at_the_end_of_the_file() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        assert_eq!(read(&file, 4, 100).unwrap(), "456789");
+        assert_eq!(read(&file, 4, 3).unwrap(), "456");
+        assert_eq!(read(&file, 40, 3).unwrap(), "");
+        assert_eq!(probe(&file, 40, 1000), Cached::Yes, "nothing is there to wait for");
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_say_counts_as_not_cached() {
+        assert_eq!(probe(&fs::File::open("/proc/self/maps").unwrap(), 0, 10), Cached::No);
+    }
 }

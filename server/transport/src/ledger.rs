@@ -143,7 +143,7 @@ impl Ledger {
         state.fault.map_or(Ok(()), Err)
     }
 
-    /// Hands `length` bytes (at most [`region::PERIOD`]) of a file over as the positions that are returned, or `None`
+    /// Hands `length` bytes of a file over as the positions that are returned, or `None`
     /// when the task that asks is not the one that drives the connection: then the bytes are on their way to somewhere
     /// else (an HTTP/2 stream, another connection) and must be real.
     pub fn hand(
@@ -154,7 +154,6 @@ impl Ledger {
         length: u64,
         until: u64,
     ) -> Option<Range<u64>> {
-        debug_assert!(length <= region::PERIOD as u64);
         let mut state = self.state();
         if state.fault.is_some() || !state.driver.as_ref().is_some_and(|driver| driver.will_wake(waker)) {
             return None;
@@ -322,5 +321,170 @@ impl fmt::Debug for Ledger {
             .field("sent", &state.sent)
             .field("advanced", &state.advanced)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use region::slice;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        task::Wake,
+    };
+
+    type Buffers<'a> = &'a [&'a [u8]];
+
+    /// Stands for a task.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn task() -> Waker {
+        Arc::new(Task::default()).into()
+    }
+
+    /// A connection to which two spans were handed, 0..100 and 100..250, from two places of one file.
+    fn two_spans() -> Ledger {
+        let task = task();
+        let ledger = Ledger::default();
+        let file: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
+        ledger.drive(&task).unwrap();
+        assert_eq!(ledger.hand(&task, &file, 5000, 100, 5100), Some(0..100));
+        assert_eq!(ledger.hand(&task, &file, 9000, 150, 9500), Some(100..250));
+        ledger
+    }
+
+    fn inspect(ledger: &Ledger, buffers: &[&[u8]]) -> Result<Due, Fault> {
+        ledger.inspect(&buffers.iter().map(|buffer| IoSlice::new(buffer)).collect::<Vec<_>>())
+    }
+
+    const REAL: &[u8] = b"real";
+
+    #[test]
+    fn right_writes_say_what_is_due() {
+        let real = |buffers, then| Ok(Due::Real { buffers, then });
+        let cases: &[(Buffers<'_>, Result<Due, Fault>)] = &[
+            (&[], Ok(Due::Nothing)),
+            (&[b"", b""], Ok(Due::Nothing)),
+            (&[REAL], real(1, 0)),
+            (&[b"", REAL, b"", REAL, b""], real(4, 0)),
+            (&[REAL, slice(0..100)], real(1, 100)),
+            (&[REAL, slice(0..100), slice(100..250), REAL], real(1, 250)),
+            (&[REAL, slice(0..100), REAL, slice(100..250)], real(1, 100)),
+            (&[slice(0..100)], Ok(Due::Span(100))),
+            (&[slice(0..40)], Ok(Due::Span(40))),
+            (
+                &[slice(0..40), b"", slice(40..100), slice(100..101)],
+                Ok(Due::Span(101)),
+            ),
+            (&[slice(0..100), REAL, slice(100..250), REAL], Ok(Due::Span(100))),
+        ];
+        for (buffers, due) in cases {
+            assert_eq!(inspect(&two_spans(), buffers), *due, "{buffers:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_writes_are_faults_and_end_all_writing() {
+        let copy = slice(0..250).to_vec();
+        let cases: &[(Buffers<'_>, Fault)] = &[
+            (&[slice(1..100)], Fault::Misplaced),
+            (&[slice(100..250)], Fault::Misplaced),
+            (&[slice(0..101)], Fault::Misplaced),
+            (&[slice(0..100), slice(0..100)], Fault::Misplaced),
+            (&[slice(0..100), slice(100..250), slice(250..251)], Fault::Misplaced),
+            (&[slice(0..50), REAL], Fault::Copied),
+            (&[slice(0..50), &copy[50..100]], Fault::Copied),
+            (&[&copy[..50], slice(50..100)], Fault::Misplaced),
+        ];
+        for (buffers, fault) in cases {
+            let ledger = two_spans();
+            assert_eq!(inspect(&ledger, buffers), Err(*fault), "{buffers:?}");
+            assert_eq!(inspect(&ledger, &[REAL]), Err(*fault));
+            assert_eq!(ledger.drive(&task()), Err(*fault));
+        }
+    }
+
+    #[test]
+    fn what_was_looked_at_must_be_shown_until_it_is_sent() {
+        let ledger = two_spans();
+        assert_eq!(
+            inspect(&ledger, &[REAL]),
+            Ok(Due::Real { buffers: 1, then: 0 }),
+            "nobody looked yet"
+        );
+        ledger.expose(100);
+        assert_eq!(
+            inspect(&ledger, &[REAL, slice(0..100)]),
+            Ok(Due::Real { buffers: 1, then: 100 })
+        );
+        assert_eq!(inspect(&ledger, &[slice(0..100)]), Ok(Due::Span(100)));
+        ledger.credit(30);
+        ledger.advance(0..30).unwrap();
+        assert_eq!(inspect(&ledger, &[slice(30..100)]), Ok(Due::Span(70)));
+        assert_eq!(inspect(&ledger, &[slice(30..99)]), Err(Fault::Copied));
+    }
+
+    #[test]
+    fn letting_go_goes_with_sending() {
+        let ledger = two_spans();
+        ledger.credit(30);
+        assert_eq!(
+            inspect(&ledger, &[slice(30..100)]),
+            Err(Fault::Copied),
+            "sent, and not let go of"
+        );
+
+        let ledger = two_spans();
+        ledger.credit(30);
+        assert_eq!(ledger.advance(0..31), Err(Fault::Copied));
+
+        let ledger = two_spans();
+        ledger.credit(150);
+        assert_eq!(ledger.advance(100..150), Err(Fault::Copied), "out of order");
+
+        let ledger = two_spans();
+        ledger.abandon();
+        assert_eq!(ledger.fault(), Some(Fault::Dropped));
+        let ledger = two_spans();
+        ledger.close();
+        ledger.abandon();
+        assert_eq!(ledger.fault(), None, "the connection went first");
+    }
+
+    #[test]
+    fn runs_join_what_lies_together_in_a_file() {
+        let ledger = Ledger::default();
+        let file: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
+        let other: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
+        let task = task();
+        ledger.drive(&task).unwrap();
+        for (file, offset) in [(&file, 0), (&file, 10), (&file, 20), (&other, 30), (&other, 41)] {
+            ledger.hand(&task, file, offset, 10, 100).unwrap();
+        }
+        let run = |limit| ledger.run(limit).map(|run| (run.offset, run.length, run.position));
+        assert_eq!(run(1000), Some((0, 30, 0)));
+        assert_eq!(run(15), Some((0, 15, 0)));
+        ledger.credit(13);
+        assert_eq!(run(1000), Some((13, 17, 13)));
+        ledger.credit(17);
+        assert_eq!(run(1000), Some((30, 10, 30)));
+        ledger.credit(15);
+        assert_eq!(run(1000), Some((46, 5, 45)));
+        ledger.credit(5);
+        assert_eq!(run(1000), None);
+    }
+
+    #[test]
+    fn another_task_gets_nothing() {
+        let ledger = two_spans();
+        let file: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
+        assert_eq!(ledger.hand(&task(), &file, 0, 1, 1), None);
     }
 }

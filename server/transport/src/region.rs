@@ -10,8 +10,8 @@
 use std::ops::Range;
 
 /// The longest slice that stands for span bytes, and the period of places: byte `p` of a connection's span bytes stands
-/// at place `p % PERIOD`. hyper stops buffering at about 408 KiB, so that a few chunks are on their way at any time.
-pub(crate) const PERIOD: usize = 128 * 1024;
+/// at place `p % PERIOD`. Longer chunks show the region again and again: hyper takes 64 slices for a write.
+pub(crate) const PERIOD: usize = 64 * 1024;
 
 /// Two periods, so that from every place of the first a whole period follows.
 static REGION: [u8; 2 * PERIOD] = filled();

@@ -65,6 +65,35 @@ async fn files_and_ranges_of_all_sizes_arrive_over_one_connection() {
 }
 
 #[tokio::test]
+async fn a_file_longer_than_a_chunk_can_be_arrives() {
+    const GIB: u64 = 1 << 30;
+    let fixture = Fixture::random(100_000, 16);
+    // Holes but for its beginning, the bytes around the end of the first chunk, and its end.
+    let length = GIB + 3_000_000;
+    for offset in [GIB - 50_000, length - 100_000] {
+        std::os::unix::fs::FileExt::write_all_at(&*fixture.file, &fixture.content, offset).unwrap();
+    }
+    let server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    let mut client = server.connect().await;
+    client.write_all(&get(&format!("/0-{length}"))).await.unwrap();
+    assert_eq!(read_head(&mut client).await.unwrap().length, Some(length as usize));
+    let mut piece = vec![0; MIB];
+    let mut at = 0;
+    while at < length {
+        let count = within(client.read(&mut piece)).await.unwrap() as u64;
+        assert_ne!(count, 0);
+        for start in [0, GIB - 50_000, length - 100_000] {
+            let (from, to) = (start.max(at), (start + 100_000).min(at + count));
+            if from < to {
+                let wanted = &fixture.content[(from - start) as usize..(to - start) as usize];
+                assert_same(&piece[(from - at) as usize..(to - at) as usize], wanted);
+            }
+        }
+        at += count;
+    }
+}
+
+#[tokio::test]
 async fn a_slow_client_gets_every_byte() {
     let fixture = Fixture::random(3 * MIB, 2);
     let server = serve(How::Direct, Options::default(), whole(fixture.clone())).await;
@@ -265,6 +294,39 @@ async fn a_file_that_shrank_before_it_was_copied_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_source_that_fails_resets_the_connection() {
+    let failing = |_: &Request<Incoming>, delivery: &Delivery| {
+        let mut given = false;
+        let source = move |_: &mut std::task::Context<'_>| {
+            let first = !std::mem::replace(&mut given, true);
+            let error = || Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+            std::task::Poll::Ready(Some(if first {
+                Ok(Bytes::from_static(b"begin"))
+            } else {
+                error()
+            }))
+        };
+        Response::new(delivery.body([wasmserve_transport::Part::Stream(Box::new(source))]))
+    };
+    let mut server = serve(How::Direct, Options::default(), failing).await;
+    let mut client = server.connect().await;
+    // Without chunks the end of such a body is the end of the connection.
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let end = within(async {
+        loop {
+            match client.read_u8().await {
+                Ok(_) => {}
+                Err(error) => return error.kind(),
+            }
+        }
+    })
+    .await;
+    assert_eq!(end, std::io::ErrorKind::ConnectionReset);
+    let wanted = Ended::Failed(Fault::Source(std::io::ErrorKind::PermissionDenied));
+    assert_eq!(server.next_end().await.ended, wanted);
+}
+
+#[tokio::test]
 async fn a_file_that_sendfile_does_not_know_is_read_and_sent() {
     // A character device without an end; sendfile refuses some kernels' /proc files and reads others.
     let file: Arc<std::fs::File> = Arc::new(std::fs::File::open("/proc/kallsyms").unwrap());
@@ -347,4 +409,19 @@ async fn a_body_without_bytes_is_completed() {
             ended: Ended::Completed
         }
     );
+}
+
+#[tokio::test]
+async fn files_that_are_not_in_the_page_cache_arrive() {
+    let fixture = Fixture::random(5 * MIB, 15);
+    let server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    let mut client = server.connect().await;
+    fixture.file.sync_all().unwrap();
+    for (offset, length) in [(0, 5 * MIB), (4 * MIB, 20_000), (1_000_001, 3_000_000)] {
+        rustix::fs::fadvise(&fixture.file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let body = within(fetch(&mut client, &format!("/{offset}-{length}")))
+            .await
+            .unwrap();
+        assert_same(&body, &fixture.content[offset..][..length]);
+    }
 }

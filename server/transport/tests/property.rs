@@ -32,7 +32,7 @@ enum Misdeed {
     CopyFront,
     /// Shows the first bytes of a chunk and copies the rest.
     CopyBack,
-    /// Writes a chunk twice.
+    /// Writes the beginning of a chunk twice.
     Twice,
     /// Drops a chunk.
     Drop,
@@ -114,7 +114,7 @@ impl Writer {
     fn poll_misdeed(&mut self, context: &mut Context<'_>, misdeed: Misdeed) -> io::Result<Poll<usize>> {
         let connection = Pin::new(&mut self.connection);
         let front = &mut self.queue[0];
-        let middle = front.remaining() / 2;
+        let middle = front.chunk().len() / 2;
         let written = match misdeed {
             Misdeed::Gather => {
                 let all: Vec<u8> = self.queue.iter().flat_map(|chunk| chunk.chunk().to_vec()).collect();
@@ -133,7 +133,9 @@ impl Writer {
                 let last = self.queue.iter().rposition(Chunk::is_span).expect("the front is one");
                 connection.poll_write_vectored(context, &shown[..last])
             }
-            Misdeed::Skip => connection.poll_write(context, &front.chunk()[middle.max(1).min(front.remaining() - 1)..]),
+            Misdeed::Skip => {
+                connection.poll_write(context, &front.chunk()[middle.max(1).min(front.chunk().len() - 1)..])
+            }
             Misdeed::CopyFront => {
                 let (copied, shown) = front.chunk().split_at(middle.max(1));
                 let copy = copied.to_vec();
@@ -145,7 +147,7 @@ impl Writer {
                 connection.poll_write_vectored(context, &[IoSlice::new(shown), IoSlice::new(&copy)])
             }
             Misdeed::Twice => {
-                let shown = IoSlice::new(front.chunk());
+                let shown = IoSlice::new(&front.chunk()[..middle.max(1)]);
                 connection.poll_write_vectored(context, &[shown, shown])
             }
             Misdeed::Drop => {
