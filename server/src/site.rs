@@ -26,7 +26,7 @@ pub struct SiteOptions {
 pub enum SiteError {
     #[error("the plugins cannot be run")]
     Config(#[from] ConfigErrors),
-    #[error("the WebAssembly engine does not start")]
+    #[error(transparent)]
     Host(#[from] HostError),
     #[error("a plugin cannot be loaded")]
     Load(#[from] LoadError),

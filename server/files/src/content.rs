@@ -50,9 +50,9 @@ pub struct Changed(&'static str);
 /// read-ahead (128 KiB) does not see through reads that come from several threads.
 const READ_AHEAD: u64 = 1 << 20;
 
-/// One page of the page cache is looked at every so many bytes to tell whether a range is in it. Linux reads and drops
-/// neighbouring pages together.
-const PROBE_EVERY: u64 = 64 << 10;
+/// One page of the page cache is looked at every so many bytes to tell whether a range is in it: as much as Linux reads
+/// ahead by default, so that holes are rarely smaller. A probe takes about 0.7 µs, copying as much about 40 µs.
+const PROBE_EVERY: u64 = 128 << 10;
 
 /// Files up to this length are held in memory: a body that fits one write with its head, and most of a site's pages.
 const SMALL: u64 = 16 << 10;
@@ -148,7 +148,7 @@ impl OpenFile {
     }
 
     /// Whether the bytes at `offset .. offset + length` seem to be in memory, so that sendfile would not wait for the disk.
-    /// Looks at one page in every 64 KiB; a wrong answer costs time and nothing else. Never blocks.
+    /// Looks at one page in every 128 KiB; a wrong answer costs time and nothing else. Never blocks.
     pub fn is_cached(&self, offset: u64, length: u64) -> bool {
         if self.small.is_some() {
             return true;

@@ -113,8 +113,9 @@ impl Files {
             if roots.iter().any(|other| other.name == name) {
                 return Err(FilesError::RootTwice(name));
             }
-            let is_name =
-                |index: &&String| SitePath::from_decoded(&format!("/{index}")).is_ok() && !index.contains('/');
+            let is_name = |index: &&String| {
+                !index.is_empty() && !index.contains('/') && SitePath::from_decoded(&format!("/{index}")).is_ok()
+            };
             if let Some(index) = root.index.iter().find(|index| !is_name(index)) {
                 return Err(FilesError::Index {
                     root: name,

@@ -263,7 +263,7 @@ impl Producer {
         let (mut items, mut taken) = (Vec::new(), 0);
         let ended = loop {
             let held = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) << 10;
-            if taken >= held && !Self::take_more(&budget, &mut memory) || items.len() >= SORTED {
+            if items.len() > SORTED || taken >= held && !Self::take_more(&budget, &mut memory) {
                 break false;
             }
             let Some(item) = directory.next()? else { break true };

@@ -10,7 +10,7 @@ use crate::{
     running::Meter,
 };
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
-use wasmtime::{Result, StoreLimits, component::ResourceTable, format_err};
+use wasmtime::{ResourceLimiter, Result, component::ResourceTable, format_err};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 /// What every call of one policy shares.
@@ -24,32 +24,137 @@ pub(crate) struct Setting {
     pub seed: u128,
 }
 
+/// What a guest is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// `configure`, once, so that its memory can be captured: whatever is not in memory afterwards, or would be the same
+    /// in every decision and must not, traps.
+    Capturing,
+    /// `configure`, before one `decide`.
+    Configuring,
+    Deciding,
+}
+
 /// The data of a store: one call, or one `configure`.
 pub(crate) struct Call {
     pub setting: Arc<Setting>,
+    pub phase: Phase,
     /// `None` while the policy is configured: there is no request then.
     pub circumstances: Option<Arc<Circumstances>>,
     pub recorder: Recorder,
     pub journal: Journal,
-    pub limits: StoreLimits,
+    pub ceilings: Ceilings,
     pub meter: Meter,
     /// Made when the guest first uses it: most never do.
     wasi: Option<WasiCtx>,
     table: ResourceTable,
 }
 
+/// What the memories and tables of one call may take together.
+///
+/// Growth that fails traps instead of telling the guest so: it depends on what else is in memory, and a decision must not.
+#[derive(Debug)]
+pub(crate) struct Ceilings {
+    memory: usize,
+    limit: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("needs {needed} bytes of memory, and its limit is {limit}")]
+pub(crate) struct OutOfMemory {
+    needed: usize,
+    limit: usize,
+}
+
+impl Ceilings {
+    pub fn new(limit: usize) -> Self {
+        Self { memory: 0, limit }
+    }
+
+    /// Bytes of all memories together.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
+impl ResourceLimiter for Ceilings {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let needed = (self.memory - current).saturating_add(desired);
+        if needed > self.limit {
+            return Err(OutOfMemory {
+                needed,
+                limit: self.limit,
+            }
+            .into());
+        }
+        self.memory = needed;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        Err(error)
+    }
+
+    // Bounded by the engine's pool.
+    fn table_growing(&mut self, _current: usize, _desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        Err(error)
+    }
+}
+
 impl Call {
-    pub fn new(setting: Arc<Setting>, recorder: Recorder, limits: StoreLimits, meter: Meter) -> Self {
+    pub fn new(setting: Arc<Setting>, phase: Phase, recorder: Recorder, ceilings: Ceilings, meter: Meter) -> Self {
         Self {
             setting,
+            phase,
             circumstances: None,
             recorder,
             journal: Journal::default(),
-            limits,
+            ceilings,
             meter,
             wasi: None,
             table: ResourceTable::new(),
         }
+    }
+
+    /// From here on, the guest decides.
+    pub fn begin(&mut self, circumstances: Arc<Circumstances>, meter: Meter, transcript: bool) {
+        self.phase = Phase::Deciding;
+        self.circumstances = Some(circumstances);
+        self.meter = meter;
+        self.recorder.transcribe(transcript);
+        // What `configure` says was written when the policy was loaded.
+        self.journal.take();
+    }
+
+    /// The call has ended well, and another may follow: what it asked is taken out.
+    pub fn end(&mut self, next: Recorder) -> Recorder {
+        self.circumstances = None;
+        std::mem::replace(&mut self.recorder, next)
+    }
+
+    /// Traps while the memory of `configure` is to be captured.
+    pub fn must_not_be_captured(&self, what: &'static str) -> Result<()> {
+        match self.phase {
+            Phase::Capturing => Err(format_err!(
+                "{what} cannot be captured with the memory that configure leaves"
+            )),
+            Phase::Configuring | Phase::Deciding => Ok(()),
+        }
+    }
+
+    /// Takes note of an answer that cannot be found again.
+    pub fn unrepeatable(&mut self, what: &'static str) -> Result<()> {
+        self.recorder.unrepeatable(what);
+        self.must_not_be_captured(what)
+    }
+
+    /// No handle of the host's is open.
+    pub fn holds_nothing(&self) -> bool {
+        self.table.is_empty()
     }
 
     fn ask(&mut self, question: Question) -> Result<Answer<'_>> {
@@ -158,7 +263,7 @@ impl request::Host for Call {
 
 impl clock::Host for Call {
     fn now(&mut self) -> Result<u64> {
-        self.recorder.unrepeatable("the time");
+        self.unrepeatable("the time")?;
         match &self.circumstances {
             Some(circumstances) => Ok(circumstances.now),
             None => Err(format_err!(
@@ -192,6 +297,7 @@ impl config::Host for Call {
 
 impl logging::Host for Call {
     fn log(&mut self, level: logging::Level, context: String, message: String) -> Result<()> {
+        self.must_not_be_captured("a log line")?;
         let level = match level {
             logging::Level::Trace => Level::Trace,
             logging::Level::Debug => Level::Debug,

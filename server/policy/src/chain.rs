@@ -1,18 +1,23 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
     Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
-    decision::{Changes, Decision, Sharing},
+    counters::Counts,
+    decided::{Decided, NotKept},
+    decision::{Changes, Decision, Respond, Sharing},
     dependence::Dependence,
-    policy::{Decided, Policy},
+    evidence::{Evidence, Keeping, Key},
+    explain::{self, Explanation, Step},
+    policy::{Policy, Ran},
     questions::{Circumstances, Established},
     verdict::Missing,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// The policies of a site in one generation.
 pub struct Chain {
     site: Arc<str>,
     policies: Vec<Policy>,
+    evidence: Evidence,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -27,47 +32,132 @@ pub struct PolicyInfo {
     pub imports: Vec<String>,
     pub limits: Limits,
     pub grants: Grants,
+    pub configured: Configured,
+}
+
+/// How often `configure` runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Configured {
+    /// Once: its memory was captured, and every call starts from it.
+    Once,
+    /// For each call that runs, because its memory could not be captured.
+    EachCall { reason: String },
 }
 
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
-        Self::new(site, Vec::new())
+        Self::new(site, Vec::new(), Key::random(), 0)
     }
 
-    pub(crate) fn new(site: Arc<str>, policies: Vec<Policy>) -> Self {
-        Self { site, policies }
+    /// Keeps at most as many bytes of evidence.
+    pub(crate) fn new(site: Arc<str>, policies: Vec<Policy>, key: Key, bytes: usize) -> Self {
+        let keeps: Vec<bool> = policies.iter().map(Policy::keeps).collect();
+        Self {
+            site,
+            policies,
+            evidence: Evidence::new(key, bytes, &keeps),
+        }
     }
 
     /// Never fails: a fault is a verdict. Dropping the future ends the call under way and leaves nothing behind.
     pub async fn decide(&self, request: &Arc<Request>) -> Verdict {
         let mut progress = Progress::new(request);
-        for policy in &self.policies {
-            match policy.decide(&progress.circumstances).await {
-                Ok(decided) => {
-                    let dependence = self.dependence(&progress.circumstances, &decided);
-                    match &*decided.decision {
-                        Decision::Proceed(changes) => progress.proceed(changes, dependence),
-                        Decision::Respond(response) => {
-                            progress.depend(response.sharing, dependence);
-                            let (status, headers) = (response.status, response.headers.clone());
-                            let response = Response {
-                                status,
-                                headers,
-                                body: response.body.clone(),
-                            };
-                            return progress.end(Outcome::Respond(response));
-                        }
-                    }
+        for (at, policy) in self.policies.iter().enumerate() {
+            let decided = match self.evidence.find(at, &progress.circumstances) {
+                Some(kept) => {
+                    policy.tell(&kept.said);
+                    policy.counters.reused();
+                    kept
                 }
-                Err(fault) => return progress.fault(fault),
+                None => match self.run(at, policy, &progress.circumstances).await {
+                    Ok(decided) => decided,
+                    Err(fault) => return progress.end(Outcome::Fault(fault)),
+                },
+            };
+            let dependence = self.dependence(&progress.circumstances, &decided);
+            if let Some(outcome) = progress.take(&decided, dependence) {
+                return progress.end(outcome);
             }
         }
         progress.arrive()
     }
 
+    /// Runs a policy, and keeps its decision with its evidence when it may be.
+    async fn run(&self, at: usize, policy: &Policy, circumstances: &Arc<Circumstances>) -> Result<Arc<Decided>, Fault> {
+        policy.counters.ran();
+        let Ran {
+            outcome,
+            said,
+            recorder,
+        } = policy.run(circumstances, false).await;
+        policy.tell(&said);
+        let decided = match outcome {
+            Ok(decided) => Arc::new(decided),
+            Err(failure) => {
+                policy.counters.failed();
+                return Err(policy.report(&failure, circumstances));
+            }
+        };
+        if let Some(recorder) = recorder.filter(|_| self.evidence.keeps(at))
+            && NotKept::of(&decided, &recorder).is_none()
+        {
+            match self.evidence.keep(at, &recorder.trace, &decided) {
+                Keeping::Kept => policy.counters.kept(),
+                Keeping::Declined => policy.counters.declined(),
+                Keeping::Tripped => policy.report_contradiction(),
+            }
+        }
+        Ok(decided)
+    }
+
+    /// Decides a request as [`Chain::decide`] would, by running every policy, and says what each one asked and decided.
+    /// Writes nothing to the log, and neither uses nor keeps decisions.
+    pub async fn explain(&self, request: &Arc<Request>) -> Explanation {
+        let mut progress = Progress::new(request);
+        let mut steps = Vec::new();
+        for (at, policy) in self.policies.iter().enumerate() {
+            let kept = self.evidence.find(at, &progress.circumstances).is_some();
+            let begun = Instant::now();
+            let ran = policy.run(&progress.circumstances, true).await;
+            let microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let keeping = match kept {
+                true => explain::Keeping::Kept,
+                false => explain::Keeping::of(&ran, self.evidence.keeps(at)),
+            };
+            steps.push(Step::new(policy.spec.name.clone(), &ran, keeping, microseconds));
+            let outcome = match ran.outcome {
+                Ok(decided) => {
+                    let dependence = self.dependence(&progress.circumstances, &decided);
+                    progress.take(&decided, dependence)
+                }
+                Err(failure) => Some(Outcome::Fault(failure.fault())),
+            };
+            if let Some(outcome) = outcome {
+                return Explanation {
+                    steps,
+                    verdict: progress.end(outcome),
+                };
+            }
+        }
+        Explanation {
+            steps,
+            verdict: progress.arrive(),
+        }
+    }
+
     pub fn policies(&self) -> Vec<PolicyInfo> {
         self.policies.iter().map(Policy::info).collect()
+    }
+
+    /// What the policies did so far, in the order of the chain.
+    pub fn counts(&self) -> Vec<Counts> {
+        self.policies.iter().map(|policy| policy.counters.counts()).collect()
+    }
+
+    /// Bytes that kept decisions take, and how many there are.
+    pub fn evidence(&self) -> (usize, usize) {
+        self.evidence.size()
     }
 
     /// The name of the site that the chain is for.
@@ -121,6 +211,27 @@ impl Progress {
         }
     }
 
+    /// Takes a decision in. `Some`: it ends the chain.
+    fn take(&mut self, decided: &Decided, dependence: Arc<Dependence>) -> Option<Outcome> {
+        match &decided.decision {
+            Decision::Proceed(changes) => {
+                self.proceed(changes, dependence);
+                None
+            }
+            Decision::Respond(response) => {
+                self.depend(response.sharing, dependence);
+                let Respond {
+                    status, headers, body, ..
+                } = response;
+                Some(Outcome::Respond(Response {
+                    status: *status,
+                    headers: headers.clone(),
+                    body: body.clone(),
+                }))
+            }
+        }
+    }
+
     fn proceed(&mut self, changes: &Changes, dependence: Arc<Dependence>) {
         self.depend(changes.sharing, dependence);
         if !changes.headers.is_empty() {
@@ -155,10 +266,6 @@ impl Progress {
             self.verdict.dependences.push(dependence.clone());
         }
         Arc::make_mut(&mut self.circumstances).dependences.push(dependence);
-    }
-
-    fn fault(self, fault: Fault) -> Verdict {
-        self.end(Outcome::Fault(fault))
     }
 
     fn arrive(mut self) -> Verdict {

@@ -1,6 +1,6 @@
 //! From a file to a component that is known to be a policy of this contract.
 use sha2::{Digest, Sha256};
-use std::{fmt::Write, path::Path};
+use std::{fmt::Write, path::Path, sync::OnceLock};
 use wasmtime::{
     Engine,
     component::{Component, types::ComponentItem},
@@ -16,11 +16,26 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// A compiled policy.
 pub(crate) struct Compiled {
+    /// The component, which snapshots are made from.
+    pub bytes: Vec<u8>,
     pub component: Component,
     /// SHA-256 of the file, in hexadecimal.
     pub digest: String,
     /// Names of what it imports, in order.
     pub imports: Vec<String>,
+    /// The component with what reads its state, compiled when first needed.
+    instrumented: OnceLock<Component>,
+}
+
+impl Compiled {
+    /// The instrumented component, whose bytes are always the same.
+    pub fn instrumented(&self, engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
+        if let Some(component) = self.instrumented.get() {
+            return Ok(component.clone());
+        }
+        let component = Component::new(engine, bytes)?;
+        Ok(self.instrumented.get_or_init(|| component).clone())
+    }
 }
 
 /// Reads and compiles a file. Takes long (a language runtime: seconds), so call it where that holds nobody up. The error
@@ -41,7 +56,9 @@ pub(crate) fn compile(engine: &Engine, file: &Path) -> Result<Compiled, String> 
         .map(|(name, _)| name.to_owned())
         .collect();
     Ok(Compiled {
+        bytes,
         component,
+        instrumented: OnceLock::new(),
         digest,
         imports,
     })

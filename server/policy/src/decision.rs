@@ -171,6 +171,44 @@ impl HeaderChange {
         when && (self.types.is_empty() || media_type.is_some_and(|t| self.types.iter().any(|range| range.covers(t))))
     }
 
+    /// When it applies, for someone to read; empty: always.
+    pub fn conditions(&self) -> String {
+        let names = [
+            (guest::Outcomes::FOUND, "found"),
+            (guest::Outcomes::REDIRECTED, "redirected"),
+            (guest::Outcomes::MISSING, "missing"),
+            (guest::Outcomes::FAILED, "failed"),
+        ];
+        let when = names
+            .into_iter()
+            .filter(|(outcome, _)| self.when.contains(*outcome))
+            .map(|(_, name)| name.to_owned());
+        let types = self
+            .types
+            .iter()
+            .map(|range| format!("{}/{}", range.kind, range.subtype.as_deref().unwrap_or("*")));
+        let all: Vec<String> = when.chain(types).collect();
+        if all.is_empty() {
+            String::new()
+        } else {
+            format!(" (when {})", all.join(", "))
+        }
+    }
+
+    /// Bytes of its texts.
+    pub fn text_length(&self) -> usize {
+        let value = match &self.operation {
+            Operation::Set(value) | Operation::Append(value) => value.len(),
+            Operation::Remove => 0,
+        };
+        let types: usize = self
+            .types
+            .iter()
+            .map(|t| t.kind.len() + t.subtype.as_ref().map_or(0, String::len) + 48)
+            .sum();
+        self.name.as_str().len() + value + types
+    }
+
     pub fn apply(&self, headers: &mut HeaderMap) {
         match &self.operation {
             Operation::Set(value) => {

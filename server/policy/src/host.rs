@@ -3,15 +3,16 @@ use crate::{
     Chain, ChainSpec, LoadError, PolicySpec,
     component::{self, Compiled},
     evidence::Key,
+    instance::Shelf,
     policy::Policy,
     running::{Ticker, Ticking},
 };
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// The largest memory limit a policy can have. Images of snapshots are kept dense up to this size.
@@ -54,14 +55,15 @@ pub struct Host {
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
     ticker: Ticker,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     key: Key,
+    /// Where instances wait to be called again.
+    shelves: Mutex<Vec<Weak<Shelf>>>,
 }
 
-/// One of the instances that may be alive at once; the epoch ticks while it is held.
-pub(crate) struct Slot<'a> {
-    _permit: Option<SemaphorePermit<'a>>,
-    _ticking: Ticking<'a>,
+/// A place for one of the instances that may be alive at once.
+pub(crate) struct Slot {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Host {
@@ -69,13 +71,15 @@ impl Host {
         let instances = options.instances.max(1);
         let wasm = wasmtime::Engine::new(&engine_config(instances)).map_err(|error| HostError(error.into()))?;
         let ticker = Ticker::start(&wasm).map_err(|error| HostError(error.into()))?;
-        let slots = Semaphore::new(instances as usize);
+        let slots = Arc::new(Semaphore::new(instances as usize));
+        let (key, shelves) = (Key::random(), Mutex::default());
         Ok(Self {
             engine: Arc::new(Engine {
                 wasm,
                 ticker,
                 slots,
-                key: Key::random(),
+                key,
+                shelves,
             }),
         })
     }
@@ -93,7 +97,7 @@ impl Host {
             compiled.insert(policy.wasm.clone(), component.clone());
             policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
         }
-        Ok(Chain::new(spec.site, policies))
+        Ok(Chain::new(spec.site, policies, self.engine.key.clone(), spec.evidence))
     }
 
     async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
@@ -143,14 +147,43 @@ impl Engine {
         &self.key
     }
 
-    /// Waits for one of the instances.
-    pub async fn slot(&self) -> Slot<'_> {
-        // The semaphore is never closed, so there is always a permit to wait for.
-        let permit = self.slots.acquire().await.ok();
-        Slot {
-            _permit: permit,
-            _ticking: self.ticker.call(),
+    /// Waits for a place for an instance. When there is none, one that only waits to be called again has to go.
+    pub async fn slot(&self) -> Slot {
+        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
+            return Slot { _permit: Some(permit) };
         }
+        self.give_up_one();
+        // The semaphore is never closed, so there is always a permit to wait for.
+        Slot {
+            _permit: self.slots.clone().acquire_owned().await.ok(),
+        }
+    }
+
+    fn give_up_one(&self) {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        shelves.retain(|shelf| shelf.strong_count() > 0);
+        let given_up = shelves
+            .iter()
+            .filter_map(Weak::upgrade)
+            .any(|shelf| shelf.give_up_one());
+        if !given_up {
+            tracing::debug!("all instances are being called: further calls wait");
+        }
+    }
+
+    /// The epoch ticks until this is dropped.
+    pub fn ticking(&self) -> Ticking<'_> {
+        self.ticker.call()
+    }
+
+    /// A new shelf for instances that wait to be called again.
+    pub fn shelf(&self) -> Arc<Shelf> {
+        let shelf = Arc::new(Shelf::default());
+        self.shelves
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&shelf));
+        shelf
     }
 
     /// A seed for one load.

@@ -2,7 +2,10 @@
 //!
 //! Bounded, and written to the log after the call, so that a kept decision can write the same lines again.
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
@@ -19,6 +22,18 @@ pub(crate) enum Level {
     Info,
     Warn,
     Error,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +86,14 @@ impl Journal {
 }
 
 impl Said {
+    /// Bytes of text.
+    pub fn bytes(&self) -> usize {
+        self.lines
+            .iter()
+            .map(|line| line.context.len() + line.message.len())
+            .sum()
+    }
+
     /// Writes the lines to the server's log.
     pub fn write(&self, policy: &str, site: &str) {
         for Line {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+pub mod explain;
 pub mod host;
 pub mod request;
 pub mod spec;
@@ -17,19 +18,28 @@ mod bindings;
 mod call;
 mod component;
 mod config;
+mod counters;
+mod decided;
 mod decision;
 mod dependence;
 mod evidence;
+mod failure;
+mod instance;
 mod journal;
 mod link;
 mod policy;
 mod questions;
 mod recorder;
 mod running;
+mod snapshot;
 mod wasi;
 
-pub use chain::{Chain, PolicyInfo};
+pub use chain::{Chain, Configured, PolicyInfo};
+pub use counters::Counts;
+pub use decided::NotKept;
+pub use explain::{Explanation, Step};
 pub use host::{Host, HostError, HostOptions};
+pub use recorder::Exchange;
 pub use request::Request;
-pub use spec::{ChainSpec, Grants, Limits, LoadError, PolicySpec};
+pub use spec::{ChainSpec, Grants, Isolation, Limits, LoadError, PolicySpec, Reuse};
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};

@@ -11,7 +11,7 @@ use crate::{
 };
 use wasmtime::{
     Engine, Result,
-    component::{HasSelf, InstancePre, Linker},
+    component::{HasSelf, Linker},
 };
 
 /// The whole of what an import is called, and what it takes to have it.
@@ -29,13 +29,14 @@ enum Offer {
 }
 
 /// Links a policy with what it may import. The error is one line for the operator.
-pub(crate) fn link(engine: &Engine, compiled: &Compiled, grants: &Grants) -> Result<InstancePre<Call>, String> {
+pub(crate) fn link(engine: &Engine, compiled: &Compiled, grants: &Grants) -> Result<Linker<Call>, String> {
     for import in &compiled.imports {
         check_import(import, grants)?;
     }
-    let linker = linker(engine, grants).map_err(|error| error.to_string())?;
-    let linked = linker.instantiate_pre(&compiled.component);
-    linked.map_err(|error| format!("cannot be linked: {}", crate::component::one_line(&error)))
+    let cannot = |error| format!("cannot be linked: {}", crate::component::one_line(&error));
+    let linker = linker(engine, grants).map_err(cannot)?;
+    linker.instantiate_pre(&compiled.component).map_err(cannot)?;
+    Ok(linker)
 }
 
 fn check_import(import: &str, grants: &Grants) -> Result<(), String> {

@@ -1,41 +1,34 @@
 //! One loaded policy: configured, and asked to decide.
 //!
 //! In the order of a call: wait for a turn (this policy's, then one of the engine's instances), instantiate, decide, check
-//! the decision. Whatever goes wrong becomes a [`Fault`] that the log names and the client does not.
+//! the decision. Whatever goes wrong is a [`Failure`], which the log names and the client does not.
 use crate::{
-    ChainSpec, Fault, Limits, LoadError, PolicyInfo, PolicySpec,
-    bindings::PolicyWithServicesPre,
-    call::{Call, Setting},
+    ChainSpec, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
+    bindings::{PolicyWithServicesPre, exports::wasmserve::policy::guest},
+    call::{Call, Phase, Setting},
+    chain::Configured,
     component::{CONTRACT, Compiled, one_line},
     config,
-    decision::{Decision, Malformed, Rules},
-    dependence::{Dependence, is_reserved},
-    host::Engine,
+    counters::Counters,
+    decided::Decided,
+    decision::{Decision, Rules},
+    dependence::is_reserved,
+    failure::Failure,
+    host::{Engine, Slot},
+    instance::{Instance, Shelf, store},
     journal::Said,
     link,
     questions::Circumstances,
     recorder::Recorder,
-    running::{Meter, RanTooLong},
+    running::Meter,
+    snapshot::{self, Uncaptured},
 };
-use http::StatusCode;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 use tokio::{sync::Semaphore, time::timeout};
-use wasmtime::{PoolConcurrencyLimitError, Store, StoreLimitsBuilder, WasmBacktrace};
-
-/// Bytes of arguments or results that one crossing between guest and host may copy: a response body (256 KiB), header
-/// fields and facts at their ceilings, and what their list entries weigh. Without it a guest could name one large string
-/// many times over, and the host would copy it as often.
-const CROSSING: usize = 1 << 20;
-/// What a busy server asks clients to wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Characters of a guest's own words in a log line.
-const MAX_WORDS: usize = 2000;
+use wasmtime::{Store, component::Linker};
 
 pub(crate) struct Policy {
     pub spec: PolicySpec,
@@ -43,190 +36,127 @@ pub(crate) struct Policy {
     digest: String,
     imports: Vec<String>,
     engine: Arc<Engine>,
-    instances: PolicyWithServicesPre<Call>,
     setting: Arc<Setting>,
     rules: Rules,
+    instances: PolicyWithServicesPre<Call>,
+    configured: Configured,
     turns: Semaphore,
+    /// Where instances are reused.
+    shelf: Option<Arc<Shelf>>,
+    pub counters: Counters,
 }
 
-/// A decision and what it depended on.
-pub(crate) struct Decided {
-    pub decision: Arc<Decision>,
-    /// Without what came through facts, which only the chain knows.
-    pub dependence: Arc<Dependence>,
-    /// Facts that were asked for.
-    pub facts: Arc<[String]>,
+/// What came of one call.
+pub(crate) struct Ran {
+    pub outcome: Result<Decided, Failure>,
+    pub said: Arc<Said>,
+    /// `None`: the call was cut off.
+    pub recorder: Option<Recorder>,
 }
 
-/// Why a call came to nothing.
-#[derive(Debug)]
-enum Failure {
-    /// The policy's own `err`.
-    Said(String),
-    Trapped(wasmtime::Error),
-    Malformed(Malformed),
-    /// No turn or no instance within the wall time.
-    Busy,
-    /// The call took longer than the wall time.
-    TooSlow(Duration),
-}
-
-// === impl Policy ===
+// === loading ===
 
 impl Policy {
     /// Links and configures a compiled policy.
     pub async fn load(
         engine: Arc<Engine>,
-        compiled: &Compiled,
+        compiled: &Arc<Compiled>,
         spec: PolicySpec,
         chain: &ChainSpec,
     ) -> Result<Self, LoadError> {
-        let refuse = |reason: String| LoadError {
-            policy: spec.name.clone(),
-            wasm: spec.wasm.clone(),
+        let refusal = (spec.name.clone(), spec.wasm.clone());
+        let policy = Self::try_load(engine, compiled, spec, chain).await;
+        policy.map_err(|reason| LoadError {
+            policy: refusal.0,
+            wasm: refusal.1,
             reason,
-        };
-        check_spec(&spec).map_err(refuse)?;
-        let linked = link::link(engine.wasm(), compiled, &spec.grants).map_err(refuse)?;
-        let instances = PolicyWithServicesPre::new(linked).map_err(|e| refuse(one_line(&e)))?;
-        let setting = Setting {
-            config: config::entries(&spec.config).map_err(refuse)?,
+        })
+    }
+
+    async fn try_load(
+        engine: Arc<Engine>,
+        compiled: &Arc<Compiled>,
+        spec: PolicySpec,
+        chain: &ChainSpec,
+    ) -> Result<Self, String> {
+        check_spec(&spec)?;
+        let linker = link::link(engine.wasm(), compiled, &spec.grants)?;
+        let setting = Arc::new(Setting {
+            config: config::entries(&spec.config)?,
             reads: spec.reads.clone(),
             seed: engine.seed(),
+        });
+        let slot = engine.slot().await;
+        let ticking = engine.ticking();
+        let store = store(&engine, &setting, &spec.limits, Phase::Capturing);
+        let (component, configured) = match capture(compiled.clone(), linker.clone(), store).await {
+            Ok(component) => (component, Configured::Once),
+            Err(Uncaptured::Refused(words)) => return Err(cannot_configure(&Failure::Said(words))),
+            Err(Uncaptured::TooLong(error)) => return Err(cannot_configure(&Failure::Trapped(error.into()))),
+            Err(Uncaptured::Unsuited(reason)) => (compiled.component.clone(), Configured::EachCall { reason }),
         };
-        let rules = Rules {
-            roots: chain.roots.clone(),
-            establishes: spec.establishes.clone(),
-            grants: spec.grants.clone(),
-        };
+        drop((slot, ticking));
+        let instances = linker.instantiate_pre(&component).and_then(PolicyWithServicesPre::new);
         let policy = Self {
             site: chain.site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
-            engine,
-            instances,
-            setting: Arc::new(setting),
-            rules,
+            rules: Rules {
+                roots: chain.roots.clone(),
+                establishes: spec.establishes.clone(),
+                grants: spec.grants.clone(),
+            },
+            instances: instances.map_err(|error| one_line(&error))?,
             turns: Semaphore::new(spec.limits.concurrent),
+            shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
+            counters: Counters::default(),
+            engine,
+            setting,
+            configured,
             spec,
         };
-        match policy.try_configure().await {
-            Ok(said) => said.write(&policy.spec.name, &policy.site),
-            Err(failure) => {
-                let reason = format!("cannot be configured: {failure}{}", failure.backtrace_in_one_line());
-                return Err(LoadError {
-                    policy: policy.spec.name,
-                    wasm: policy.spec.wasm,
-                    reason,
-                });
-            }
-        }
+        policy
+            .try_instance()
+            .await
+            .map_err(|failure| cannot_configure(&failure))?;
+        policy.tell_loaded();
         Ok(policy)
     }
 
-    /// Runs `configure` once, so that what is wrong with the configuration shows at load.
-    async fn try_configure(&self) -> Result<Said, Failure> {
+    /// Makes an instance as every call does, so that what is wrong with the configuration shows at load, and writes what
+    /// `configure` says.
+    async fn try_instance(&self) -> Result<(), Failure> {
         let limits = &self.spec.limits;
-        // Compiling keeps processors busy while a chain is loaded, so the wall time is generous here.
+        // Compiling keeps processors busy while chains are loaded, so the wall time is generous here.
         let wall = limits.wall.max(limits.configure.saturating_mul(10));
-        let configured = async {
-            let _slot = self.engine.slot().await;
-            let (store, _) = self.configured().await?;
-            let journal = store.data().journal.clone();
-            drop(store);
-            Ok(journal.take())
+        let instance = async {
+            let slot = self.engine.slot().await;
+            let _ticking = self.engine.ticking();
+            let instance = self.instance(slot).await?;
+            let journal = instance.store.data().journal.clone();
+            drop(instance);
+            Ok::<Said, Failure>(journal.take())
         };
-        timeout(wall, configured).await.unwrap_or(Err(Failure::TooSlow(wall)))
+        let said = timeout(wall, instance).await.unwrap_or(Err(Failure::TooSlow(wall)))?;
+        said.write(&self.spec.name, &self.site);
+        Ok(())
     }
 
-    /// A new instance in its configured state.
-    async fn configured(&self) -> Result<(Store<Call>, crate::bindings::PolicyWithServices), Failure> {
-        let mut store = self.store();
-        let meter = store.data().meter.clone();
-        let instance = meter
-            .measure(async {
-                let instance = self.instances.instantiate_async(&mut store).await?;
-                let configured = instance.wasmserve_policy_guest().call_configure(&mut store).await?;
-                wasmtime::Result::Ok((instance, configured))
-            })
-            .await;
-        match instance.map_err(Failure::Trapped)? {
-            (instance, Ok(())) => Ok((store, instance)),
-            (_, Err(words)) => Err(Failure::Said(words)),
+    fn tell_loaded(&self) {
+        let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
+        match &self.configured {
+            Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+            Configured::EachCall { reason } => {
+                tracing::info!(
+                    policy,
+                    site,
+                    digest,
+                    configured = "for every call",
+                    reason,
+                    "a policy is loaded"
+                );
+            }
         }
-    }
-
-    fn store(&self) -> Store<Call> {
-        let limits = &self.spec.limits;
-        let ceilings = StoreLimitsBuilder::new()
-            .memory_size(limits.memory)
-            .trap_on_grow_failure(true)
-            .build();
-        let recorder = Recorder::new(self.engine.key().clone(), limits.answers, false);
-        let meter = Meter::new(limits.configure);
-        let mut store = Store::new(
-            self.engine.wasm(),
-            Call::new(self.setting.clone(), recorder, ceilings, meter),
-        );
-        store.limiter(|call| &mut call.limits);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| context.data().meter.at_tick());
-        store.set_hostcall_fuel(CROSSING);
-        store
-    }
-
-    /// Decides a request. Dropping the future ends the call and leaves nothing behind.
-    pub async fn decide(&self, circumstances: &Arc<Circumstances>) -> Result<Decided, Fault> {
-        let wall = self.spec.limits.wall;
-        let waiting = AtomicBool::new(true);
-        let outcome = match timeout(wall, self.run(circumstances, &waiting)).await {
-            Ok(outcome) => outcome,
-            Err(_) if waiting.into_inner() => Err(Failure::Busy),
-            Err(_) => Err(Failure::TooSlow(wall)),
-        };
-        outcome.map_err(|failure| self.report(&failure, circumstances))
-    }
-
-    async fn run(&self, circumstances: &Arc<Circumstances>, waiting: &AtomicBool) -> Result<Decided, Failure> {
-        // Neither semaphore is ever closed.
-        let _turn = self.turns.acquire().await.map_err(|_| Failure::Busy)?;
-        let _slot = self.engine.slot().await;
-        waiting.store(false, Ordering::Relaxed);
-        let (mut store, instance) = self.configured().await?;
-        let call = store.data_mut();
-        call.circumstances = Some(circumstances.clone());
-        call.meter = Meter::new(self.spec.limits.running);
-        // What `configure` printed was written when the policy was loaded.
-        call.journal.take();
-        let (meter, journal) = (call.meter.clone(), call.journal.clone());
-        let decided = meter
-            .measure(instance.wasmserve_policy_guest().call_decide(&mut store))
-            .await;
-        let Call { recorder, .. } = store.into_data();
-        journal.take().write(&self.spec.name, &self.site);
-        let decision = decided.map_err(Failure::Trapped)?.map_err(Failure::Said)?;
-        let decision = Decision::check(decision, &self.rules).map_err(Failure::Malformed)?;
-        Ok(Decided {
-            decision: Arc::new(decision),
-            dependence: Arc::new(recorder.dependence),
-            facts: recorder.facts.into(),
-        })
-    }
-
-    /// Writes the one log line of a failure and makes the fault that the client sees.
-    fn report(&self, failure: &Failure, circumstances: &Circumstances) -> Fault {
-        let fault = failure.fault();
-        tracing::error!(
-            policy = %self.spec.name,
-            digest = %self.digest,
-            site = %self.site,
-            status = fault.status.as_u16(),
-            path = %circumstances.request.path,
-            reason = %failure,
-            backtrace = %failure.backtrace().unwrap_or_default(),
-            "a policy failed"
-        );
-        fault
     }
 
     pub fn info(&self) -> PolicyInfo {
@@ -238,6 +168,7 @@ impl Policy {
             imports: self.imports.clone(),
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
+            configured: self.configured.clone(),
         }
     }
 }
@@ -261,66 +192,151 @@ fn check_spec(spec: &PolicySpec) -> Result<(), String> {
     Ok(())
 }
 
-// === impl Failure ===
+fn cannot_configure(failure: &Failure) -> String {
+    format!("cannot be configured: {failure}{}", failure.backtrace_in_one_line())
+}
 
-impl Failure {
-    fn fault(&self) -> Fault {
-        let busy = match self {
-            Self::Busy | Self::TooSlow(_) => true,
-            Self::Trapped(error) => error.is::<RanTooLong>() || error.is::<PoolConcurrencyLimitError>(),
-            Self::Said(_) | Self::Malformed(_) => false,
+/// Captures the configured state on a thread that may be kept busy. A panic there (of the crate that instruments, at what
+/// it does not know) is one more reason for no snapshot.
+async fn capture(
+    compiled: Arc<Compiled>,
+    linker: Linker<Call>,
+    store: Store<Call>,
+) -> Result<wasmtime::component::Component, Uncaptured> {
+    let runtime = tokio::runtime::Handle::current();
+    let captured =
+        tokio::task::spawn_blocking(move || runtime.block_on(snapshot::capture(&compiled, &linker, store))).await;
+    captured.unwrap_or_else(|error| Err(Uncaptured::Unsuited(format!("capturing it failed: {error}"))))
+}
+
+// === deciding ===
+
+impl Policy {
+    /// Whether its decisions may be kept at all.
+    pub fn keeps(&self) -> bool {
+        self.spec.reuse.evidence && self.spec.reuse.isolation == Isolation::Request
+    }
+
+    /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.
+    pub async fn run(&self, circumstances: &Arc<Circumstances>, transcript: bool) -> Ran {
+        let wall = self.spec.limits.wall;
+        let waiting = AtomicBool::new(true);
+        let failure = match timeout(wall, self.call(circumstances, transcript, &waiting)).await {
+            Ok(Ok(ran)) => return ran,
+            Ok(Err(failure)) => failure,
+            Err(_) if waiting.into_inner() => Failure::Busy,
+            Err(_) => Failure::TooSlow(wall),
         };
-        if busy {
-            Fault {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                retry_after: Some(RETRY_AFTER),
-            }
-        } else {
-            Fault {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                retry_after: None,
-            }
+        Ran {
+            outcome: Err(failure),
+            said: Arc::default(),
+            recorder: None,
         }
     }
 
-    fn backtrace(&self) -> Option<String> {
-        let Self::Trapped(error) = self else { return None };
-        error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::to_string)
-    }
-
-    fn backtrace_in_one_line(&self) -> String {
-        let frames = self.backtrace().unwrap_or_default();
-        let names: Vec<&str> = frames
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.rsplit(" - ").next())
-            .collect();
-        if names.is_empty() {
-            String::new()
-        } else {
-            format!(" (in {})", names.join(", called by "))
+    /// `Err`: it did not come to a decision's beginning.
+    async fn call(
+        &self,
+        circumstances: &Arc<Circumstances>,
+        transcript: bool,
+        waiting: &AtomicBool,
+    ) -> Result<Ran, Failure> {
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await.map_err(|_| Failure::Busy)?;
+        let warm = self.shelf.as_ref().and_then(|shelf| shelf.take());
+        let slot = match &warm {
+            Some(_) => None,
+            None => Some(self.engine.slot().await),
+        };
+        waiting.store(false, Ordering::Relaxed);
+        let _ticking = self.engine.ticking();
+        let mut instance = match (warm, slot) {
+            (Some(instance), _) => instance,
+            (None, Some(slot)) => self.instance(slot).await?,
+            (None, None) => return Err(Failure::Busy),
+        };
+        let call = instance.store.data_mut();
+        call.begin(circumstances.clone(), Meter::new(self.spec.limits.running), transcript);
+        let (meter, journal) = (call.meter.clone(), call.journal.clone());
+        let decided = meter
+            .measure(
+                instance
+                    .policy
+                    .wasmserve_policy_guest()
+                    .call_decide(&mut instance.store),
+            )
+            .await;
+        let went_well = matches!(decided, Ok(Ok(_)));
+        let next = Recorder::new(self.engine.key().clone(), self.spec.limits.answers);
+        let recorder = instance.store.data_mut().end(next);
+        match &self.shelf {
+            Some(shelf) if went_well => shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF)),
+            _ => drop(instance),
         }
+        Ok(self.check(decided, recorder, journal.take()))
     }
-}
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Said(words) => f.write_str(clipped(words)),
-            Self::Trapped(error) => {
-                // The backtrace is part of the chain; it has a field of its own.
-                let causes = error.chain().map(ToString::to_string);
-                let causes: Vec<String> = causes.filter(|c| !c.contains("wasm backtrace:")).collect();
-                f.write_str(clipped(&causes.join(": ").replace('\n', " ")))
+    /// Instances of one policy that wait to be called again: more are made when there are more calls at once.
+    const SHELF: usize = 8;
+
+    fn check(&self, decided: wasmtime::Result<Result<guest::Decision, String>>, recorder: Recorder, said: Said) -> Ran {
+        let said = Arc::new(said);
+        let decision = match decided {
+            Ok(Ok(decision)) => Decision::check(decision, &self.rules).map_err(Failure::Malformed),
+            Ok(Err(words)) => Err(Failure::Said(words)),
+            Err(trap) => Err(Failure::Trapped(trap)),
+        };
+        let outcome = decision.map(|decision| {
+            let dependence = Arc::new(recorder.dependence.clone());
+            Decided {
+                decision,
+                dependence,
+                facts: recorder.facts.clone(),
+                said: said.clone(),
             }
-            Self::Malformed(malformed) => f.write_str(clipped(&malformed.to_string())),
-            Self::Busy => f.write_str("no turn within its wall time: too many calls are under way"),
-            Self::TooSlow(wall) => write!(f, "took longer than its wall time of {wall:?}"),
+        });
+        Ran {
+            outcome,
+            said,
+            recorder: Some(recorder),
         }
     }
-}
 
-fn clipped(words: &str) -> &str {
-    let end = words.char_indices().nth(MAX_WORDS).map_or(words.len(), |(at, _)| at);
-    &words[..end]
+    /// A new instance in its configured state.
+    async fn instance(&self, slot: Slot) -> Result<Instance, Failure> {
+        let store = store(&self.engine, &self.setting, &self.spec.limits, Phase::Configuring);
+        let each_call = matches!(self.configured, Configured::EachCall { .. });
+        Instance::new(slot, store, &self.instances, each_call).await
+    }
+
+    /// Writes the lines of a decision to the log: when it is made, and each time it is used again.
+    pub fn tell(&self, said: &Said) {
+        said.write(&self.spec.name, &self.site);
+    }
+
+    /// Writes the one log line of a failure and makes the fault that the client sees.
+    pub fn report(&self, failure: &Failure, circumstances: &Circumstances) -> Fault {
+        let fault = failure.fault();
+        tracing::error!(
+            policy = %self.spec.name,
+            digest = %self.digest,
+            site = %self.site,
+            status = fault.status.as_u16(),
+            path = %circumstances.request.path,
+            reason = %failure,
+            backtrace = %failure.backtrace().unwrap_or_default(),
+            "a policy failed"
+        );
+        fault
+    }
+
+    /// Says that the same answers led to different decisions.
+    pub fn report_contradiction(&self) {
+        tracing::error!(
+            policy = %self.spec.name,
+            digest = %self.digest,
+            site = %self.site,
+            "a policy decided differently on the same answers: its decisions are no longer kept"
+        );
+    }
 }

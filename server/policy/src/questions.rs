@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode;
 use std::{
     borrow::Cow,
+    fmt,
     net::IpAddr,
     str::FromStr,
     sync::Arc,
@@ -86,6 +87,45 @@ impl Question {
             | Self::Cookie(name)
             | Self::Fact(name) => name.len(),
             _ => 0,
+        }
+    }
+}
+
+/// As the contract writes a call.
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method => f.write_str("method()"),
+            Self::Path => f.write_str("path()"),
+            Self::Targets => f.write_str("targets()"),
+            Self::Query => f.write_str("query()"),
+            Self::QueryParameter(name) => write!(f, "query-parameter({name:?})"),
+            Self::QueryParameterValues(name) => write!(f, "query-parameter-values({name:?})"),
+            Self::Header(name) => write!(f, "header({name:?})"),
+            Self::HeaderValues(name) => write!(f, "header-values({name:?})"),
+            Self::Cookie(name) => write!(f, "cookie({name:?})"),
+            Self::Scheme => f.write_str("scheme()"),
+            Self::Host => f.write_str("host()"),
+            Self::Site => f.write_str("site()"),
+            Self::ClientAddress => f.write_str("client-address()"),
+            Self::ClientWithin(block) => write!(f, "client-within(\"{block}\")"),
+            Self::Fact(name) => write!(f, "fact({name:?})"),
+            Self::Before(moment) => write!(f, "before({moment})"),
+        }
+    }
+}
+
+impl fmt::Display for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::Optional(Some(text)) => write!(f, "{text:?}"),
+            Self::Optional(None) => f.write_str("none"),
+            Self::Texts(texts) => write!(f, "{texts:?}"),
+            Self::Values(values) => {
+                let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+                write!(f, "{values:?}")
+            }
+            Self::Flag(flag) => write!(f, "{flag}"),
         }
     }
 }

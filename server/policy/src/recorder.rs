@@ -4,6 +4,7 @@ use crate::{
     evidence::{Fingerprint, Key},
     questions::{Answer, Circumstances, Question},
 };
+use serde::Serialize;
 
 /// Questions of one decision that are kept; decisions that ask more are not reused.
 const MAX_QUESTIONS: usize = 64;
@@ -20,8 +21,9 @@ pub(crate) enum Unkept {
 }
 
 /// A question and its answer as text, for someone to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Exchange {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exchange {
+    /// As the contract writes a call: `header("accept")`.
     pub question: String,
     pub answer: String,
 }
@@ -49,7 +51,7 @@ pub(crate) struct Recorder {
 pub(crate) struct TooManyAnswers;
 
 impl Recorder {
-    pub fn new(key: Key, answers: usize, transcript: bool) -> Self {
+    pub fn new(key: Key, answers: usize) -> Self {
         Self {
             key,
             trace: Vec::new(),
@@ -58,8 +60,13 @@ impl Recorder {
             dependence: Dependence::default(),
             facts: Vec::new(),
             answers,
-            transcript: transcript.then(Vec::new),
+            transcript: None,
         }
+    }
+
+    /// Whether questions and answers are kept as text.
+    pub fn transcribe(&mut self, transcript: bool) {
+        self.transcript = transcript.then(Vec::new);
     }
 
     /// Answers a question and takes note of it.
@@ -72,8 +79,8 @@ impl Recorder {
         self.spend(answer.size())?;
         if let Some(transcript) = &mut self.transcript {
             transcript.push(Exchange {
-                question: format!("{question:?}"),
-                answer: format!("{answer:?}"),
+                question: question.to_string(),
+                answer: answer.to_string(),
             });
         }
         if self.trace.iter().any(|(asked, _)| *asked == question) {
@@ -97,6 +104,12 @@ impl Recorder {
 
     /// Takes note of an answer that cannot be found again.
     pub fn unrepeatable(&mut self, what: &'static str) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.push(Exchange {
+                question: what.into(),
+                answer: "not to be repeated".into(),
+            });
+        }
         self.unkept = Some(Unkept::Unrepeatable(what));
         self.dependence.private = true;
     }

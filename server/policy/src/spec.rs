@@ -8,6 +8,13 @@ pub struct ChainSpec {
     pub policies: Vec<PolicySpec>,
     /// The names of the roots that a policy may place paths in.
     pub roots: BTreeSet<String>,
+    /// Bytes of decisions that may be kept with their evidence. [`ChainSpec::EVIDENCE`] unless there is a reason.
+    pub evidence: usize,
+}
+
+impl ChainSpec {
+    /// About 50,000 small decisions.
+    pub const EVIDENCE: usize = 16 << 20;
 }
 
 #[derive(Clone, Debug)]
@@ -23,6 +30,34 @@ pub struct PolicySpec {
     pub establishes: BTreeSet<String>,
     /// Facts that it may ask for.
     pub reads: BTreeSet<String>,
+    pub reuse: Reuse,
+}
+
+/// What may be used again from one call to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    /// Whether decisions are kept with their evidence.
+    pub evidence: bool,
+    pub isolation: Isolation,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            evidence: true,
+            isolation: Isolation::Request,
+        }
+    }
+}
+
+/// What a call starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// The configured state, whatever other calls did.
+    #[default]
+    Request,
+    /// What an earlier call left behind. For plugins that keep state on purpose; none of their decisions is kept.
+    Reuse,
 }
 
 /// Ceilings of one policy. Running time counts only while the guest runs; wall time from the call to its end.

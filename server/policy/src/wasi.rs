@@ -13,7 +13,7 @@ use wasmtime_wasi::{
     clocks::WasiClocksView,
     filesystem::{WasiFilesystem, WasiFilesystemView},
     p2::{
-        DynInputStream, DynPollable,
+        DynInputStream, DynOutputStream, DynPollable,
         bindings::{
             cli::{environment, exit, stderr, stdin, stdout, terminal_input, terminal_output},
             cli::{terminal_stderr, terminal_stdin, terminal_stdout},
@@ -76,8 +76,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
     environment::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     exit::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     stdin::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
-    stdout::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
-    stderr::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
+    stdout::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
+    stderr::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     terminal_input::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     terminal_output::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     terminal_stdin::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
@@ -90,7 +90,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
 
 impl wall_clock::Host for Call {
     fn now(&mut self) -> Result<wall_clock::Datetime> {
-        self.recorder.unrepeatable("the wall clock");
+        self.unrepeatable("the wall clock")?;
         wall_clock::Host::now(&mut self.clocks())
     }
     fn resolution(&mut self) -> Result<wall_clock::Datetime> {
@@ -100,69 +100,84 @@ impl wall_clock::Host for Call {
 
 impl monotonic_clock::Host for Call {
     fn now(&mut self) -> Result<monotonic_clock::Instant> {
-        self.recorder.unrepeatable("the monotonic clock");
+        self.unrepeatable("the monotonic clock")?;
         monotonic_clock::Host::now(&mut self.clocks())
     }
     fn resolution(&mut self) -> Result<monotonic_clock::Instant> {
         monotonic_clock::Host::resolution(&mut self.clocks())
     }
     fn subscribe_instant(&mut self, when: monotonic_clock::Instant) -> Result<Resource<DynPollable>> {
-        self.recorder.unrepeatable("the monotonic clock");
+        self.unrepeatable("the monotonic clock")?;
         self.clocks().subscribe_instant(when)
     }
     fn subscribe_duration(&mut self, when: monotonic_clock::Duration) -> Result<Resource<DynPollable>> {
-        self.recorder.unrepeatable("the monotonic clock");
+        self.unrepeatable("the monotonic clock")?;
         self.clocks().subscribe_duration(when)
     }
 }
 
 impl random::Host for Call {
     fn get_random_bytes(&mut self, length: u64) -> Result<Vec<u8>> {
-        self.recorder.unrepeatable("random bytes");
+        self.unrepeatable("random bytes")?;
         let bytes = WasiRandomView::random(self).get_random_bytes(length)?;
         self.recorder.spend(bytes.len())?;
         Ok(bytes)
     }
     fn get_random_u64(&mut self) -> Result<u64> {
-        self.recorder.unrepeatable("random bytes");
+        self.unrepeatable("random bytes")?;
         WasiRandomView::random(self).get_random_u64()
     }
 }
 
 impl insecure::Host for Call {
     fn get_insecure_random_bytes(&mut self, length: u64) -> Result<Vec<u8>> {
-        self.recorder.unrepeatable("random bytes");
+        self.unrepeatable("random bytes")?;
         let bytes = WasiRandomView::random(self).get_insecure_random_bytes(length)?;
         self.recorder.spend(bytes.len())?;
         Ok(bytes)
     }
     fn get_insecure_random_u64(&mut self) -> Result<u64> {
-        self.recorder.unrepeatable("random bytes");
+        self.unrepeatable("random bytes")?;
         WasiRandomView::random(self).get_insecure_random_u64()
     }
 }
 
 impl stdin::Host for Call {
     fn get_stdin(&mut self) -> Result<Resource<DynInputStream>> {
-        self.recorder.unrepeatable("standard input");
+        self.unrepeatable("standard input")?;
         self.cli().get_stdin()
+    }
+}
+
+// What is printed is part of the decision, like log lines: replayed with it. Only the handles are not.
+impl stdout::Host for Call {
+    fn get_stdout(&mut self) -> Result<Resource<DynOutputStream>> {
+        self.must_not_be_captured("standard output")?;
+        self.cli().get_stdout()
+    }
+}
+
+impl stderr::Host for Call {
+    fn get_stderr(&mut self) -> Result<Resource<DynOutputStream>> {
+        self.must_not_be_captured("standard error")?;
+        self.cli().get_stderr()
     }
 }
 
 impl poll::Host for Call {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
-        self.recorder.unrepeatable("a poll");
+        self.unrepeatable("a poll")?;
         poll::Host::poll(self.ctx().table, pollables).await
     }
 }
 
 impl poll::HostPollable for Call {
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
-        self.recorder.unrepeatable("a poll");
+        self.unrepeatable("a poll")?;
         poll::HostPollable::ready(self.ctx().table, pollable).await
     }
     async fn block(&mut self, pollable: Resource<DynPollable>) -> Result<()> {
-        self.recorder.unrepeatable("a poll");
+        self.unrepeatable("a poll")?;
         poll::HostPollable::block(self.ctx().table, pollable).await
     }
     fn drop(&mut self, pollable: Resource<DynPollable>) -> Result<()> {

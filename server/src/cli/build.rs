@@ -256,3 +256,6 @@ impl std::fmt::Display for Tally {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ enum Command {
     /// Load everything as serving would, print what each plugin is, and exit
     ///
     /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
-    Check(ServeOptions),
+    Check(Box<ServeOptions>),
     /// Build the plugins whose source folders lie beneath a folder
     ///
     /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.

@@ -1,5 +1,6 @@
 //! How an error is told: one block on standard error, each cause on its own lines, for people.
 
+use crate::config::errors::without_number;
 use std::error::Error;
 
 /// Prints an error and its causes.
@@ -18,11 +19,6 @@ fn block(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
-}
-
-/// The operating system's messages end with a number that helps nobody.
-fn without_number(text: &str) -> &str {
-    text.find(" (os error ").map_or(text, |end| &text[..end])
 }
 
 #[cfg(test)]

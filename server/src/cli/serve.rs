@@ -27,10 +27,11 @@ pub fn run(options: &ServeOptions) -> Outcome {
     // A read that the disk does not answer must not keep the process.
     runtime.shutdown_background();
     let lost = log.lost();
-    drop(log);
     if lost > 0 {
-        eprintln!("warning: {lost} log lines were lost because standard error was not read in time");
+        // Into the log like everything else: whoever does not read standard error must not keep the process from ending.
+        tracing::warn!(lost, "log lines were lost because standard error was not read in time");
     }
+    drop(log);
     outcome
 }
 

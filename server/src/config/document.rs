@@ -3,7 +3,10 @@
 //! serde stops at the first error. Here a reader takes the keys it knows, notes what is wrong with each and goes on;
 //! [`Section::finish`] then names every key that nobody took. So one run of the server shows everything that is wrong.
 
-use super::{ConfigError, ConfigErrors, errors::Position};
+use super::{
+    ConfigError, ConfigErrors,
+    errors::{Position, reason},
+};
 use serde::Deserialize;
 use std::{
     fs, io,
@@ -79,24 +82,11 @@ impl Document {
             ..ConfigError::new(&self.file, problem)
         }
     }
-
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
 }
 
 /// The error about a file that cannot be read.
 pub fn cannot_read(file: &Path, error: &io::Error) -> ConfigErrors {
     ConfigError::new(file, format!("cannot be read: {}", reason(error))).into()
-}
-
-/// What the operating system says, without its error number.
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_lowercase(),
-        None => text,
-    }
 }
 
 // === impl Section ===

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration: which file, where in it, and what to do.
 
-use std::{fmt, ops::Range, path::PathBuf};
+use std::{fmt, io, ops::Range, path::PathBuf};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,3 +126,13 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+/// What the operating system says, to follow a colon.
+pub fn reason(error: &io::Error) -> String {
+    without_number(&error.to_string()).to_lowercase()
+}
+
+/// A message without the number that the operating system's end with, which helps nobody.
+pub fn without_number(message: &str) -> &str {
+    message.find(" (os error ").map_or(message, |end| &message[..end])
+}

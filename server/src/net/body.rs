@@ -12,7 +12,7 @@ use std::{
     vec,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
-use wasmserve_files::{Content, FileSpan, Part, content::Stream};
+use wasmserve_files::{Content, Part, Stream};
 
 /// The body of a response. Whatever becomes of it, the exchange ends with its drop.
 pub struct Body {
@@ -35,8 +35,8 @@ enum Source {
 /// Pieces whose length is known.
 struct Parts {
     waiting: vec::IntoIter<Part>,
-    /// What is left of the file that is being sent.
-    span: Option<FileSpan>,
+    /// What is left of the piece that is being sent.
+    current: Option<Part>,
     reading: Option<Reading>,
     /// Bytes of all pieces that are left.
     left: u64,
@@ -162,7 +162,7 @@ impl Parts {
         let left = parts.iter().map(length).sum();
         Self {
             waiting: parts.into_iter(),
-            span: None,
+            current: None,
             reading: None,
             left,
         }
@@ -177,25 +177,29 @@ impl Parts {
                 self.reading = None;
                 return Poll::Ready(self.advance(bytes));
             }
-            match self.span.take().filter(|span| span.length > 0) {
-                Some(span) => {
+            match self.current.take().or_else(|| self.waiting.next()) {
+                Some(Part::Bytes(mut bytes)) => {
+                    let piece = bytes.split_to(bytes.len().min(most));
+                    self.left -= piece.len() as u64;
+                    if !bytes.is_empty() {
+                        self.current = Some(Part::Bytes(bytes));
+                    }
+                    if !piece.is_empty() {
+                        return Poll::Ready(Ok(piece));
+                    }
+                }
+                Some(Part::File(span)) if span.length == 0 => {}
+                Some(Part::File(span)) => {
                     let wanted = usize::try_from(span.length).map_or(most, |length| length.min(most));
                     let (file, offset) = (span.file.clone(), span.offset);
                     self.reading = Some(Box::pin(async move { file.read_at(offset, wanted).await }));
-                    self.span = Some(span);
+                    self.current = Some(Part::File(span));
                 }
-                None => match self.waiting.next() {
-                    Some(Part::Bytes(bytes)) => {
-                        self.left -= bytes.len() as u64;
-                        return Poll::Ready(Ok(bytes));
-                    }
-                    Some(Part::File(span)) => self.span = Some(span),
-                    None => {
-                        return Poll::Ready(Err(io::Error::other(
-                            "the parts of a response are fewer than its length",
-                        )));
-                    }
-                },
+                None => {
+                    return Poll::Ready(Err(io::Error::other(
+                        "the parts of a response are fewer than its length",
+                    )));
+                }
             }
         }
     }
@@ -203,8 +207,8 @@ impl Parts {
     /// Takes note of bytes that were read from the current file.
     fn advance(&mut self, bytes: Bytes) -> io::Result<Bytes> {
         let read = bytes.len() as u64;
-        match &mut self.span {
-            Some(span) if read > 0 && read <= span.length => {
+        match &mut self.current {
+            Some(Part::File(span)) if read > 0 && read <= span.length => {
                 span.offset += read;
                 span.length -= read;
                 self.left -= read;
@@ -328,6 +332,20 @@ mod tests {
         let mut body = body(folder.path(), 64 * 1024, None).await;
         body.frame().await.expect("a frame").expect("the first chunk");
         assert_eq!((body.record.ending, body.record.bytes), (Ending::Aborted, 64 * 1024));
+    }
+
+    #[tokio::test]
+    async fn bytes_in_memory_are_paced_too() {
+        let head = Request::get("/").body(()).expect("a request").into_parts().0;
+        let parts = [Bytes::from(vec![1; 10]), Bytes::new(), Bytes::from(vec![2; 5])].map(Part::Bytes);
+        let content = Content::Parts(parts.into());
+        let record = Record::begin(&head, None);
+        let mut body = Body::new(content, 64 * 1024, Some(64), record, Activity::new().begin());
+        let mut lengths = Vec::new();
+        while let Some(frame) = body.frame().await {
+            lengths.push(frame.expect("a frame").into_data().expect("data").len());
+        }
+        assert_eq!(lengths, [8, 2, 5]);
     }
 
     #[tokio::test]

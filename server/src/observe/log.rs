@@ -3,7 +3,7 @@
 //! Nothing waits for it. A request that would have to wait because standard error is not being read loses its line instead;
 //! lost lines are counted and reported at the end.
 
-use std::{fmt, io};
+use std::{io, panic};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +17,7 @@ pub enum LogFormat {
 }
 
 /// Keeps the log being written. Dropped last, it writes what is left.
+#[derive(Debug)]
 pub struct LogGuard {
     _worker: WorkerGuard,
     lost: ErrorCounter,
@@ -44,6 +45,8 @@ pub fn start(format: LogFormat, filter: EnvFilter) -> LogGuard {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
+    // A bug ends one connection and nothing else; it is told like everything else.
+    panic::set_hook(Box::new(|bug| tracing::error!(%bug, "a bug")));
     LogGuard { _worker: worker, lost }
 }
 
@@ -53,13 +56,5 @@ impl LogGuard {
     /// Lines that were lost so far because nobody took them in time.
     pub fn lost(&self) -> usize {
         self.lost.dropped_lines()
-    }
-}
-
-impl fmt::Debug for LogGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogGuard")
-            .field("lost", &self.lost())
-            .finish_non_exhaustive()
     }
 }

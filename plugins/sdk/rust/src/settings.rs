@@ -115,3 +115,212 @@ impl<'de> Deserializer<'de> for Text {
 
     forward_to_deserialize_any! { i128 u128 char bytes byte_buf unit_struct tuple tuple_struct identifier }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use std::{collections::BTreeMap, net::IpAddr};
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+    struct Settings {
+        text: String,
+        number: u16,
+        share: f64,
+        on: bool,
+        list: Vec<String>,
+        table: BTreeMap<String, u8>,
+        nested: Option<Nested>,
+        mode: Mode,
+        address: Option<IpAddr>,
+        several_words: Option<u8>,
+        either: Option<Either>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Nested {
+        mode: Mode,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(rename_all = "kebab-case")]
+    enum Mode {
+        #[default]
+        Off,
+        Full,
+        Limited(u8),
+        Between {
+            low: u8,
+        },
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u8),
+        Text(String),
+    }
+
+    fn settings(entries: &[(&str, &str)]) -> Result<Settings, String> {
+        read(
+            entries
+                .iter()
+                .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn every_kind_of_value() {
+        for (key, text, expected) in [
+            (
+                "text",
+                "plain",
+                Settings {
+                    text: "plain".into(),
+                    ..Settings::default()
+                },
+            ),
+            // What looks like JSON is a string where one is wanted.
+            (
+                "text",
+                "8080",
+                Settings {
+                    text: "8080".into(),
+                    ..Settings::default()
+                },
+            ),
+            ("text", "", Settings::default()),
+            (
+                "number",
+                "8080",
+                Settings {
+                    number: 8080,
+                    ..Settings::default()
+                },
+            ),
+            (
+                "share",
+                "0.5",
+                Settings {
+                    share: 0.5,
+                    ..Settings::default()
+                },
+            ),
+            (
+                "on",
+                "true",
+                Settings {
+                    on: true,
+                    ..Settings::default()
+                },
+            ),
+            (
+                "list",
+                r#"["a","b"]"#,
+                Settings {
+                    list: vec!["a".into(), "b".into()],
+                    ..Settings::default()
+                },
+            ),
+            (
+                "table",
+                r#"{"a":1}"#,
+                Settings {
+                    table: BTreeMap::from([("a".into(), 1)]),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "nested",
+                r#"{"mode":"full"}"#,
+                Settings {
+                    nested: Some(Nested { mode: Mode::Full }),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "mode",
+                "full",
+                Settings {
+                    mode: Mode::Full,
+                    ..Settings::default()
+                },
+            ),
+            (
+                "mode",
+                r#"{"limited":3}"#,
+                Settings {
+                    mode: Mode::Limited(3),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "mode",
+                r#"{"between":{"low":1}}"#,
+                Settings {
+                    mode: Mode::Between { low: 1 },
+                    ..Settings::default()
+                },
+            ),
+            (
+                "address",
+                "::1",
+                Settings {
+                    address: Some("::1".parse().unwrap()),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "several-words",
+                "1",
+                Settings {
+                    several_words: Some(1),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "either",
+                "7",
+                Settings {
+                    either: Some(Either::Number(7)),
+                    ..Settings::default()
+                },
+            ),
+            (
+                "either",
+                "seven",
+                Settings {
+                    either: Some(Either::Text("seven".into())),
+                    ..Settings::default()
+                },
+            ),
+        ] {
+            assert_eq!(settings(&[(key, text)]), Ok(expected), "{key} = {text}");
+        }
+        assert_eq!(settings(&[]), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        for (key, text) in [
+            ("number", "many"),
+            ("number", "70000"),
+            ("number", "-1"),
+            ("on", "yes"),
+            ("list", "a"),
+            ("list", r#"{"a":1}"#),
+            ("table", r#"{"a":"b"}"#),
+            ("nested", r#"{"modes":"full"}"#),
+            ("mode", "half"),
+            ("mode", r#"{"limited":"x"}"#),
+            ("several_words", "1"),
+            ("unknown", "1"),
+        ] {
+            let error = settings(&[(key, text)]).unwrap_err();
+            assert!(error.contains(&format!("`{key}`")), "{key} = {text}: {error}");
+        }
+    }
+}

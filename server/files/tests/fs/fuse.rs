@@ -430,6 +430,29 @@ async fn many_who_ask_for_one_file_open_it_once() {
     );
 }
 
+/// What somebody began to load before the protected set was replaced is not given to those who ask after it was.
+#[tokio::test]
+async fn a_load_under_way_does_not_outlive_the_protected_set() {
+    let Some(disk) = Disk::mount() else { return };
+    let disk = Arc::new(disk);
+    let ask = || {
+        let disk = Arc::clone(&disk);
+        tokio::spawn(async move { say(Ask::new("/gated-open").of(&disk.files).await).await })
+    };
+    let before = ask();
+    until("the open", || disk.gate.waiting() == 1).await;
+    disk.files.protect(vec![disk.directory.path().join("gated-open")]);
+    let meanwhile = ask();
+    tokio::task::yield_now().await;
+    disk.gate.open();
+    assert!(
+        before.await.unwrap().starts_with("file ddd"),
+        "it was asked for under the former set"
+    );
+    assert_eq!(meanwhile.await.unwrap(), "missing 404");
+    assert_eq!(ask().await.unwrap(), "missing 404");
+}
+
 /// Closing a file of a remote file system may wait for its server.
 #[tokio::test]
 async fn closing_does_not_wait_for_the_disk() {

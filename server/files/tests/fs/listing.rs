@@ -394,10 +394,27 @@ async fn a_hundred_thousand_entries_stream_in_small_pieces() {
     }
 }
 
+#[tokio::test]
+async fn ten_thousand_entries_are_sorted_and_one_more_is_not() {
+    let tree = Tree::in_memory();
+    fs::create_dir(tree.root().join("many")).unwrap();
+    for i in 0..10_000 {
+        fs::File::create(tree.root().join(format!("many/{:05}", i * 7919 % 10_000))).unwrap();
+    }
+    let files = tree.files_with(listing);
+    let listed = json(&files, "/many/", "").await;
+    assert_eq!(listed["sorted"], true);
+    assert!(names(&listed).is_sorted() && names(&listed).len() == 10_000);
+    tree.write("many/more", "");
+    let listed = json(&files, "/many/", "").await;
+    assert_eq!(listed["sorted"], false);
+    assert_eq!(names(&listed).iter().collect::<BTreeSet<_>>().len(), 10_001);
+}
+
 /// A client that takes its listing slowly holds what is bounded: sorted ones share a budget, the rest is streamed.
 #[tokio::test]
 async fn listings_that_are_not_read_do_not_pile_up() {
-    let tree = Tree::new();
+    let tree = Tree::in_memory();
     fs::create_dir(tree.root().join("many")).unwrap();
     for i in 0..3_000 {
         fs::File::create(tree.root().join(format!("many/{}{i:06}", "n".repeat(200)))).unwrap();

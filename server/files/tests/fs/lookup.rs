@@ -2,7 +2,7 @@
 use crate::support::{Ask, Tree, get, path, say};
 use http::{HeaderMap, StatusCode};
 use std::{fs, os::unix::net::UnixListener};
-use wasmserve_files::{Dotfiles, Files, FilesOptions, Resolver, RootOptions, Symlinks};
+use wasmserve_files::{Dotfiles, Files, FilesOptions, Found, Machines, MediaTypes, Resolver, RootOptions, Symlinks};
 
 #[tokio::test]
 async fn files_and_directories_are_told_apart() {
@@ -344,11 +344,50 @@ fn roots_that_cannot_be_are_refused_by_name() {
     let mut twice = FilesOptions::new(tree.root());
     twice.roots.push(("default".into(), tree.options()));
     assert_eq!(refused(twice), "there are two roots of the name default");
-    assert!(
-        Files::new(FilesOptions {
-            roots: Vec::new(),
-            ..FilesOptions::new("")
-        })
-        .is_err()
-    );
+    let mut none = FilesOptions::new(tree.root());
+    none.roots.clear();
+    assert_eq!(refused(none), "there is no root: a site needs at least one");
+    for index in ["", "..", "a/b", "/etc/passwd"] {
+        let mut options = FilesOptions::new(tree.root());
+        options.roots[0].1.index = vec!["index.html".into(), index.into()];
+        assert_eq!(
+            refused(options),
+            format!("the index {index:?} of the root default is not a file name")
+        );
+    }
+}
+
+#[tokio::test]
+async fn options_of_a_root_shape_its_metadata() {
+    let trees = [Tree::new(), Tree::new()];
+    let modified = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    for tree in &trees {
+        tree.write("a.wat", "a").write("start.htm", "start");
+        let file = fs::File::options().write(true).open(tree.root().join("a.wat")).unwrap();
+        file.set_modified(modified).unwrap();
+    }
+    for (machines, same) in [(Machines::One, false), (Machines::Several, true)] {
+        let mut tags = Vec::new();
+        for tree in &trees {
+            let files = tree.files_with(|root| {
+                root.machines = machines;
+                root.media_types = MediaTypes::new([("wat", "text/x-wat")], None).unwrap();
+                root.index = vec!["index.html".into(), "start.htm".into()];
+            });
+            let Found::File(selected) = Ask::new("/a.wat").of(&files).await else {
+                panic!("a file")
+            };
+            assert!(
+                selected
+                    .representation
+                    .content_type
+                    .to_str()
+                    .unwrap()
+                    .starts_with("text/x-wat")
+            );
+            tags.push(selected.representation.etag.clone());
+            assert_eq!(get(&files, "/").await, "file start");
+        }
+        assert_eq!(tags[0] == tags[1], same, "{machines:?}: {tags:?}");
+    }
 }

@@ -1,6 +1,10 @@
 //! What is never served, however it is reached.
 use crate::support::{Ask, Tree, get, say};
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use wasmserve_files::{Files, FilesOptions, Resolver};
 
 fn serving(tree: &Tree, resolver: Resolver, protected: &[&str]) -> Files {
@@ -101,4 +105,46 @@ async fn a_root_within_a_protected_directory_serves_nothing() {
         let files = Files::new(options).unwrap();
         assert_eq!(get(&files, "/a").await, "missing 404", "by {resolver:?}");
     }
+}
+
+/// Whoever began to look before the set was replaced must not leave behind what the former set allowed.
+#[test]
+fn a_lookup_that_races_the_replacement_leaves_nothing_behind() {
+    let tree = Tree::new();
+    tree.write("key", "key");
+    let key = tree.root().join("key");
+    let files = tree.files();
+    let stop = AtomicBool::new(false);
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                runtime().block_on(async {
+                    while !stop.load(Ordering::Relaxed) {
+                        let said = get(&files, "/key").await;
+                        assert!(said == "file key" || said == "missing 404", "{said}");
+                    }
+                });
+            });
+        }
+        let replaced = scope.spawn(|| {
+            runtime().block_on(async {
+                for round in 0..3000 {
+                    files.protect(vec![key.clone()]);
+                    assert_eq!(get(&files, "/key").await, "missing 404", "round {round}");
+                    assert_eq!(get(&files, "/key").await, "missing 404", "round {round}");
+                    files.protect(Vec::new());
+                    assert_eq!(get(&files, "/key").await, "file key", "round {round}");
+                }
+            });
+        });
+        let replaced = replaced.join();
+        stop.store(true, Ordering::Relaxed);
+        replaced.unwrap();
+    });
 }

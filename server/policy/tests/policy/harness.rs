@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use wasmserve_files::SitePath;
 use wasmserve_policy::{
     Chain, ChainSpec, Fault, Grants, Host, HostOptions, Limits, LoadError, Mapping, Outcome, PolicySpec, Request,
-    Response, Verdict,
+    Response, Reuse, Verdict,
 };
 
 /// The frozen time of every request: 2001-09-09T01:46:40Z.
@@ -37,6 +37,7 @@ impl Chains {
                 site: "test".into(),
                 policies: Vec::new(),
                 roots,
+                evidence: ChainSpec::EVIDENCE,
             },
         }
     }
@@ -67,6 +68,7 @@ impl Chains {
             grants: Grants::default(),
             establishes: BTreeSet::new(),
             reads: BTreeSet::new(),
+            reuse: Reuse::default(),
         });
         self.spec.policies.last_mut().unwrap()
     }

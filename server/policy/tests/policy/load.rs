@@ -183,7 +183,7 @@ async fn more_memory_than_the_limit_is_refused_when_it_is_there_from_the_start()
     chains.spec.policies[0].limits.memory = 1 << 20;
     let refused = chains.refused().await;
     assert!(
-        refused.contains("memory minimum size of 64 pages exceeds memory limits"),
+        refused.contains("needs 4194304 bytes of memory, and its limit is 1048576"),
         "{refused}"
     );
 }

@@ -3,5 +3,11 @@ mod guest;
 mod harness;
 
 mod chain;
+mod differential;
+mod evidence;
+mod explain;
 mod faults;
 mod load;
+mod logs;
+mod reuse;
+mod snapshot;

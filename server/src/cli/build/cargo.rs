@@ -5,7 +5,7 @@ use crate::config::Manifest;
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     time::{Instant, SystemTime},
@@ -54,6 +54,7 @@ type Tell<'a> = dyn FnMut(&str, anyhow::Result<Built>) + 'a;
 /// Builds packages and puts their artefacts into place; `tell` is called once for each.
 pub fn build(packages: Vec<Package>, console: &Console, tell: &mut Tell<'_>) {
     let mut workspaces: Vec<Workspace> = Vec::new();
+    let mut reasons = HashSet::new();
     for package in packages {
         if let Some(workspace) = workspaces.iter_mut().find(|workspace| workspace.holds(&package)) {
             workspace.packages.push(package);
@@ -61,7 +62,9 @@ pub fn build(packages: Vec<Package>, console: &Console, tell: &mut Tell<'_>) {
         }
         match Workspace::of(&package) {
             Ok(workspace) => join(&mut workspaces, workspace, package),
-            Err(error) => tell(&package.manifest.name, Err(error)),
+            Err(error) if reasons.insert(format!("{error:#}")) => tell(&package.manifest.name, Err(error)),
+            // What there is to install is said once.
+            Err(_) => tell(&package.manifest.name, Err(anyhow!("for a reason given above"))),
         }
     }
     for workspace in workspaces {

@@ -1,0 +1,54 @@
+//! What a policy did, counted.
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a policy did since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Decisions that were made by running it.
+    pub ran: u64,
+    /// Decisions that were used again.
+    pub reused: u64,
+    /// Decisions that were kept with their evidence.
+    pub kept: u64,
+    /// Decisions that could have been kept, but took too much room.
+    pub declined: u64,
+    /// Runs that came to nothing.
+    pub failed: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    ran: AtomicU64,
+    reused: AtomicU64,
+    kept: AtomicU64,
+    declined: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counters {
+    pub fn ran(&self) {
+        self.ran.fetch_add(1, Relaxed);
+    }
+    pub fn reused(&self) {
+        self.reused.fetch_add(1, Relaxed);
+    }
+    pub fn kept(&self) {
+        self.kept.fetch_add(1, Relaxed);
+    }
+    pub fn declined(&self) {
+        self.declined.fetch_add(1, Relaxed);
+    }
+    pub fn failed(&self) {
+        self.failed.fetch_add(1, Relaxed);
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            ran: self.ran.load(Relaxed),
+            reused: self.reused.load(Relaxed),
+            kept: self.kept.load(Relaxed),
+            declined: self.declined.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Instances: a store, what runs in it, and the place in the pool that it takes.
+//!
+//! With [`Isolation::Request`](crate::Isolation) each call has a new one. With `Reuse` an instance goes back to the policy's
+//! own shelf afterwards, last in, first out, until it was called often, grew, or failed; it is never another chain's.
+use crate::{
+    bindings::{PolicyWithServices, PolicyWithServicesPre},
+    call::{Call, Ceilings, Phase, Setting},
+    failure::Failure,
+    host::{Engine, Slot},
+    recorder::Recorder,
+    running::Meter,
+    spec::Limits,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use wasmtime::Store;
+
+/// Bytes of arguments or results that one crossing between guest and host may copy: a response body (256 KiB), header
+/// fields and facts at their ceilings, and what their list entries weigh. Without it a guest could name one large string
+/// many times over, and the host would copy it as often.
+const CROSSING: usize = 1 << 20;
+/// Calls after which an instance is replaced: what it leaks stays bounded.
+const MAX_CALLS: u32 = 10_000;
+
+pub(crate) struct Instance {
+    pub store: Store<Call>,
+    pub policy: PolicyWithServices,
+    calls: u32,
+    /// Bytes of memory when it was configured.
+    memory: usize,
+    /// Dropped after the store, so that there is always room for as many instances as there are slots.
+    _slot: Slot,
+}
+
+/// A store in which a guest is configured, or called.
+pub(crate) fn store(engine: &Engine, setting: &Arc<Setting>, limits: &Limits, phase: Phase) -> Store<Call> {
+    let recorder = Recorder::new(engine.key().clone(), limits.answers);
+    let call = Call::new(
+        setting.clone(),
+        phase,
+        recorder,
+        Ceilings::new(limits.memory),
+        Meter::new(limits.configure),
+    );
+    let mut store = Store::new(engine.wasm(), call);
+    store.limiter(|call| &mut call.ceilings);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|context| context.data().meter.at_tick());
+    store.set_hostcall_fuel(CROSSING);
+    store
+}
+
+impl Instance {
+    /// A new instance in its configured state; `configure`: it has to be called for that.
+    pub async fn new(
+        slot: Slot,
+        mut store: Store<Call>,
+        policy: &PolicyWithServicesPre<Call>,
+        configure: bool,
+    ) -> Result<Self, Failure> {
+        let meter = store.data().meter.clone();
+        let made = meter.measure(async {
+            let policy = policy.instantiate_async(&mut store).await?;
+            let configured = match configure {
+                true => policy.wasmserve_policy_guest().call_configure(&mut store).await?,
+                false => Ok(()),
+            };
+            Ok::<_, wasmtime::Error>((policy, configured))
+        });
+        match made.await.map_err(Failure::Trapped)? {
+            (policy, Ok(())) => {
+                let memory = store.data().ceilings.memory();
+                Ok(Self {
+                    store,
+                    policy,
+                    calls: 0,
+                    memory,
+                    _slot: slot,
+                })
+            }
+            (_, Err(words)) => Err(Failure::Said(words)),
+        }
+    }
+
+    /// Whether it may be called once more.
+    fn may_go_on(&self) -> bool {
+        self.calls < MAX_CALLS && self.store.data().ceilings.memory() == self.memory
+    }
+}
+
+/// Instances that wait to be called again.
+#[derive(Default)]
+pub(crate) struct Shelf(Mutex<Vec<Instance>>);
+
+impl Shelf {
+    /// The one that was used last: its memory is likely to be in the processor's caches.
+    pub fn take(&self) -> Option<Instance> {
+        let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        instance.store.set_epoch_deadline(1);
+        Some(instance)
+    }
+
+    /// Puts an instance back whose call went well, unless there are enough or it is worn out.
+    pub fn put(&self, mut instance: Instance, enough: usize) {
+        instance.calls += 1;
+        if !instance.may_go_on() {
+            return;
+        }
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if shelf.len() < enough {
+            shelf.push(instance);
+        }
+    }
+
+    /// Gives up the one that has waited longest, so that another policy can have its slot.
+    pub fn give_up_one(&self) -> bool {
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if shelf.is_empty() {
+            return false;
+        }
+        let given_up = shelf.remove(0);
+        drop(shelf);
+        drop(given_up);
+        true
+    }
+}
