@@ -53,7 +53,7 @@ fn fails_when_asked(behaviour: &str, headers: Fields<'_>, status: u16, reason: &
         let mut connection = server.connect();
         let response = connection.request(method, target, headers);
         assert_eq!(response.status, status, "{method} {target}: {response:?}");
-        let shown = format!("{response:?}").to_lowercase();
+        let shown = format!("{response:?}").to_lowercase().replace("server: wasmserve", "");
         for secret in [
             "leaked",
             "must not be sent",
@@ -324,7 +324,7 @@ fn configure_traps() {
 
 #[test]
 fn configure_loops() {
-    is_not_loaded("configure_loops", "running");
+    is_not_loaded("configure_loops", "ran for more than");
 }
 
 #[test]

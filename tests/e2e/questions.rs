@@ -134,7 +134,7 @@ fn the_client_and_the_site_are_known() {
             "client-within 127.0.0.0/8",
             "client-within 127.0.0.1",
             "client-within 10.0.0.0/8",
-            "client-within ::/0",
+            "client-within 2001:db8::/32",
         ],
     );
     assert_eq!(

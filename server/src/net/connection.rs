@@ -35,6 +35,8 @@ impl Server {
     pub fn new(site: Arc<Site>, options: NetOptions) -> Arc<Self> {
         let mut http = http1::Builder::new();
         http.max_header_size(options.head_size)
+            // A client may say that it has sent everything and still wait for its answer (RFC 9112, section 9.6).
+            .half_close(true)
             // hyper queues chunks of a body up to this size: about one, where its default is 400 KiB.
             .max_buf_size(options.head_size)
             // See `activity`: one clock for all deadlines.

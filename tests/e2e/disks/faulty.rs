@@ -176,7 +176,8 @@ impl Filesystem for Faulty {
 
     fn open(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let held = self.file(inode).is_some_and(|file| file.fault == Fault::HeldAtOpen);
-        self.answer(held, || reply.opened(FileHandle(0), FopenFlags::empty()));
+        // Without the page cache in between each read is a request of its own; the kernel bounds how many read-aheads wait.
+        self.answer(held, || reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO));
     }
 
     fn read(

@@ -25,6 +25,11 @@ struct Tool {
     present: &'static str,
 }
 
+const BUILD_TOOLS: &[Tool] = &[Tool {
+    package: "make", // jemalloc's build calls it
+    present: "command -v make",
+}];
+
 const TEST_TOOLS: &[Tool] = &[
     Tool {
         package: "curl",
@@ -65,6 +70,7 @@ const BENCH_TOOLS: &[Tool] = &[
 
 /// What building server and plugins needs.
 pub fn for_build() -> Result {
+    need(BUILD_TOOLS)?;
     if has_target() || missing_packages(COMPILER).is_empty() {
         return Ok(());
     }
