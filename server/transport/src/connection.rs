@@ -13,6 +13,7 @@ use crate::{
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::AsFd,
     fs::sendfile,
     io::Errno,
@@ -119,10 +120,11 @@ impl<S: Socket> Connection<S> {
         Poll::Ready(Ok(written))
     }
 
-    /// Waits for the turn and the socket, then makes one attempt.
+    /// Waits for the turn and the socket, then makes one attempt at `wanted` bytes.
     fn poll_attempt(
         &mut self,
         context: &mut Context<'_>,
+        wanted: usize,
         mut attempt: impl FnMut(&S) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
@@ -134,9 +136,21 @@ impl<S: Socket> Connection<S> {
                     return Poll::Ready(Err(self.end(Fault::Stalled)));
                 }
             }
-            match self.socket.try_io(Interest::WRITABLE, || attempt(&self.socket)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+            let mut written = None;
+            let result = self.socket.try_io(Interest::WRITABLE, || {
+                let count = attempt(&self.socket)?;
+                written = Some(count);
+                // Telling tokio that the socket is full saves the attempt that would find that out. A short sendfile
+                // alone does not say it: the file may have ended, and then nothing would ever wake this task.
+                if count < wanted && is_full(&self.socket) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match (written, result) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (None, result) => return Poll::Ready(result.map(|()| 0)),
             }
         }
     }
@@ -147,7 +161,8 @@ impl<S: Socket> Connection<S> {
         } else {
             SendFlags::NOSIGNAL
         };
-        self.poll_attempt(context, |socket| {
+        let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.poll_attempt(context, wanted, |socket| {
             Ok(sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), flags)?)
         })
     }
@@ -169,7 +184,7 @@ impl<S: Socket> Connection<S> {
                 return Poll::Ready(Ok(written));
             }
             let length = run.length as usize;
-            let sent = self.poll_attempt(context, |socket| {
+            let sent = self.poll_attempt(context, length, |socket| {
                 let mut offset = run.offset;
                 Ok(sendfile(socket, run.file.as_fd(), Some(&mut offset), length)?)
             });
@@ -257,6 +272,12 @@ impl<S: Socket> Connection<S> {
         let _ = set_socket_linger(&self.socket, Some(Duration::ZERO));
         fault.into()
     }
+}
+
+/// Whether the socket takes nothing for now. The kernel then reports when it does again.
+fn is_full(socket: impl AsFd) -> bool {
+    let mut sockets = [PollFd::new(&socket, PollFlags::OUT)];
+    poll(&mut sockets, Some(&Timespec::default())) == Ok(0)
 }
 
 // === impl Connection ===

@@ -143,9 +143,9 @@ impl Ledger {
         state.fault.map_or(Ok(()), Err)
     }
 
-    /// Hands `length` bytes of a file over as the positions that are returned, or `None`
-    /// when the task that asks is not the one that drives the connection: then the bytes are on their way to somewhere
-    /// else (an HTTP/2 stream, another connection) and must be real.
+    /// Hands `length` bytes of a file over as the positions that are returned, or `None` when the task that asks is not
+    /// the one that drives the connection: then the bytes are on their way to somewhere else (an HTTP/2 stream, another
+    /// connection) and must be real.
     pub fn hand(
         &self,
         waker: &Waker,
