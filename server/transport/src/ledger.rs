@@ -7,7 +7,7 @@
 //! - `sent`: the kernel took the file's bytes;
 //! - `advanced`: the HTTP library was told so and let go of them.
 //!
-//! Four rules make a copied placeholder end the connection before a byte of it leaves (decision 0003 argues it):
+//! Four rules make a copied placeholder end the connection before a byte of it leaves (decision 0006 argues it):
 //! 1. Letting go of bytes that were not sent is a fault. Whoever copies and lets go (flattening) is caught here.
 //! 2. A write must show, by address and in order, every byte between `sent` and `exposed`. Whoever copies and does not
 //!    let go has looked, and must therefore show the real placeholder in every write until the bytes are sent.

@@ -13,7 +13,7 @@
 //!
 //! **Fail-safe.** Should anything but a [`Connection`] read a placeholder (a setting that makes hyper flatten bodies, a
 //! wrapper that buffers, another protocol), the connection ends before a byte of it leaves. The rules are in `ledger`,
-//! the argument in decision 0003.
+//! the argument in decision 0006.
 //!
 //! **Fair.** One turn of a connection writes at most some 2 MiB; a client that takes nothing is ended by
 //! [`Options::stall`]. No worker waits for a disk.

@@ -6,7 +6,7 @@
 //!
 //! The content is plain text that says what went wrong, should it ever be seen. Pages without read permission were
 //! considered and refused: a copy would then end the process, with every other client's download, instead of one
-//! connection (decision 0003).
+//! connection (decision 0006).
 use std::ops::Range;
 
 /// The longest slice that stands for span bytes, and the period of places: byte `p` of a connection's span bytes stands
