@@ -1,25 +1,8 @@
 //! Directories: index files, the trailing slash, and nothing told about what they hold.
-use support::{Launch, Response, Server, Tree};
+use support::{Launch, Server, Tree};
 
 fn server(tree: &Tree) -> Server {
     Launch::new(tree).start()
-}
-
-/// Where a Location leads from a path, as a browser reads it (RFC 3986, section 5.2).
-#[track_caller]
-fn resolve(from: &str, response: &Response) -> String {
-    let location = response.header("location").expect("a redirect has a Location");
-    assert!(
-        !location.starts_with("//") && !location.starts_with("/\\"),
-        "leads to another host: {location}"
-    );
-    let first_segment = location.split('/').next().unwrap_or_default();
-    assert!(!first_segment.contains(':'), "would be read as a scheme: {location}");
-    if location.starts_with('/') {
-        return location.to_owned();
-    }
-    let folder = &from[..=from.rfind('/').expect("a path has a slash")];
-    format!("{folder}{}", location.strip_prefix("./").unwrap_or(location))
 }
 
 #[test]
@@ -48,7 +31,7 @@ fn without_its_slash_a_directory_redirects() {
     ] {
         let response = server.get(&format!("{path}{query}"));
         assert!(matches!(response.status, 301 | 308), "{path}{query}: {response:?}");
-        assert_eq!(resolve(path, &response), expected, "{response:?}");
+        assert_eq!(response.leads_to(path), expected, "{response:?}");
     }
 }
 
@@ -74,7 +57,7 @@ fn a_redirect_stays_on_the_server() {
     ] {
         let response = server.get(path);
         assert!(matches!(response.status, 301 | 308), "{path}: {response:?}");
-        let resolved = resolve(path, &response);
+        let resolved = response.leads_to(path);
         let escapes = [("%28", "("), ("%29", ")"), ("%3a", ":"), ("%40", "@")];
         let plain = escapes
             .iter()

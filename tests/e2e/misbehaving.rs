@@ -90,7 +90,7 @@ fn trap() {
 
 #[test]
 fn endless_loop() {
-    fails("endless_loop", 503, "running");
+    fails("endless_loop", 503, "ran for more than 50ms");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn unknown_root() {
 
 #[test]
 fn directory_leaving() {
-    fails("directory_leaving", 500, "directory");
+    fails("directory_leaving", 500, "malformed decision");
 }
 
 #[test]

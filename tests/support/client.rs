@@ -298,6 +298,22 @@ impl Response {
         std::str::from_utf8(&self.body).expect("the body is text")
     }
 
+    /// Where Location leads from a path, as a browser reads it (RFC 3986, section 5.2). Panics where it could be read as
+    /// another host's.
+    #[track_caller]
+    pub fn leads_to(&self, from: &str) -> String {
+        let location = self.header("location").expect("a redirect has a Location");
+        let elsewhere = location.starts_with("//") || location.starts_with("/\\");
+        assert!(!elsewhere, "leads to another host: {location}");
+        let first_segment = location.split('/').next().unwrap_or_default();
+        assert!(!first_segment.contains(':'), "would be read as a scheme: {location}");
+        if location.starts_with('/') {
+            return location.to_owned();
+        }
+        let folder = &from[..=from.rfind('/').expect("a path has a slash")];
+        format!("{folder}{}", location.strip_prefix("./").unwrap_or(location))
+    }
+
     /// The fields without those that differ from one answer to the next.
     pub fn stable_headers(&self) -> Vec<(String, String)> {
         let mut headers: Vec<_> = self

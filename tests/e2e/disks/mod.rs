@@ -70,7 +70,10 @@ fn a_disk_that_hangs_stops_nobody_else() {
                 connection
             })
             .collect();
-        eventually("the disk is asked", || disk.waiting() >= 100);
+        eventually("the disk is asked", || {
+            eprintln!("WAITING {}", disk.waiting());
+            disk.waiting() >= 100
+        });
         for _ in 0..50 {
             assert_eq!(server.get("/file.txt").text(), "content", "{fault:?}");
         }
