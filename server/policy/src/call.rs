@@ -5,7 +5,7 @@ use crate::{
         wasmserve::policy::{clock, request},
     },
     journal::{Journal, Level, Stdio},
-    questions::{Answer, Circumstances, Question},
+    questions::{Answer, Circumstances, FieldName, Question},
     recorder::Recorder,
     running::Meter,
 };
@@ -219,13 +219,11 @@ impl request::Host for Call {
     fn query_parameter_values(&mut self, name: String) -> Result<Vec<String>> {
         self.texts(Question::QueryParameterValues(name))
     }
-    fn header(&mut self, mut name: String) -> Result<Option<String>> {
-        name.make_ascii_lowercase();
-        self.optional(Question::Header(name))
+    fn header(&mut self, name: String) -> Result<Option<String>> {
+        self.optional(Question::Header(FieldName::new(&name)))
     }
-    fn header_values(&mut self, mut name: String) -> Result<Vec<Vec<u8>>> {
-        name.make_ascii_lowercase();
-        match self.ask(Question::HeaderValues(name))? {
+    fn header_values(&mut self, name: String) -> Result<Vec<Vec<u8>>> {
+        match self.ask(Question::HeaderValues(FieldName::new(&name)))? {
             Answer::Values(values) => Ok(values.into_iter().map(<[u8]>::to_vec).collect()),
             answer => Err(mismatch(&answer)),
         }
