@@ -6,7 +6,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use humantime::format_duration;
 use std::{borrow::Borrow, process::ExitCode};
-use wasmserve_policy::{Grants, Limits};
+use wasmserve_policy::{Configured, Grants, Limits, PolicyInfo};
 
 /// Loads a site and prints its plugins.
 pub fn run(options: &ServeOptions) -> Outcome {
@@ -21,36 +21,46 @@ fn describe(site: &Site) -> String {
     if policies.is_empty() {
         return "no plugins: every file beneath the root is served to everyone\n".to_owned();
     }
-    let mut text = String::new();
-    for (index, policy) in policies.iter().enumerate() {
-        let Limits {
-            running,
-            wall,
-            configure,
-            memory,
-            answers,
-            concurrent,
-        } = policy.limits;
-        let (running, wall, configure) = (
-            format_duration(running),
-            format_duration(wall),
-            format_duration(configure),
-        );
-        let (memory, answers) = (ByteSize(memory as u64), ByteSize(answers as u64));
-        text.push_str(&format!(
-            "{}. {}\n   file      {}\n   digest    sha256:{}\n   contract  {}\n   imports   {}\n   grants    {}\n   \
-             limits    running {running}, wall {wall}, configure {configure}, memory {memory}, answers {answers}, \
-             {concurrent} at once\n",
-            index + 1,
-            policy.name,
-            policy.wasm.display(),
-            policy.digest,
-            policy.contract,
-            listed(&policy.imports),
-            listed(&granted(&policy.grants)),
-        ));
+    let described = policies.iter().enumerate();
+    described
+        .map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)))
+        .collect()
+}
+
+/// One line each.
+fn properties(policy: &PolicyInfo) -> String {
+    let properties = [
+        ("file", policy.wasm.display().to_string()),
+        ("digest", format!("sha256:{}", policy.digest)),
+        ("contract", policy.contract.clone()),
+        ("imports", listed(&policy.imports)),
+        ("grants", listed(&granted(&policy.grants))),
+        ("limits", limits(&policy.limits)),
+        ("configured", configured(&policy.configured)),
+    ];
+    properties
+        .iter()
+        .map(|(name, value)| format!("   {name:<11}{value}\n"))
+        .collect()
+}
+
+fn limits(limits: &Limits) -> String {
+    format!(
+        "running {}, wall {}, configure {}, memory {}, answers {}, {} at once",
+        format_duration(limits.running),
+        format_duration(limits.wall),
+        format_duration(limits.configure),
+        ByteSize(limits.memory as u64),
+        ByteSize(limits.answers as u64),
+        limits.concurrent,
+    )
+}
+
+fn configured(configured: &Configured) -> String {
+    match configured {
+        Configured::Once => "once, every call starts from its memory".to_owned(),
+        Configured::EachCall { reason } => format!("for each call: {reason}"),
     }
-    text
 }
 
 fn granted(grants: &Grants) -> Vec<&'static str> {

@@ -130,6 +130,23 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// One of several words.
+    pub fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+        errors: &mut ConfigErrors,
+    ) -> Option<T> {
+        let typed = self.string(key, errors)?;
+        let chosen = choices.iter().find(|(word, _)| *word == typed.value);
+        if chosen.is_none() {
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            let problem = format!("`{key}` cannot be {:?}", typed.value);
+            errors.push(self.error_at(&typed, problem).hint(suggest(&typed.value, &words)));
+        }
+        chosen.map(|(_, value)| *value)
+    }
+
     /// A list of strings.
     pub fn strings(&mut self, key: &'static str, errors: &mut ConfigErrors) -> Option<Vec<Located<String>>> {
         let value = self.take(key)?;

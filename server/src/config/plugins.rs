@@ -16,10 +16,16 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wasmserve_policy::{ChainSpec, Grants, Limits, PolicySpec};
+use wasmserve_policy::{ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse};
 
 /// The name of the file that lists the chain.
 pub const CHAIN_FILE: &str = "plugins.toml";
+
+/// `isolation`: what a call starts from. `reuse` is for plugins that keep state on purpose.
+const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
+
+/// `evidence`: whether decisions are kept with what they went by, and used again.
+const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
 
 /// A folder's chain, resolved.
 #[derive(Debug)]
@@ -36,6 +42,7 @@ struct PolicyEntry<'a> {
     name: Option<Located<String>>,
     grants: Vec<Located<String>>,
     limits: GivenLimits,
+    reuse: Reuse,
     config: toml::Table,
 }
 
@@ -70,6 +77,7 @@ impl PluginFolder {
             site,
             policies: self.policies,
             roots,
+            evidence: ChainSpec::EVIDENCE,
         }
     }
 
@@ -125,6 +133,7 @@ impl PluginFolder {
         }
         policy.limits = entry.limits.over(&policy.limits);
         policy.grants = grants;
+        policy.reuse = entry.reuse;
         policy.config = entry.config;
         self.policies.push(policy);
     }
@@ -177,6 +186,7 @@ impl PluginFolder {
             grants: Grants::default(),
             establishes: manifest.establishes,
             reads: manifest.reads,
+            reuse: Reuse::default(),
         })
     }
 
@@ -227,6 +237,7 @@ fn bare_module(wasm: PathBuf) -> PolicySpec {
         grants: Grants::default(),
         establishes: BTreeSet::new(),
         reads: BTreeSet::new(),
+        reuse: Reuse::default(),
     }
 }
 
@@ -265,6 +276,8 @@ impl<'a> PolicyEntry<'a> {
         let limits = section
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
+        let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
+        let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
         let config = section.table("config", errors).unwrap_or_default();
         section.report_unknown(errors);
         for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
@@ -277,6 +290,7 @@ impl<'a> PolicyEntry<'a> {
             name,
             grants,
             limits: limits.unwrap_or_default(),
+            reuse: Reuse { evidence, isolation },
             config,
         }
     }
@@ -370,6 +384,11 @@ mod tests {
                  plugins.toml:3:10: `config` must be a table, not integer",
             ),
             (
+                "[[policy]]\nplugin = \"a.wasm\"\nisolation = \"reqest\"\nevidence = true\n",
+                "plugins.toml:3:13: `isolation` cannot be \"reqest\"\n    hint: did you mean `request`?\n\
+                 plugins.toml:4:12: `evidence` must be a string, not boolean",
+            ),
+            (
                 "[policy]\nplugin = \"a.wasm\"\n",
                 "plugins.toml:1:1: `policy` must be a list of tables, each begun by [[policy]], not table",
             ),
@@ -432,6 +451,7 @@ mod tests {
             plugin = "guard"
             name = "door"
             grants = ["logging"]
+            isolation = "reuse"
             limits = { running = "50ms", concurrent = 2 }
             [policy.config]
             users = { ada = "hash" }
@@ -459,6 +479,7 @@ mod tests {
                 sharing: false
             }
         );
+        assert_eq!(policy.reuse.isolation, Isolation::Reuse);
         assert!(policy.establishes.contains("user") && policy.reads.is_empty());
         assert_eq!(policy.config["users"]["ada"].as_str(), Some("hash"));
         for name in ["", "plugins.toml", "guard", "guard/plugin.toml", "guard/guard.wasm"] {

@@ -5,7 +5,7 @@
 
 use crate::request::Reply;
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
-use std::{fmt::Write, net::IpAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 use wasmserve_policy::Request;
 
 /// What is known of an exchange so far.
@@ -97,14 +97,23 @@ impl Drop for Record {
     }
 }
 
-/// `user="alice" tier="gold"`; none at all when there are none.
+/// `user=alice tier="two words"`; none at all when there are none.
 fn facts(facts: &[(String, String)]) -> Option<String> {
-    let mut text = String::new();
-    for (name, value) in facts {
-        let space = if text.is_empty() { "" } else { " " };
-        write!(text, "{space}{name}={value:?}").expect("writing to a String does not fail");
+    let text: Vec<String> = facts
+        .iter()
+        .map(|(name, value)| format!("{name}={}", quoted(value)))
+        .collect();
+    (!text.is_empty()).then(|| text.join(" "))
+}
+
+/// A value in quotes, unless it cannot be mistaken for anything else without them.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._@/:".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        format!("{value:?}")
     }
-    (!text.is_empty()).then_some(text)
 }
 
 // === impl Ending ===
@@ -115,6 +124,32 @@ impl Ending {
             Self::Completed => "completed",
             Self::Aborted => "aborted",
             Self::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_fact_can_pass_for_another() {
+        for (given, expected) in [
+            (&[][..], None),
+            (&[("user", "ada")][..], Some("user=ada")),
+            (
+                &[("user", "ada"), ("tier", "two words")],
+                Some(r#"user=ada tier="two words""#),
+            ),
+            (&[("user", "ada role=admin")], Some(r#"user="ada role=admin""#)),
+            (&[("user", "a\"b\n")], Some(r#"user="a\"b\n""#)),
+            (&[("user", "")], Some(r#"user="""#)),
+        ] {
+            let given: Vec<_> = given
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect();
+            assert_eq!(facts(&given).as_deref(), expected);
         }
     }
 }
