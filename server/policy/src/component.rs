@@ -2,7 +2,7 @@
 use sha2::{Digest, Sha256};
 use std::{fmt::Write, path::Path, sync::OnceLock};
 use wasmtime::{
-    Engine,
+    Engine, Module,
     component::{Component, types::ComponentItem},
 };
 use wit_component::ComponentEncoder;
@@ -45,7 +45,7 @@ pub(crate) fn compile(engine: &Engine, file: &Path) -> Result<Compiled, String> 
     let digest = hex(&Sha256::digest(&bytes));
     let (bytes, core) = match kind(&bytes)? {
         Kind::Component => (bytes, false),
-        Kind::CoreModule => (componentize(&bytes)?, true),
+        Kind::CoreModule => (componentize(engine, &bytes)?, true),
     };
     let component =
         Component::new(engine, &bytes).map_err(|error| format!("does not compile: {}", one_line(&error)))?;
@@ -89,7 +89,10 @@ fn kind(bytes: &[u8]) -> Result<Kind, String> {
     }
 }
 
-fn componentize(module: &[u8]) -> Result<Vec<u8>, String> {
+fn componentize(engine: &Engine, module: &[u8]) -> Result<Vec<u8>, String> {
+    // wit-component 0.254 panics on a module that is cut short.
+    Module::validate(engine, module)
+        .map_err(|error| format!("is not a valid WebAssembly module: {}", one_line(&error)))?;
     let encoded = ComponentEncoder::default()
         .validate(true)
         .module(module)
