@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use wasmtime::{
-    Engine,
+    Engine, Module,
     component::{Component, types::ComponentItem},
 };
 use wit_component::ComponentEncoder;
@@ -60,7 +60,7 @@ pub(crate) fn open(file: &Path) -> Result<(Vec<u8>, String), String> {
 pub(crate) fn compile(engine: &Engine, bytes: Vec<u8>, digest: String) -> Result<Compiled, String> {
     let (bytes, core) = match kind(&bytes)? {
         Kind::Component => (bytes, false),
-        Kind::CoreModule => (componentize(&bytes)?, true),
+        Kind::CoreModule => (componentize(engine, &bytes)?, true),
     };
     let component =
         Component::new(engine, &bytes).map_err(|error| format!("does not compile: {}", one_line(&error)))?;
@@ -106,7 +106,10 @@ fn kind(bytes: &[u8]) -> Result<Kind, String> {
     }
 }
 
-fn componentize(module: &[u8]) -> Result<Vec<u8>, String> {
+fn componentize(engine: &Engine, module: &[u8]) -> Result<Vec<u8>, String> {
+    // wit-component 0.254 panics on a module that is cut short.
+    Module::validate(engine, module)
+        .map_err(|error| format!("is not a valid WebAssembly module: {}", one_line(&error)))?;
     let encoded = ComponentEncoder::default()
         .validate(true)
         .module(module)

@@ -103,11 +103,11 @@ impl Said {
         } in &self.lines
         {
             match level {
-                Level::Trace => tracing::trace!(policy, site, context, "{message}"),
-                Level::Debug => tracing::debug!(policy, site, context, "{message}"),
-                Level::Info => tracing::info!(policy, site, context, "{message}"),
-                Level::Warn => tracing::warn!(policy, site, context, "{message}"),
-                Level::Error => tracing::error!(policy, site, context, "{message}"),
+                Level::Trace => tracing::trace!(policy, site, context, said = message, "a policy says"),
+                Level::Debug => tracing::debug!(policy, site, context, said = message, "a policy says"),
+                Level::Info => tracing::info!(policy, site, context, said = message, "a policy says"),
+                Level::Warn => tracing::warn!(policy, site, context, said = message, "a policy says"),
+                Level::Error => tracing::error!(policy, site, context, said = message, "a policy says"),
             }
         }
         if self.overflowed {

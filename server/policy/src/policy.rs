@@ -313,8 +313,9 @@ impl Policy {
             site = %self.site,
             status = fault.status.as_u16(),
             path = %circumstances.request.path,
-            reason = %failure,
-            backtrace = %failure.backtrace().unwrap_or_default(),
+            // As strings, which the log escapes: what a guest says makes no lines of its own.
+            reason = failure.to_string(),
+            backtrace = failure.backtrace().unwrap_or_default(),
             "a policy failed"
         );
         fault
