@@ -3,7 +3,7 @@ use crate::{Chain, Connection, Fields, PATIENCE, Response, Tree, server_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -164,6 +164,25 @@ impl Launch {
         log.follow(child.stderr.take().expect("it was piped just above"));
         (child, log)
     }
+}
+
+/// What `wasmserve password` makes of a password.
+pub fn password_hash(password: &str) -> String {
+    let mut child = Command::new(server_binary())
+        .arg("password")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server was built");
+    let mut input = child.stdin.take().expect("it was piped just above");
+    writeln!(input, "{password}").expect("it reads a line");
+    drop(input);
+    let output = child.wait_with_output().expect("the process is ours to wait for");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout)
+        .expect("a hash is text")
+        .trim()
+        .to_owned()
 }
 
 // === impl Server ===
