@@ -41,7 +41,7 @@ pub(crate) struct Call {
     pub phase: Phase,
     /// `None` while the policy is configured: there is no request then.
     pub circumstances: Option<Arc<Circumstances>>,
-    pub recorder: Recorder,
+    pub recorder: Box<Recorder>,
     pub journal: Journal,
     pub ceilings: Ceilings,
     pub meter: Meter,
@@ -106,7 +106,7 @@ impl ResourceLimiter for Ceilings {
 }
 
 impl Call {
-    pub fn new(setting: Arc<Setting>, phase: Phase, recorder: Recorder, ceilings: Ceilings, meter: Meter) -> Self {
+    pub fn new(setting: Arc<Setting>, phase: Phase, recorder: Box<Recorder>, ceilings: Ceilings, meter: Meter) -> Self {
         Self {
             setting,
             phase,
@@ -131,7 +131,7 @@ impl Call {
     }
 
     /// The call has ended well, and another may follow: what it asked is taken out.
-    pub fn end(&mut self, next: Recorder) -> Recorder {
+    pub fn end(&mut self, next: Box<Recorder>) -> Box<Recorder> {
         self.circumstances = None;
         std::mem::replace(&mut self.recorder, next)
     }

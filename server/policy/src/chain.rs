@@ -89,7 +89,7 @@ impl Chain {
         } = policy.run(circumstances, false).await;
         policy.tell(&said);
         let decided = match outcome {
-            Ok(decided) => Arc::new(decided),
+            Ok(decided) => decided,
             Err(failure) => {
                 policy.counters.failed();
                 return Err(policy.report(&failure, circumstances));

@@ -37,7 +37,7 @@ pub(crate) fn store(
     setting: &Arc<Setting>,
     limits: &Limits,
     phase: Phase,
-    recorder: Recorder,
+    recorder: Box<Recorder>,
 ) -> Store<Call> {
     let call = Call::new(
         setting.clone(),

@@ -1,6 +1,7 @@
 //! What a policy says while it decides: log lines of `wasi:logging`, and whatever its runtime prints.
 //!
 //! Bounded, and written to the log after the call, so that a kept decision can write the same lines again.
+use crate::text::printable;
 use bytes::Bytes;
 use std::{
     fmt,
@@ -102,6 +103,7 @@ impl Said {
             message,
         } in &self.lines
         {
+            let (context, message) = (&*printable(context), printable(message));
             match level {
                 Level::Trace => tracing::trace!(policy, site, context, said = message, "a policy says"),
                 Level::Debug => tracing::debug!(policy, site, context, said = message, "a policy says"),

@@ -38,6 +38,7 @@ mod recorder;
 mod running;
 mod snapshot;
 mod start;
+mod text;
 mod wasi;
 
 pub use chain::{Chain, PolicyInfo};

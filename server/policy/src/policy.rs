@@ -23,13 +23,19 @@ use crate::{
     start::{Origin, Start},
 };
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    task::Poll,
+    time::{Duration, Instant},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{error::Elapsed, timeout},
+};
 
 pub(crate) struct Policy {
     pub spec: PolicySpec,
@@ -47,10 +53,10 @@ pub(crate) struct Policy {
 
 /// What came of one call.
 pub(crate) struct Ran {
-    pub outcome: Result<Decided, Failure>,
+    pub outcome: Result<Arc<Decided>, Failure>,
     pub said: Arc<Said>,
     /// `None`: the call was cut off.
-    pub recorder: Option<Recorder>,
+    pub recorder: Option<Box<Recorder>>,
 }
 
 // === loading ===
@@ -177,8 +183,21 @@ fn check_spec(spec: &PolicySpec) -> Result<(), String> {
     Ok(())
 }
 
+/// Ends a call that takes longer. The timer is made when the call does not end in its first turn, which a tick bounds:
+/// nearly all do, and the timer would be a twentieth of a short one.
+async fn within<F: Future>(wall: Duration, call: F) -> Result<F::Output, Elapsed> {
+    let mut call = pin!(call);
+    match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+        Poll::Ready(outcome) => Ok(outcome),
+        Poll::Pending => timeout(wall, call).await,
+    }
+}
+
 fn cannot_configure(failure: &Failure) -> String {
-    format!("cannot be configured: {failure}{}", failure.backtrace_in_one_line())
+    match failure.place() {
+        place if place.is_empty() => format!("cannot be configured: {failure}"),
+        place => format!("cannot be configured: {failure} (in {place})"),
+    }
 }
 
 // === deciding ===
@@ -194,7 +213,7 @@ impl Policy {
         let circumstances = Arc::new(circumstances.clone());
         let wall = self.spec.limits.wall;
         let waiting = AtomicBool::new(true);
-        let failure = match timeout(wall, self.call(circumstances, transcript, &waiting)).await {
+        let failure = match within(wall, self.call(circumstances, transcript, &waiting)).await {
             Ok(Ok(ran)) => return ran,
             Ok(Err(failure)) => failure,
             Err(_) if waiting.into_inner() => Failure::Busy,
@@ -251,7 +270,12 @@ impl Policy {
     /// Instances of one policy that wait to be called again: more are made when there are more calls at once.
     const SHELF: usize = 8;
 
-    fn check(&self, decided: wasmtime::Result<Result<guest::Decision, String>>, recorder: Recorder, said: Said) -> Ran {
+    fn check(
+        &self,
+        decided: wasmtime::Result<Result<guest::Decision, String>>,
+        recorder: Box<Recorder>,
+        said: Said,
+    ) -> Ran {
         let said = Arc::new(said);
         let decision = match decided {
             Ok(Ok(decision)) => Decision::check(decision, &self.rules).map_err(Failure::Malformed),
@@ -259,13 +283,13 @@ impl Policy {
             Err(trap) => Err(Failure::Trapped(trap)),
         };
         let outcome = decision.map(|decision| {
-            let dependence = Arc::new(recorder.dependence.clone());
-            Decided {
+            let (dependence, facts) = (Arc::new(recorder.dependence.clone()), recorder.facts.clone());
+            Arc::new(Decided {
                 decision,
                 dependence,
-                facts: recorder.facts.clone(),
+                facts,
                 said: said.clone(),
-            }
+            })
         });
         Ran {
             outcome,
@@ -274,7 +298,7 @@ impl Policy {
         }
     }
 
-    fn recorder(&self) -> Recorder {
+    fn recorder(&self) -> Box<Recorder> {
         Recorder::new(
             self.keeps().then(|| self.engine.key().clone()),
             self.spec.limits.answers,
@@ -313,9 +337,9 @@ impl Policy {
             site = %self.site,
             status = fault.status.as_u16(),
             path = %circumstances.request.path,
-            // As strings, which the log escapes: what a guest says makes no lines of its own.
+            // As strings, which the log quotes: what a guest says makes neither lines nor fields of its own.
             reason = failure.to_string(),
-            backtrace = failure.backtrace().unwrap_or_default(),
+            backtrace = failure.place(),
             "a policy failed"
         );
         fault

@@ -56,8 +56,9 @@ pub(crate) struct Recorder {
 pub(crate) struct TooManyAnswers;
 
 impl Recorder {
-    pub fn new(key: Option<Key>, answers: usize) -> Self {
-        Self {
+    /// In a box, because it changes hands at the beginning and at the end of every call.
+    pub fn new(key: Option<Key>, answers: usize) -> Box<Self> {
+        Box::new(Self {
             key,
             trace: Vec::new(),
             trace_bytes: 0,
@@ -66,7 +67,7 @@ impl Recorder {
             facts: Vec::new(),
             answers,
             transcript: None,
-        }
+        })
     }
 
     /// Whether questions and answers are kept as text.

@@ -189,7 +189,7 @@ impl Start {
             let _ticking = engine.ticking();
             let begun = Instant::now();
             let component = self.try_capture(engine).await;
-            // The first time counts: it compiled the instrumented component too, but only that one time in many.
+            // The first time is a little too long: it compiles the instrumented component as well.
             self.compiled.capturing.get_or_init(|| begun.elapsed());
             component
         };
