@@ -1,7 +1,6 @@
 //! What a policy says while it decides: log lines of `wasi:logging`, and whatever its runtime prints.
 //!
 //! Bounded, and written to the log after the call, so that a kept decision can write the same lines again.
-use crate::text::printable;
 use bytes::Bytes;
 use std::{
     fmt,
@@ -103,7 +102,8 @@ impl Said {
             message,
         } in &self.lines
         {
-            let (context, message) = (&*printable(context), printable(message));
+            // As fields, which the log quotes: what a guest says makes neither lines nor fields of its own.
+            let (context, message) = (context.as_str(), message.as_str());
             match level {
                 Level::Trace => tracing::trace!(policy, site, context, said = message, "a policy says"),
                 Level::Debug => tracing::debug!(policy, site, context, said = message, "a policy says"),
