@@ -14,6 +14,7 @@ fn help_and_version_are_there() {
         "--log-format",
         "build",
         "check",
+        "explain",
     ] {
         assert!(help.log.contains(word), "no {word}: {}", help.log);
     }

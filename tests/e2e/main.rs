@@ -9,6 +9,7 @@ mod connections;
 mod directories;
 mod disks;
 mod downloads;
+mod explain;
 mod headers;
 mod host;
 mod loading;

@@ -3,6 +3,7 @@
 pub mod build;
 mod check;
 mod descriptors;
+mod explain;
 mod options;
 mod password;
 mod report;
@@ -40,6 +41,12 @@ enum Command {
     ///
     /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
     Check(Box<ServeOptions>),
+    /// Load everything as serving would, decide one request, and say why it is answered so
+    ///
+    /// For every plugin in order: what it asked, what it was told, what it decided and logged, whether the decision would
+    /// be kept, and the time it took. Then which file was found, and the head of the answer. Nothing is listened on. The
+    /// exit status is 0 whatever the answer is, and 1 when something cannot be loaded.
+    Explain(Box<explain::ExplainOptions>),
     /// Build the plugins whose source folders lie beneath a folder
     ///
     /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.
@@ -57,6 +64,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Check(options)) => check::run(&options),
+        Some(Command::Explain(options)) => explain::run(&options),
         Some(Command::Build(options)) => build::run(&options),
         Some(Command::Password) => password::run(),
     };

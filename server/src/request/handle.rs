@@ -43,14 +43,7 @@ pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
         Err(refusal) => return Reply::undecided(refusal.answer()),
     };
     let verdict = site.chain.decide(&request).await;
-    let answer = match &verdict.outcome {
-        Outcome::Proceed(mapping) => serve(site, &request, mapping).await,
-        Outcome::Respond(response) => respond(site, &request, response).await,
-        Outcome::Fault(fault) => with_error_page(site, None, &request, Refusal::from(fault).answer()).await,
-    };
-    let mut answer = site.files.compress(&request.headers, answer);
-    answer.headers.insert(header::SERVER, SERVER);
-    verdict.apply(answer.status, answer.media_type.as_deref(), &mut answer.headers);
+    let answer = carry_out(site, &request, &verdict).await;
     let Verdict { facts, pace, .. } = verdict;
     Reply {
         answer,
@@ -60,8 +53,21 @@ pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
     }
 }
 
+/// What a verdict leads to: the file, the policy's own answer or an error, with the chain's header changes.
+pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict) -> Answer {
+    let answer = match &verdict.outcome {
+        Outcome::Proceed(mapping) => serve(site, request, mapping).await,
+        Outcome::Respond(response) => respond(site, request, response).await,
+        Outcome::Fault(fault) => with_error_page(site, None, request, Refusal::from(fault).answer()).await,
+    };
+    let mut answer = site.files.compress(&request.headers, answer);
+    answer.headers.insert(header::SERVER, SERVER);
+    verdict.apply(answer.status, answer.media_type.as_deref(), &mut answer.headers);
+    answer
+}
+
 /// What the chain is asked: a request with one host and a canonical path. `None` for `OPTIONS *`, which is about no path.
-fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>, Refusal> {
+pub(crate) fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>, Refusal> {
     let (host, path, query) = match Target::of(&arrival.head)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, SitePath::from_uri(path)?, query.map(str::to_owned)),

@@ -1,0 +1,236 @@
+//! What a request leads to, and how: made by the parts that answer real requests, in the same order.
+
+use crate::{
+    request::{
+        Arrival, handle,
+        handle::{carry_out, question},
+    },
+    site::Site,
+};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use std::sync::Arc;
+use wasmserve_files::{Answer, Found, Lookup, Missing};
+use wasmserve_policy::{Mapping, Outcome, Request, Step};
+
+/// How a request is answered. Serialized it is what `--json` prints.
+#[derive(Debug, Serialize)]
+pub struct Account {
+    pub method: String,
+    /// As it was typed.
+    pub url: String,
+    pub client: Option<String>,
+    /// In the order of the chain, up to the one that ended it.
+    pub policies: Vec<Step>,
+    pub verdict: Ruling,
+    /// What the chain established, for the log.
+    pub facts: Vec<Field>,
+    /// Bytes of body a second.
+    pub pace: Option<u64>,
+    /// What was looked for, in order, up to what was found.
+    pub files: Vec<Candidate>,
+    pub answer: Head,
+}
+
+/// What was decided about the request.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Ruling {
+    /// No policy was asked.
+    Refused { reason: String },
+    /// `OPTIONS *`: it is about no path, and no policy was asked.
+    Server,
+    /// The first of the targets that exists.
+    File {
+        targets: Vec<String>,
+        place: Option<String>,
+        missing: Option<String>,
+    },
+    /// A policy's own answer.
+    Response { policy: String },
+    /// A policy failed.
+    Fault { policy: String },
+}
+
+/// One path that was looked for.
+#[derive(Debug, Serialize)]
+pub struct Candidate {
+    pub path: String,
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "found")]
+pub enum Finding {
+    File {
+        content_type: String,
+        bytes: u64,
+        coding: Option<&'static str>,
+    },
+    Listing,
+    /// A folder that was asked for without its slash.
+    Folder {
+        location: String,
+    },
+    Nothing,
+    /// Something that cannot be given.
+    Failed {
+        status: u16,
+    },
+}
+
+/// The head of the answer, without what belongs to a connection.
+#[derive(Debug, Serialize)]
+pub struct Head {
+    pub status: u16,
+    pub headers: Vec<Field>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Field {
+    pub name: String,
+    pub value: String,
+}
+
+// === impl Account ===
+
+impl Account {
+    /// `arrival` gives the same request each time.
+    pub async fn of(site: &Site, arrival: impl Fn() -> Arrival) -> Self {
+        let given = arrival();
+        let mut account = Self {
+            method: given.head.method.to_string(),
+            url: given.head.uri.to_string(),
+            client: given.client.map(|client| client.to_string()),
+            policies: Vec::new(),
+            verdict: Ruling::Server,
+            facts: Vec::new(),
+            pace: None,
+            files: Vec::new(),
+            answer: Head {
+                status: StatusCode::OK.as_u16(),
+                headers: Vec::new(),
+            },
+        };
+        let answer = match question(site, given) {
+            Ok(Some(request)) => account.decide(site, &Arc::new(request)).await,
+            undecided => {
+                if let Err(refusal) = undecided {
+                    account.verdict = Ruling::Refused {
+                        reason: refusal.to_string(),
+                    };
+                }
+                handle(site, arrival()).await.answer
+            }
+        };
+        account.answer = Head::of(&answer);
+        account
+    }
+
+    async fn decide(&mut self, site: &Site, request: &Arc<Request>) -> Answer {
+        let explanation = site.chain.explain(request).await;
+        self.policies = explanation.steps;
+        let verdict = explanation.verdict;
+        let ended = self.policies.last().map(|step| step.policy.clone()).unwrap_or_default();
+        self.verdict = match &verdict.outcome {
+            Outcome::Proceed(mapping) => {
+                self.files = search(site, request, mapping).await;
+                Ruling::of(mapping)
+            }
+            Outcome::Respond(_) => Ruling::Response { policy: ended },
+            Outcome::Fault(_) => Ruling::Fault { policy: ended },
+        };
+        self.pace = verdict.pace;
+        let facts = verdict.facts.iter();
+        self.facts = facts.map(|(name, value)| Field::new(name, value.clone())).collect();
+        carry_out(site, request, &verdict).await
+    }
+}
+
+/// Looks for each target by itself until one is found, as the search for all of them does.
+async fn search(site: &Site, request: &Request, mapping: &Mapping) -> Vec<Candidate> {
+    // Neither a fallback nor a policy's page may stand in for a target here.
+    let nothing = Missing {
+        paths: Vec::new(),
+        status: StatusCode::NOT_FOUND,
+    };
+    let mut candidates = Vec::new();
+    for target in &mapping.targets {
+        let lookup = Lookup {
+            path: &request.path,
+            query: request.query.as_deref(),
+            targets: std::slice::from_ref(target),
+            place: mapping.place.as_ref(),
+            missing: Some(&nothing),
+            headers: &request.headers,
+        };
+        let finding = Finding::of(site.files.open(&lookup).await);
+        let ends = !matches!(finding, Finding::Nothing | Finding::Folder { .. });
+        let path = target.to_string();
+        candidates.push(Candidate { path, finding });
+        if ends {
+            break;
+        }
+    }
+    candidates
+}
+
+// === impl Ruling, Finding, Head, Field ===
+
+impl Ruling {
+    fn of(mapping: &Mapping) -> Self {
+        let texts = |paths: &[wasmserve_files::SitePath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (place, missing) = (mapping.place.as_ref(), mapping.missing.as_ref());
+        Self::File {
+            targets: texts(&mapping.targets),
+            place: place.map(|place| format!("root {}, directory {}", place.root, place.directory)),
+            missing: missing.map(|missing| format!("{} {}", missing.status.as_u16(), texts(&missing.paths).join(", "))),
+        }
+    }
+}
+
+impl Finding {
+    fn of(found: Found) -> Self {
+        match found {
+            Found::File(selected) => Self::File {
+                content_type: text(&selected.representation.content_type),
+                bytes: selected.representation.length,
+                coding: selected.representation.coding,
+            },
+            Found::Listing(_) => Self::Listing,
+            Found::Redirect(location) => Self::Folder { location },
+            Found::Missing { .. } => Self::Nothing,
+            Found::Failed { status, .. } => Self::Failed {
+                status: status.as_u16(),
+            },
+        }
+    }
+}
+
+impl Head {
+    fn of(answer: &Answer) -> Self {
+        Self {
+            status: answer.status.as_u16(),
+            headers: fields(&answer.headers),
+        }
+    }
+}
+
+impl Field {
+    fn new(name: &str, value: String) -> Self {
+        let name = name.to_owned();
+        Self { name, value }
+    }
+}
+
+fn fields(headers: &HeaderMap) -> Vec<Field> {
+    let fields = headers.iter();
+    fields
+        .map(|(name, value)| Field::new(name.as_str(), text(value)))
+        .collect()
+}
+
+fn text(value: &http::HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}

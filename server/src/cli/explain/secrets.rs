@@ -1,0 +1,79 @@
+//! What is hidden from whoever looks over an operator's shoulder: credentials and cookies.
+
+use super::account::Account;
+use http::header;
+use wasmserve_policy::explain::Decided;
+
+/// Stands for a secret. Answers that are texts have quotes around them, so none can be mistaken for it.
+const HIDDEN: &str = "hidden";
+
+/// Replaces what a client authenticates itself with, as asked for by policies, and cookies that are set.
+pub fn hide(account: &mut Account) {
+    for step in &mut account.policies {
+        let asked = step.asked.iter_mut();
+        // That there is none is no secret.
+        for exchange in asked.filter(|e| is_secret(&e.question) && !["none", "[]"].contains(&&*e.answer)) {
+            exchange.answer = HIDDEN.into();
+        }
+        match &mut step.decision {
+            Decided::Proceed(lines) => lines.iter_mut().for_each(hide_cookie),
+            Decided::Respond { headers, .. } => headers.iter_mut().for_each(hide_cookie),
+            Decided::Failed { .. } => {}
+        }
+    }
+    let fields = account.answer.headers.iter_mut();
+    for field in fields.filter(|field| field.name == header::SET_COOKIE.as_str()) {
+        field.value = HIDDEN.into();
+    }
+}
+
+/// Whether a question asks for what a client authenticates itself with.
+fn is_secret(question: &str) -> bool {
+    let field = ["header(\"", "header-values(\""]
+        .iter()
+        .find_map(|call| question.strip_prefix(call)?.strip_suffix("\")"));
+    let secret = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE];
+    question.starts_with("cookie(") || field.is_some_and(|name| secret.iter().any(|secret| secret.as_str() == name))
+}
+
+/// In a line that says what becomes of a header field.
+fn hide_cookie(line: &mut String) {
+    for beginning in ["set-cookie: ", "set set-cookie: ", "append set-cookie: "] {
+        if line.starts_with(beginning) {
+            *line = format!("{beginning}{HIDDEN}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_and_cookies_are_secrets() {
+        for (question, secret) in [
+            (r#"header("authorization")"#, true),
+            (r#"header-values("authorization")"#, true),
+            (r#"header("proxy-authorization")"#, true),
+            (r#"header("cookie")"#, true),
+            (r#"cookie("session")"#, true),
+            (r#"cookie("a\")b")"#, true),
+            (r#"header("accept")"#, false),
+            (r#"fact("authorization")"#, false),
+            ("path()", false),
+        ] {
+            assert_eq!(is_secret(question), secret, "{question}");
+        }
+        for (given, expected) in [
+            ("set set-cookie: a=b (when found)", "set set-cookie: hidden"),
+            ("append set-cookie: a=b", "append set-cookie: hidden"),
+            ("set-cookie: a=b", "set-cookie: hidden"),
+            ("remove set-cookie", "remove set-cookie"),
+            ("set x-set-cookie: a", "set x-set-cookie: a"),
+        ] {
+            let mut line = given.to_owned();
+            hide_cookie(&mut line);
+            assert_eq!(line, expected);
+        }
+    }
+}
