@@ -184,6 +184,9 @@ async fn main() {
             begun.elapsed().as_secs_f64()
         );
     }
+    // `cargo bench -p wasmserve-policy -- warm`: those cases alone.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    cases.retain(|case| wanted.is_empty() || wanted.iter().any(|word| case.name.contains(word)));
     let request = request();
     for _ in 0..=ROUNDS {
         for case in &mut cases {

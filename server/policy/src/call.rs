@@ -5,7 +5,7 @@ use crate::{
         wasmserve::policy::{clock, request},
     },
     journal::{Journal, Level, Stdio},
-    questions::{Answer, Circumstances, Question},
+    questions::{Answer, Circumstances, FieldName, Question},
     recorder::Recorder,
     running::Meter,
 };
@@ -41,7 +41,7 @@ pub(crate) struct Call {
     pub phase: Phase,
     /// `None` while the policy is configured: there is no request then.
     pub circumstances: Option<Arc<Circumstances>>,
-    pub recorder: Recorder,
+    pub recorder: Box<Recorder>,
     pub journal: Journal,
     pub ceilings: Ceilings,
     pub meter: Meter,
@@ -106,7 +106,7 @@ impl ResourceLimiter for Ceilings {
 }
 
 impl Call {
-    pub fn new(setting: Arc<Setting>, phase: Phase, recorder: Recorder, ceilings: Ceilings, meter: Meter) -> Self {
+    pub fn new(setting: Arc<Setting>, phase: Phase, recorder: Box<Recorder>, ceilings: Ceilings, meter: Meter) -> Self {
         Self {
             setting,
             phase,
@@ -131,7 +131,7 @@ impl Call {
     }
 
     /// The call has ended well, and another may follow: what it asked is taken out.
-    pub fn end(&mut self, next: Recorder) -> Recorder {
+    pub fn end(&mut self, next: Box<Recorder>) -> Box<Recorder> {
         self.circumstances = None;
         std::mem::replace(&mut self.recorder, next)
     }
@@ -219,13 +219,11 @@ impl request::Host for Call {
     fn query_parameter_values(&mut self, name: String) -> Result<Vec<String>> {
         self.texts(Question::QueryParameterValues(name))
     }
-    fn header(&mut self, mut name: String) -> Result<Option<String>> {
-        name.make_ascii_lowercase();
-        self.optional(Question::Header(name))
+    fn header(&mut self, name: String) -> Result<Option<String>> {
+        self.optional(Question::Header(FieldName::new(&name)))
     }
-    fn header_values(&mut self, mut name: String) -> Result<Vec<Vec<u8>>> {
-        name.make_ascii_lowercase();
-        match self.ask(Question::HeaderValues(name))? {
+    fn header_values(&mut self, name: String) -> Result<Vec<Vec<u8>>> {
+        match self.ask(Question::HeaderValues(FieldName::new(&name)))? {
             Answer::Values(values) => Ok(values.into_iter().map(<[u8]>::to_vec).collect()),
             answer => Err(mismatch(&answer)),
         }

@@ -1,7 +1,7 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
     Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
-    counters::Counts,
+    counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
     dependence::Dependence,
@@ -9,6 +9,7 @@ use crate::{
     explain::{self, Explanation, Step},
     policy::{Policy, Ran},
     questions::{Circumstances, Established},
+    start::Configured,
     verdict::Missing,
 };
 use std::{sync::Arc, time::Instant};
@@ -18,6 +19,7 @@ pub struct Chain {
     site: Arc<str>,
     policies: Vec<Policy>,
     evidence: Evidence,
+    facts_are_read: bool,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -35,15 +37,6 @@ pub struct PolicyInfo {
     pub configured: Configured,
 }
 
-/// How often `configure` runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Configured {
-    /// Once: its memory was captured, and every call starts from it.
-    Once,
-    /// For each call that runs, because its memory could not be captured.
-    EachCall { reason: String },
-}
-
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
@@ -53,16 +46,18 @@ impl Chain {
     /// Keeps at most as many bytes of evidence.
     pub(crate) fn new(site: Arc<str>, policies: Vec<Policy>, key: Key, bytes: usize) -> Self {
         let keeps: Vec<bool> = policies.iter().map(Policy::keeps).collect();
+        let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
         Self {
             site,
             policies,
             evidence: Evidence::new(key, bytes, &keeps),
+            facts_are_read,
         }
     }
 
     /// Never fails: a fault is a verdict. Dropping the future ends the call under way and leaves nothing behind.
     pub async fn decide(&self, request: &Arc<Request>) -> Verdict {
-        let mut progress = Progress::new(request);
+        let mut progress = Progress::new(request, self.facts_are_read);
         for (at, policy) in self.policies.iter().enumerate() {
             let decided = match self.evidence.find(at, &progress.circumstances) {
                 Some(kept) => {
@@ -70,7 +65,8 @@ impl Chain {
                     policy.counters.reused();
                     kept
                 }
-                None => match self.run(at, policy, &progress.circumstances).await {
+                // On the heap, so that a decision which is found does not carry the room for a call.
+                None => match Box::pin(self.run(at, policy, &progress.circumstances)).await {
                     Ok(decided) => decided,
                     Err(fault) => return progress.end(Outcome::Fault(fault)),
                 },
@@ -84,7 +80,7 @@ impl Chain {
     }
 
     /// Runs a policy, and keeps its decision with its evidence when it may be.
-    async fn run(&self, at: usize, policy: &Policy, circumstances: &Arc<Circumstances>) -> Result<Arc<Decided>, Fault> {
+    async fn run(&self, at: usize, policy: &Policy, circumstances: &Circumstances) -> Result<Arc<Decided>, Fault> {
         policy.counters.ran();
         let Ran {
             outcome,
@@ -93,7 +89,7 @@ impl Chain {
         } = policy.run(circumstances, false).await;
         policy.tell(&said);
         let decided = match outcome {
-            Ok(decided) => Arc::new(decided),
+            Ok(decided) => decided,
             Err(failure) => {
                 policy.counters.failed();
                 return Err(policy.report(&failure, circumstances));
@@ -114,7 +110,7 @@ impl Chain {
     /// Decides a request as [`Chain::decide`] would, by running every policy, and says what each one asked and decided.
     /// Writes nothing to the log, and neither uses nor keeps decisions.
     pub async fn explain(&self, request: &Arc<Request>) -> Explanation {
-        let mut progress = Progress::new(request);
+        let mut progress = Progress::new(request, self.facts_are_read);
         let mut steps = Vec::new();
         for (at, policy) in self.policies.iter().enumerate() {
             let kept = self.evidence.find(at, &progress.circumstances).is_some();
@@ -155,9 +151,9 @@ impl Chain {
         self.policies.iter().map(|policy| policy.counters.counts()).collect()
     }
 
-    /// Bytes that kept decisions take, and how many there are.
-    pub fn evidence(&self) -> (usize, usize) {
-        self.evidence.size()
+    /// The room that kept decisions take.
+    pub fn evidence(&self) -> Room {
+        self.evidence.room()
     }
 
     /// The name of the site that the chain is for.
@@ -182,14 +178,16 @@ impl Chain {
 
 /// What the chain made of a request so far.
 struct Progress {
-    circumstances: Arc<Circumstances>,
+    circumstances: Circumstances,
+    /// Whether a later policy may ask for facts, and so for what they came from.
+    remember: bool,
     place: Option<Place>,
     missing: Option<Missing>,
     verdict: Verdict,
 }
 
 impl Progress {
-    fn new(request: &Arc<Request>) -> Self {
+    fn new(request: &Arc<Request>, remember: bool) -> Self {
         let circumstances = Circumstances::new(request.clone());
         let verdict = Verdict {
             // Fails closed until the chain has come to an end.
@@ -204,7 +202,8 @@ impl Progress {
             now: circumstances.now,
         };
         Self {
-            circumstances: Arc::new(circumstances),
+            circumstances,
+            remember,
             place: None,
             missing: None,
             verdict,
@@ -246,8 +245,7 @@ impl Progress {
         if let Some(pace) = changes.pace {
             self.verdict.pace = Some(self.verdict.pace.map_or(pace.get(), |lowest| lowest.min(pace.get())));
         }
-        // The calls that held the circumstances have ended, so this copies nothing.
-        let circumstances = Arc::make_mut(&mut self.circumstances);
+        let circumstances = &mut self.circumstances;
         if !changes.paths.is_empty() {
             circumstances.targets = Some(changes.paths.clone());
         }
@@ -265,11 +263,13 @@ impl Progress {
         if sharing == Sharing::Derived && !dependence.is_none() {
             self.verdict.dependences.push(dependence.clone());
         }
-        Arc::make_mut(&mut self.circumstances).dependences.push(dependence);
+        if self.remember {
+            self.circumstances.dependences.push(dependence);
+        }
     }
 
     fn arrive(mut self) -> Verdict {
-        let circumstances = Arc::make_mut(&mut self.circumstances);
+        let circumstances = &mut self.circumstances;
         let targets = circumstances
             .targets
             .take()
@@ -283,7 +283,7 @@ impl Progress {
     }
 
     fn end(mut self, outcome: Outcome) -> Verdict {
-        let circumstances = Arc::make_mut(&mut self.circumstances);
+        let circumstances = &mut self.circumstances;
         let facts = std::mem::take(&mut circumstances.facts);
         self.verdict.facts = facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
         self.verdict.outcome = outcome;

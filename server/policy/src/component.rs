@@ -1,6 +1,12 @@
 //! From a file to a component that is known to be a policy of this contract.
+use crate::{bindings::PolicyWithServicesPre, call::Call};
 use sha2::{Digest, Sha256};
-use std::{fmt::Write, path::Path, sync::OnceLock};
+use std::{
+    fmt::Write,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use wasmtime::{
     Engine, Module,
     component::{Component, types::ComponentItem},
@@ -25,6 +31,10 @@ pub(crate) struct Compiled {
     pub imports: Vec<String>,
     /// The component with what reads its state, compiled when first needed.
     instrumented: OnceLock<Component>,
+    /// How long it took to capture a configured state.
+    pub capturing: OnceLock<Duration>,
+    /// The component linked, without logging and with it, when first needed.
+    pub plain: [OnceLock<Arc<PolicyWithServicesPre<Call>>>; 2],
 }
 
 impl Compiled {
@@ -38,11 +48,16 @@ impl Compiled {
     }
 }
 
-/// Reads and compiles a file. Takes long (a language runtime: seconds), so call it where that holds nobody up. The error
-/// is one line for the operator.
-pub(crate) fn compile(engine: &Engine, file: &Path) -> Result<Compiled, String> {
+/// Reads a file, and gives its SHA-256 in hexadecimal too.
+pub(crate) fn open(file: &Path) -> Result<(Vec<u8>, String), String> {
     let bytes = read(file)?;
     let digest = hex(&Sha256::digest(&bytes));
+    Ok((bytes, digest))
+}
+
+/// Compiles a file. Takes long (a language runtime: seconds), so call it where that holds nobody up. The error is one line
+/// for the operator.
+pub(crate) fn compile(engine: &Engine, bytes: Vec<u8>, digest: String) -> Result<Compiled, String> {
     let (bytes, core) = match kind(&bytes)? {
         Kind::Component => (bytes, false),
         Kind::CoreModule => (componentize(engine, &bytes)?, true),
@@ -59,6 +74,8 @@ pub(crate) fn compile(engine: &Engine, file: &Path) -> Result<Compiled, String> 
         bytes,
         component,
         instrumented: OnceLock::new(),
+        capturing: OnceLock::new(),
+        plain: Default::default(),
         digest,
         imports,
     })

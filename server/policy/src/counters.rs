@@ -14,6 +14,15 @@ pub struct Counts {
     pub declined: u64,
     /// Runs that came to nothing.
     pub failed: u64,
+    /// Decisions that contradicted a kept one (at most one: nothing is kept after it).
+    pub contradicted: u64,
+}
+
+/// The room that the kept decisions of a chain take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    pub bytes: usize,
+    pub decisions: usize,
 }
 
 #[derive(Debug, Default)]
@@ -23,6 +32,7 @@ pub(crate) struct Counters {
     kept: AtomicU64,
     declined: AtomicU64,
     failed: AtomicU64,
+    contradicted: AtomicU64,
 }
 
 impl Counters {
@@ -41,6 +51,9 @@ impl Counters {
     pub fn failed(&self) {
         self.failed.fetch_add(1, Relaxed);
     }
+    pub fn contradicted(&self) {
+        self.contradicted.fetch_add(1, Relaxed);
+    }
 
     pub fn counts(&self) -> Counts {
         Counts {
@@ -49,6 +62,7 @@ impl Counters {
             kept: self.kept.load(Relaxed),
             declined: self.declined.load(Relaxed),
             failed: self.failed.load(Relaxed),
+            contradicted: self.contradicted.load(Relaxed),
         }
     }
 }

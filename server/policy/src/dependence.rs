@@ -2,7 +2,7 @@
 //!
 //! A shared cache tells requests apart by target and by the header fields that `Vary` names. Whatever else a decision went
 //! by (who asks, from where, when) has to keep the response out of it, or limit how long it stays there.
-use crate::questions::{Answer, Question};
+use crate::questions::{Answer, FieldName, Question};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -33,23 +33,22 @@ impl Dependence {
         }
     }
 
-    fn on_header(&mut self, name: &str) {
-        // A name that no field can have is always absent.
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            return;
-        };
-        if name == header::AUTHORIZATION || name == header::PROXY_AUTHORIZATION || name == header::COOKIE {
+    fn on_header(&mut self, name: &FieldName) {
+        let FieldName::Valid(name) = name else { return };
+        if [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name) {
             self.private = true;
         } else {
             self.vary_by(name);
         }
     }
 
-    fn vary_by(&mut self, name: HeaderName) {
-        if self.vary.len() == MAX_VARY && !self.vary.contains(&name) {
-            self.varies_by_everything = true;
-        } else if !self.vary.contains(&name) {
-            self.vary.push(name);
+    fn vary_by(&mut self, name: &HeaderName) {
+        if self.vary.contains(name) {
+            return;
+        }
+        match self.vary.len() < MAX_VARY {
+            true => self.vary.push(name.clone()),
+            false => self.varies_by_everything = true,
         }
     }
 
@@ -59,7 +58,7 @@ impl Dependence {
 
     pub fn join(&mut self, other: &Self) {
         for name in &other.vary {
-            self.vary_by(name.clone());
+            self.vary_by(name);
         }
         self.varies_by_everything |= other.varies_by_everything;
         self.private |= other.private;

@@ -44,11 +44,11 @@ pub enum Decided {
         body: usize,
         sharing: String,
     },
-    /// Why it came to nothing, and where.
+    /// Why it came to nothing, and where: functions of the guest, each called by the next.
     Failed {
         status: u16,
         reason: String,
-        backtrace: Option<String>,
+        backtrace: Vec<String>,
     },
 }
 

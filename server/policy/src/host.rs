@@ -1,19 +1,25 @@
 //! The engine, shared by every site of the process.
 use crate::{
     Chain, ChainSpec, LoadError, PolicySpec,
+    call::Call,
     component::{self, Compiled},
     evidence::Key,
     instance::Shelf,
+    link,
     policy::Policy,
     running::{Ticker, Ticking},
+    start::{SnapshotOptions, Starts},
 };
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails, component::Linker,
+};
 
 /// The largest memory limit a policy can have. Images of snapshots are kept dense up to this size.
 pub(crate) const MAX_MEMORY: usize = 256 << 20;
@@ -59,6 +65,11 @@ pub(crate) struct Engine {
     key: Key,
     /// Where instances wait to be called again.
     shelves: Mutex<Vec<Weak<Shelf>>>,
+    /// What is loaded, by digest: the same file is compiled once.
+    compiled: Mutex<HashMap<String, Weak<Compiled>>>,
+    /// Without logging, and with it.
+    linkers: [OnceLock<Arc<Linker<Call>>>; 2],
+    pub starts: Starts,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -68,48 +79,50 @@ pub(crate) struct Slot {
 
 impl Host {
     pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        Self::with_snapshots(options, SnapshotOptions::default())
+    }
+
+    /// As [`Host::new`], with as many snapshots as are said.
+    pub fn with_snapshots(options: HostOptions, snapshots: SnapshotOptions) -> Result<Self, HostError> {
         let instances = options.instances.max(1);
         let wasm = wasmtime::Engine::new(&engine_config(instances)).map_err(|error| HostError(error.into()))?;
         let ticker = Ticker::start(&wasm).map_err(|error| HostError(error.into()))?;
-        let slots = Arc::new(Semaphore::new(instances as usize));
-        let (key, shelves) = (Key::random(), Mutex::default());
+        let engine = Engine {
+            wasm,
+            ticker,
+            slots: Arc::new(Semaphore::new(instances as usize)),
+            key: Key::random(),
+            shelves: Mutex::default(),
+            compiled: Mutex::default(),
+            linkers: Default::default(),
+            starts: Starts::new(snapshots),
+        };
         Ok(Self {
-            engine: Arc::new(Engine {
-                wasm,
-                ticker,
-                slots,
-                key,
-                shelves,
-            }),
+            engine: Arc::new(engine),
         })
     }
 
     /// Compiles, checks and configures every policy of a chain.
     pub async fn load(&self, spec: ChainSpec) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
-        let mut compiled: HashMap<std::path::PathBuf, Arc<Compiled>> = HashMap::new();
         let mut policies = Vec::with_capacity(spec.policies.len());
         for policy in &spec.policies {
-            let component = match compiled.get(&policy.wasm) {
-                Some(component) => component.clone(),
-                None => self.compile(policy).await?,
-            };
-            compiled.insert(policy.wasm.clone(), component.clone());
+            let component = self.compile(policy).await?;
             policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
         }
         Ok(Chain::new(spec.site, policies, self.engine.key.clone(), spec.evidence))
     }
 
     async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
-        let (engine, file) = (self.engine.wasm.clone(), policy.wasm.clone());
+        let (engine, file) = (self.engine.clone(), policy.wasm.clone());
         let refuse = |reason| LoadError {
             policy: policy.name.clone(),
             wasm: policy.wasm.clone(),
             reason,
         };
-        let compiled = tokio::task::spawn_blocking(move || component::compile(&engine, &file)).await;
+        let compiled = tokio::task::spawn_blocking(move || engine.compiled(&file)).await;
         match compiled {
-            Ok(compiled) => compiled.map(Arc::new).map_err(refuse),
+            Ok(compiled) => compiled.map_err(refuse),
             Err(error) => Err(refuse(format!("compiling it failed: {error}"))),
         }
     }
@@ -145,6 +158,30 @@ impl Engine {
 
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The component of a file. Compiled at once, unless a chain uses the same file already.
+    fn compiled(&self, file: &Path) -> Result<Arc<Compiled>, String> {
+        let (bytes, digest) = component::open(file)?;
+        let known = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = known().get(&digest).and_then(Weak::upgrade) {
+            return Ok(compiled);
+        }
+        let compiled = Arc::new(component::compile(&self.wasm, bytes, digest.clone())?);
+        let mut known = known();
+        known.retain(|_, compiled| compiled.strong_count() > 0);
+        known.insert(digest, Arc::downgrade(&compiled));
+        Ok(compiled)
+    }
+
+    /// What policies are linked with.
+    pub fn linker(&self, logging: bool) -> wasmtime::Result<Arc<Linker<Call>>> {
+        let cell = &self.linkers[usize::from(logging)];
+        if let Some(linker) = cell.get() {
+            return Ok(linker.clone());
+        }
+        let linker = Arc::new(link::linker(&self.wasm, logging)?);
+        Ok(cell.get_or_init(|| linker).clone())
     }
 
     /// Waits for a place for an instance. When there is none, one that only waits to be called again has to go.

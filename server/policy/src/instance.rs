@@ -32,8 +32,13 @@ pub(crate) struct Instance {
 }
 
 /// A store in which a guest is configured, or called.
-pub(crate) fn store(engine: &Engine, setting: &Arc<Setting>, limits: &Limits, phase: Phase) -> Store<Call> {
-    let recorder = Recorder::new(engine.key().clone(), limits.answers);
+pub(crate) fn store(
+    engine: &Engine,
+    setting: &Arc<Setting>,
+    limits: &Limits,
+    phase: Phase,
+    recorder: Box<Recorder>,
+) -> Store<Call> {
     let call = Call::new(
         setting.clone(),
         phase,
@@ -56,7 +61,7 @@ impl Instance {
         mut store: Store<Call>,
         policy: &PolicyWithServicesPre<Call>,
         configure: bool,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Box<Self>, Failure> {
         let meter = store.data().meter.clone();
         let made = meter.measure(async {
             let policy = policy.instantiate_async(&mut store).await?;
@@ -69,13 +74,13 @@ impl Instance {
         match made.await.map_err(Failure::Trapped)? {
             (policy, Ok(())) => {
                 let memory = store.data().ceilings.memory();
-                Ok(Self {
+                Ok(Box::new(Self {
                     store,
                     policy,
                     calls: 0,
                     memory,
                     _slot: slot,
-                })
+                }))
             }
             (_, Err(words)) => Err(Failure::Said(words)),
         }
@@ -89,18 +94,22 @@ impl Instance {
 
 /// Instances that wait to be called again.
 #[derive(Default)]
-pub(crate) struct Shelf(Mutex<Vec<Instance>>);
+#[expect(
+    clippy::vec_box,
+    reason = "an instance is half a KiB, and moves in and out with each call"
+)]
+pub(crate) struct Shelf(Mutex<Vec<Box<Instance>>>);
 
 impl Shelf {
     /// The one that was used last: its memory is likely to be in the processor's caches.
-    pub fn take(&self) -> Option<Instance> {
+    pub fn take(&self) -> Option<Box<Instance>> {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
         instance.store.set_epoch_deadline(1);
         Some(instance)
     }
 
     /// Puts an instance back whose call went well, unless there are enough or it is worn out.
-    pub fn put(&self, mut instance: Instance, enough: usize) {
+    pub fn put(&self, mut instance: Box<Instance>, enough: usize) {
         instance.calls += 1;
         if !instance.may_go_on() {
             return;

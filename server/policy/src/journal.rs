@@ -1,6 +1,7 @@
 //! What a policy says while it decides: log lines of `wasi:logging`, and whatever its runtime prints.
 //!
 //! Bounded, and written to the log after the call, so that a kept decision can write the same lines again.
+use crate::text::printable;
 use bytes::Bytes;
 use std::{
     fmt,
@@ -102,12 +103,13 @@ impl Said {
             message,
         } in &self.lines
         {
+            let (context, message) = (&*printable(context), printable(message));
             match level {
-                Level::Trace => tracing::trace!(policy, site, context, said = message, "a policy says"),
-                Level::Debug => tracing::debug!(policy, site, context, said = message, "a policy says"),
-                Level::Info => tracing::info!(policy, site, context, said = message, "a policy says"),
-                Level::Warn => tracing::warn!(policy, site, context, said = message, "a policy says"),
-                Level::Error => tracing::error!(policy, site, context, said = message, "a policy says"),
+                Level::Trace => tracing::trace!(policy, site, context, "{message}"),
+                Level::Debug => tracing::debug!(policy, site, context, "{message}"),
+                Level::Info => tracing::info!(policy, site, context, "{message}"),
+                Level::Warn => tracing::warn!(policy, site, context, "{message}"),
+                Level::Error => tracing::error!(policy, site, context, "{message}"),
             }
         }
         if self.overflowed {

@@ -4,6 +4,11 @@
 //! and generation), which decides each [`Request`] with a [`Verdict`], whose header changes and sharing are then applied
 //! to whatever answer it leads to.
 //!
+//! Within a load: `component` (a file to a checked component), `link` (what it may import), `start` and `snapshot` (its
+//! configured state). Within a decision, for each policy of the chain: `evidence` (a kept decision, if the answers are the
+//! same), else `policy` (a call: `instance`, `call` and `questions`, `recorder`, `running`), `decision` (what it returned,
+//! checked), `dependence` (what that means to caches).
+//!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
 #![forbid(unsafe_code)]
 
@@ -32,14 +37,17 @@ mod questions;
 mod recorder;
 mod running;
 mod snapshot;
+mod start;
+mod text;
 mod wasi;
 
-pub use chain::{Chain, Configured, PolicyInfo};
-pub use counters::Counts;
+pub use chain::{Chain, PolicyInfo};
+pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use explain::{Explanation, Step};
 pub use host::{Host, HostError, HostOptions};
 pub use recorder::Exchange;
 pub use request::Request;
 pub use spec::{ChainSpec, Grants, Isolation, Limits, LoadError, PolicySpec, Reuse};
+pub use start::{Configured, SnapshotOptions};
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};

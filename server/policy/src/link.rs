@@ -28,15 +28,15 @@ enum Offer {
     Granted(&'static str),
 }
 
-/// Links a policy with what it may import. The error is one line for the operator.
-pub(crate) fn link(engine: &Engine, compiled: &Compiled, grants: &Grants) -> Result<Linker<Call>, String> {
+/// Checks what a policy imports against what it may. The error is one line for the operator.
+pub(crate) fn check(linker: &Linker<Call>, compiled: &Compiled, grants: &Grants) -> Result<(), String> {
     for import in &compiled.imports {
         check_import(import, grants)?;
     }
-    let cannot = |error| format!("cannot be linked: {}", crate::component::one_line(&error));
-    let linker = linker(engine, grants).map_err(cannot)?;
-    linker.instantiate_pre(&compiled.component).map_err(cannot)?;
-    Ok(linker)
+    let linked = linker.instantiate_pre(&compiled.component);
+    linked
+        .map(drop)
+        .map_err(|error| format!("cannot be linked: {}", crate::component::one_line(&error)))
 }
 
 fn check_import(import: &str, grants: &Grants) -> Result<(), String> {
@@ -58,12 +58,13 @@ fn check_import(import: &str, grants: &Grants) -> Result<(), String> {
     }
 }
 
-fn linker(engine: &Engine, grants: &Grants) -> Result<Linker<Call>> {
+/// A linker with what is offered always, and logging when it is granted.
+pub(crate) fn linker(engine: &Engine, logging: bool) -> Result<Linker<Call>> {
     let mut linker = Linker::new(engine);
     request::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     clock::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     config::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
-    if grants.logging {
+    if logging {
         logging::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     }
     wasi::add_to_linker(&mut linker)?;

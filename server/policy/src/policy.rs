@@ -3,10 +3,9 @@
 //! In the order of a call: wait for a turn (this policy's, then one of the engine's instances), instantiate, decide, check
 //! the decision. Whatever goes wrong is a [`Failure`], which the log names and the client does not.
 use crate::{
-    ChainSpec, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
-    bindings::{PolicyWithServicesPre, exports::wasmserve::policy::guest},
-    call::{Call, Phase, Setting},
-    chain::Configured,
+    ChainSpec, Configured, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
+    bindings::exports::wasmserve::policy::guest,
+    call::Phase,
     component::{CONTRACT, Compiled, one_line},
     config,
     counters::Counters,
@@ -21,14 +20,22 @@ use crate::{
     questions::Circumstances,
     recorder::Recorder,
     running::Meter,
-    snapshot::{self, Uncaptured},
+    start::{Origin, Start},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::{Duration, Instant},
 };
-use tokio::{sync::Semaphore, time::timeout};
-use wasmtime::{Store, component::Linker};
+use tokio::{
+    sync::Semaphore,
+    time::{error::Elapsed, timeout},
+};
 
 pub(crate) struct Policy {
     pub spec: PolicySpec,
@@ -36,10 +43,8 @@ pub(crate) struct Policy {
     digest: String,
     imports: Vec<String>,
     engine: Arc<Engine>,
-    setting: Arc<Setting>,
+    start: Arc<Start>,
     rules: Rules,
-    instances: PolicyWithServicesPre<Call>,
-    configured: Configured,
     turns: Semaphore,
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
@@ -48,10 +53,10 @@ pub(crate) struct Policy {
 
 /// What came of one call.
 pub(crate) struct Ran {
-    pub outcome: Result<Decided, Failure>,
+    pub outcome: Result<Arc<Decided>, Failure>,
     pub said: Arc<Said>,
     /// `None`: the call was cut off.
-    pub recorder: Option<Recorder>,
+    pub recorder: Option<Box<Recorder>>,
 }
 
 // === loading ===
@@ -80,39 +85,25 @@ impl Policy {
         chain: &ChainSpec,
     ) -> Result<Self, String> {
         check_spec(&spec)?;
-        let linker = link::link(engine.wasm(), compiled, &spec.grants)?;
-        let setting = Arc::new(Setting {
-            config: config::entries(&spec.config)?,
-            reads: spec.reads.clone(),
-            seed: engine.seed(),
-        });
-        let slot = engine.slot().await;
-        let ticking = engine.ticking();
-        let store = store(&engine, &setting, &spec.limits, Phase::Capturing);
-        let (component, configured) = match capture(compiled.clone(), linker.clone(), store).await {
-            Ok(component) => (component, Configured::Once),
-            Err(Uncaptured::Refused(words)) => return Err(cannot_configure(&Failure::Said(words))),
-            Err(Uncaptured::TooLong(error)) => return Err(cannot_configure(&Failure::Trapped(error.into()))),
-            Err(Uncaptured::Unsuited(reason)) => (compiled.component.clone(), Configured::EachCall { reason }),
-        };
-        drop((slot, ticking));
-        let instances = linker.instantiate_pre(&component).and_then(PolicyWithServicesPre::new);
+        let linker = engine.linker(spec.grants.logging).map_err(|error| one_line(&error))?;
+        link::check(&linker, compiled, &spec.grants)?;
+        let config = config::entries(&spec.config)?;
+        let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
+        let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
         let policy = Self {
             site: chain.site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
+            start: start.map_err(|failure| cannot_configure(&failure))?,
             rules: Rules {
                 roots: chain.roots.clone(),
                 establishes: spec.establishes.clone(),
                 grants: spec.grants.clone(),
             },
-            instances: instances.map_err(|error| one_line(&error))?,
             turns: Semaphore::new(spec.limits.concurrent),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
             counters: Counters::default(),
             engine,
-            setting,
-            configured,
             spec,
         };
         policy
@@ -144,7 +135,7 @@ impl Policy {
 
     fn tell_loaded(&self) {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
-        match &self.configured {
+        match self.start.configured() {
             Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
             Configured::EachCall { reason } => {
                 tracing::info!(
@@ -168,7 +159,7 @@ impl Policy {
             imports: self.imports.clone(),
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
-            configured: self.configured.clone(),
+            configured: self.start.configured(),
         }
     }
 }
@@ -192,21 +183,21 @@ fn check_spec(spec: &PolicySpec) -> Result<(), String> {
     Ok(())
 }
 
-fn cannot_configure(failure: &Failure) -> String {
-    format!("cannot be configured: {failure}{}", failure.backtrace_in_one_line())
+/// Ends a call that takes longer. The timer is made when the call does not end in its first turn, which a tick bounds:
+/// nearly all do, and the timer would be a twentieth of a short one.
+async fn within<F: Future>(wall: Duration, call: F) -> Result<F::Output, Elapsed> {
+    let mut call = pin!(call);
+    match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+        Poll::Ready(outcome) => Ok(outcome),
+        Poll::Pending => timeout(wall, call).await,
+    }
 }
 
-/// Captures the configured state on a thread that may be kept busy. A panic there (of the crate that instruments, at what
-/// it does not know) is one more reason for no snapshot.
-async fn capture(
-    compiled: Arc<Compiled>,
-    linker: Linker<Call>,
-    store: Store<Call>,
-) -> Result<wasmtime::component::Component, Uncaptured> {
-    let runtime = tokio::runtime::Handle::current();
-    let captured =
-        tokio::task::spawn_blocking(move || runtime.block_on(snapshot::capture(&compiled, &linker, store))).await;
-    captured.unwrap_or_else(|error| Err(Uncaptured::Unsuited(format!("capturing it failed: {error}"))))
+fn cannot_configure(failure: &Failure) -> String {
+    match failure.place() {
+        place if place.is_empty() => format!("cannot be configured: {failure}"),
+        place => format!("cannot be configured: {failure} (in {place})"),
+    }
 }
 
 // === deciding ===
@@ -218,10 +209,11 @@ impl Policy {
     }
 
     /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.
-    pub async fn run(&self, circumstances: &Arc<Circumstances>, transcript: bool) -> Ran {
+    pub async fn run(&self, circumstances: &Circumstances, transcript: bool) -> Ran {
+        let circumstances = Arc::new(circumstances.clone());
         let wall = self.spec.limits.wall;
         let waiting = AtomicBool::new(true);
-        let failure = match timeout(wall, self.call(circumstances, transcript, &waiting)).await {
+        let failure = match within(wall, self.call(circumstances, transcript, &waiting)).await {
             Ok(Ok(ran)) => return ran,
             Ok(Err(failure)) => failure,
             Err(_) if waiting.into_inner() => Failure::Busy,
@@ -237,7 +229,7 @@ impl Policy {
     /// `Err`: it did not come to a decision's beginning.
     async fn call(
         &self,
-        circumstances: &Arc<Circumstances>,
+        circumstances: Arc<Circumstances>,
         transcript: bool,
         waiting: &AtomicBool,
     ) -> Result<Ran, Failure> {
@@ -256,7 +248,7 @@ impl Policy {
             (None, None) => return Err(Failure::Busy),
         };
         let call = instance.store.data_mut();
-        call.begin(circumstances.clone(), Meter::new(self.spec.limits.running), transcript);
+        call.begin(circumstances, Meter::new(self.spec.limits.running), transcript);
         let (meter, journal) = (call.meter.clone(), call.journal.clone());
         let decided = meter
             .measure(
@@ -267,8 +259,7 @@ impl Policy {
             )
             .await;
         let went_well = matches!(decided, Ok(Ok(_)));
-        let next = Recorder::new(self.engine.key().clone(), self.spec.limits.answers);
-        let recorder = instance.store.data_mut().end(next);
+        let recorder = instance.store.data_mut().end(self.recorder());
         match &self.shelf {
             Some(shelf) if went_well => shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF)),
             _ => drop(instance),
@@ -279,7 +270,12 @@ impl Policy {
     /// Instances of one policy that wait to be called again: more are made when there are more calls at once.
     const SHELF: usize = 8;
 
-    fn check(&self, decided: wasmtime::Result<Result<guest::Decision, String>>, recorder: Recorder, said: Said) -> Ran {
+    fn check(
+        &self,
+        decided: wasmtime::Result<Result<guest::Decision, String>>,
+        recorder: Box<Recorder>,
+        said: Said,
+    ) -> Ran {
         let said = Arc::new(said);
         let decision = match decided {
             Ok(Ok(decision)) => Decision::check(decision, &self.rules).map_err(Failure::Malformed),
@@ -287,13 +283,13 @@ impl Policy {
             Err(trap) => Err(Failure::Trapped(trap)),
         };
         let outcome = decision.map(|decision| {
-            let dependence = Arc::new(recorder.dependence.clone());
-            Decided {
+            let (dependence, facts) = (Arc::new(recorder.dependence.clone()), recorder.facts.clone());
+            Arc::new(Decided {
                 decision,
                 dependence,
-                facts: recorder.facts.clone(),
+                facts,
                 said: said.clone(),
-            }
+            })
         });
         Ran {
             outcome,
@@ -302,11 +298,29 @@ impl Policy {
         }
     }
 
+    fn recorder(&self) -> Box<Recorder> {
+        Recorder::new(
+            self.keeps().then(|| self.engine.key().clone()),
+            self.spec.limits.answers,
+        )
+    }
+
     /// A new instance in its configured state.
-    async fn instance(&self, slot: Slot) -> Result<Instance, Failure> {
-        let store = store(&self.engine, &self.setting, &self.spec.limits, Phase::Configuring);
-        let each_call = matches!(self.configured, Configured::EachCall { .. });
-        Instance::new(slot, store, &self.instances, each_call).await
+    async fn instance(&self, slot: Slot) -> Result<Box<Instance>, Failure> {
+        let (instances, configure) = self.start.instances(&self.engine);
+        let store = store(
+            &self.engine,
+            &self.start.setting,
+            &self.spec.limits,
+            Phase::Configuring,
+            self.recorder(),
+        );
+        let begun = configure.then(Instant::now);
+        let instance = Instance::new(slot, store, &instances, configure).await?;
+        if let Some(begun) = begun {
+            self.start.configured_for_a_call(&self.engine, begun.elapsed());
+        }
+        Ok(instance)
     }
 
     /// Writes the lines of a decision to the log: when it is made, and each time it is used again.
@@ -323,9 +337,8 @@ impl Policy {
             site = %self.site,
             status = fault.status.as_u16(),
             path = %circumstances.request.path,
-            // As strings, which the log escapes: what a guest says makes no lines of its own.
-            reason = failure.to_string(),
-            backtrace = failure.backtrace().unwrap_or_default(),
+            reason = %failure,
+            backtrace = %failure.place(),
             "a policy failed"
         );
         fault
@@ -333,6 +346,7 @@ impl Policy {
 
     /// Says that the same answers led to different decisions.
     pub fn report_contradiction(&self) {
+        self.counters.contradicted();
         tracing::error!(
             policy = %self.spec.name,
             digest = %self.digest,

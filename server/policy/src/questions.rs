@@ -25,8 +25,8 @@ pub(crate) enum Question {
     Query,
     QueryParameter(String),
     QueryParameterValues(String),
-    Header(String),
-    HeaderValues(String),
+    Header(FieldName),
+    HeaderValues(FieldName),
     Cookie(String),
     Scheme,
     Host,
@@ -35,6 +35,14 @@ pub(crate) enum Question {
     ClientWithin(IpNet),
     Fact(String),
     Before(u64),
+}
+
+/// The name of a header field, as a policy gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FieldName {
+    Valid(HeaderName),
+    /// No field can have it, so it is always absent.
+    Impossible(String),
 }
 
 /// What a question is answered with. Borrowed wherever the request has it in the right form.
@@ -80,13 +88,24 @@ impl Question {
     /// Bytes that keeping the question takes beside its own size.
     pub fn text_length(&self) -> usize {
         match self {
-            Self::QueryParameter(name)
-            | Self::QueryParameterValues(name)
-            | Self::Header(name)
-            | Self::HeaderValues(name)
-            | Self::Cookie(name)
-            | Self::Fact(name) => name.len(),
+            Self::QueryParameter(name) | Self::QueryParameterValues(name) | Self::Cookie(name) | Self::Fact(name) => {
+                name.len()
+            }
+            Self::Header(name) | Self::HeaderValues(name) => name.as_str().len(),
             _ => 0,
+        }
+    }
+}
+
+impl FieldName {
+    pub fn new(name: &str) -> Self {
+        HeaderName::from_bytes(name.as_bytes()).map_or_else(|_| Self::Impossible(name.into()), Self::Valid)
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Valid(name) => name.as_str(),
+            Self::Impossible(name) => name,
         }
     }
 }
@@ -101,8 +120,8 @@ impl fmt::Display for Question {
             Self::Query => f.write_str("query()"),
             Self::QueryParameter(name) => write!(f, "query-parameter({name:?})"),
             Self::QueryParameterValues(name) => write!(f, "query-parameter-values({name:?})"),
-            Self::Header(name) => write!(f, "header({name:?})"),
-            Self::HeaderValues(name) => write!(f, "header-values({name:?})"),
+            Self::Header(name) => write!(f, "header({:?})", name.as_str()),
+            Self::HeaderValues(name) => write!(f, "header-values({:?})", name.as_str()),
             Self::Cookie(name) => write!(f, "cookie({name:?})"),
             Self::Scheme => f.write_str("scheme()"),
             Self::Host => f.write_str("host()"),
@@ -239,25 +258,31 @@ fn form_decoded(text: &str) -> Cow<'_, str> {
     percent_decode(text.as_bytes()).decode_utf8_lossy()
 }
 
-fn values<'a>(request: &'a Request, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let name = HeaderName::from_bytes(name.as_bytes()).ok();
+fn values<'a>(request: &'a Request, name: &FieldName) -> impl Iterator<Item = &'a [u8]> {
+    let name = match name {
+        FieldName::Valid(name) => Some(name),
+        FieldName::Impossible(_) => None,
+    };
     name.into_iter()
         .flat_map(|name| request.headers.get_all(name))
         .map(|value| value.as_bytes())
 }
 
+/// What is not UTF-8 becomes U+FFFD. Nearly everything is, and checking that is faster.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// RFC 9110, section 5.3; cookies are joined as RFC 6265, section 4.2.1 separates them.
-fn joined<'a>(request: &'a Request, name: &str) -> Option<Cow<'a, str>> {
+fn joined<'a>(request: &'a Request, name: &FieldName) -> Option<Cow<'a, str>> {
     let mut all = values(request, name);
-    let first = String::from_utf8_lossy(all.next()?);
-    let separator = if name.eq_ignore_ascii_case("cookie") {
+    let first = lossy(all.next()?);
+    let separator = if *name == FieldName::Valid(header::COOKIE) {
         "; "
     } else {
         ", "
     };
-    Some(all.fold(first, |joined, value| {
-        joined + separator + String::from_utf8_lossy(value)
-    }))
+    Some(all.fold(first, |joined, value| joined + separator + lossy(value)))
 }
 
 /// The first cookie of a name (RFC 6265, section 5.4), without the quotes that section 4.1.1 allows around its value.
@@ -274,6 +299,6 @@ fn cookie<'a>(request: &'a Request, name: &str) -> Option<Cow<'a, str>> {
             .strip_prefix(b"\"")
             .and_then(|v| v.strip_suffix(b"\""))
             .unwrap_or(value);
-        (key == name.as_bytes()).then(|| String::from_utf8_lossy(bare))
+        (key == name.as_bytes()).then(|| lossy(bare))
     })
 }

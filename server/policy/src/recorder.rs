@@ -11,6 +11,10 @@ const MAX_QUESTIONS: usize = 64;
 /// Bytes of names in the questions of one decision that are kept.
 const MAX_QUESTION_BYTES: usize = 4 << 10;
 
+/// Exchanges that a transcript holds, and characters of a question or an answer in it.
+const MAX_TRANSCRIPT: usize = 1000;
+const MAX_TEXT: usize = 500;
+
 /// Why a decision must not be reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unkept {
@@ -31,7 +35,8 @@ pub struct Exchange {
 /// Records one call.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    key: Key,
+    /// `None`: nothing of the policy is kept.
+    key: Option<Key>,
     /// Each question once, in the order first asked. Asking again cannot tell a policy anything new.
     pub trace: Vec<(Question, Fingerprint)>,
     trace_bytes: usize,
@@ -51,8 +56,9 @@ pub(crate) struct Recorder {
 pub(crate) struct TooManyAnswers;
 
 impl Recorder {
-    pub fn new(key: Key, answers: usize) -> Self {
-        Self {
+    /// In a box, because it changes hands at the beginning and at the end of every call.
+    pub fn new(key: Option<Key>, answers: usize) -> Box<Self> {
+        Box::new(Self {
             key,
             trace: Vec::new(),
             trace_bytes: 0,
@@ -61,7 +67,7 @@ impl Recorder {
             facts: Vec::new(),
             answers,
             transcript: None,
-        }
+        })
     }
 
     /// Whether questions and answers are kept as text.
@@ -77,12 +83,7 @@ impl Recorder {
     ) -> Result<Answer<'a>, TooManyAnswers> {
         let answer = circumstances.answer(&question);
         self.spend(answer.size())?;
-        if let Some(transcript) = &mut self.transcript {
-            transcript.push(Exchange {
-                question: question.to_string(),
-                answer: answer.to_string(),
-            });
-        }
+        self.write(|| (question.to_string(), answer.to_string()));
         if self.trace.iter().any(|(asked, _)| *asked == question) {
             return Ok(answer);
         }
@@ -92,24 +93,32 @@ impl Recorder {
         {
             self.facts.push(name.clone());
         }
+        let Some(key) = &self.key else { return Ok(answer) };
         self.trace_bytes += question.text_length();
         if self.trace.len() == MAX_QUESTIONS || self.trace_bytes > MAX_QUESTION_BYTES {
             self.unkept.get_or_insert(Unkept::TooMuch);
         } else {
-            let fingerprint = self.key.fingerprint(&answer);
+            let fingerprint = key.fingerprint(&answer);
             self.trace.push((question, fingerprint));
         }
         Ok(answer)
     }
 
+    fn write(&mut self, exchange: impl FnOnce() -> (String, String)) {
+        if let Some(transcript) = self
+            .transcript
+            .as_mut()
+            .filter(|transcript| transcript.len() < MAX_TRANSCRIPT)
+        {
+            let (question, answer) = exchange();
+            let [question, answer] = [question, answer].map(|text| text.chars().take(MAX_TEXT).collect());
+            transcript.push(Exchange { question, answer });
+        }
+    }
+
     /// Takes note of an answer that cannot be found again.
     pub fn unrepeatable(&mut self, what: &'static str) {
-        if let Some(transcript) = &mut self.transcript {
-            transcript.push(Exchange {
-                question: what.into(),
-                answer: "not to be repeated".into(),
-            });
-        }
+        self.write(|| (what.into(), "not to be repeated".into()));
         self.unkept = Some(Unkept::Unrepeatable(what));
         self.dependence.private = true;
     }

@@ -15,6 +15,7 @@ mod trie;
 pub(crate) use key::{Fingerprint, Key};
 
 use crate::{
+    counters::Room,
     decided::Decided,
     questions::{Circumstances, Question},
 };
@@ -130,10 +131,12 @@ impl Evidence {
         store.insert(policy, trace, mark, turn, decided)
     }
 
-    /// Bytes in use and decisions kept.
-    pub fn size(&self) -> (usize, usize) {
+    pub fn room(&self) -> Room {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        (store.used(), store.trie.len())
+        Room {
+            bytes: store.used(),
+            decisions: store.trie.len(),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ fn fingerprints_need_the_key_and_hold_no_text() {
     let (one, other) = (Key::random(), Key::random());
     let [a, b] = one.fingerprint(&answer).halves();
     assert_ne!(one.fingerprint(&answer), other.fingerprint(&answer));
-    assert_ne!(a, b, "both halves have keys of their own");
+    assert_ne!(a, b);
     assert!(!format!("{:?}", one.fingerprint(&answer)).contains("secret"));
 }
 
@@ -131,12 +131,15 @@ fn a_contradiction_ends_the_keeping_of_that_policy_alone() {
             evidence.keep(0, &trace(&key, &[1, 2]), &decided(200)),
             Keeping::Declined
         );
-        let (bytes, count) = evidence.size();
+        let Room {
+            bytes,
+            decisions: count,
+        } = evidence.room();
         assert_eq!(count, 1);
         // Nothing of it is left: what remains is what the other policy takes.
         let (other, key) = super::tests::evidence(1 << 20);
         other.keep(1, &trace(&key, &[7]), &decided(204));
-        assert_eq!(bytes, other.size().0);
+        assert_eq!(bytes, other.room().bytes);
     }
 }
 
@@ -158,9 +161,12 @@ fn bytes_are_bounded_and_all_of_them_come_back() {
             &trace(&key, &[i / 7, i]),
             &decided(200 + u16::try_from(i % 100).unwrap()),
         );
-        assert!(evidence.size().0 <= 64 << 10);
+        assert!(evidence.room().bytes <= 64 << 10);
     }
-    let (bytes, count) = evidence.size();
+    let Room {
+        bytes,
+        decisions: count,
+    } = evidence.room();
     assert!(bytes > 48 << 10 && count > 50, "{bytes} bytes, {count} decisions");
     let mut store = evidence.store.write().unwrap();
     for policy in 0..2 {
@@ -188,7 +194,7 @@ fn what_was_used_least_recently_goes_first() {
     let mut kept = 0;
     // Up to the brim, then as many again while the first one is used.
     while evidence.keep(0, &trace(&key, &[kept]), &decided(200)) == Keeping::Kept
-        && evidence.size().1 as u32 == kept + 1
+        && evidence.room().decisions as u32 == kept + 1
     {
         kept += 1;
     }

@@ -4,7 +4,7 @@ use crate::{
     harness::{Chains, NOW, applied, at, decide, fault, get, response, targets, with},
     logs::{Log, logging},
 };
-use wasmserve_policy::{Chain, Counts, Reuse};
+use wasmserve_policy::{Chain, Counts, Reuse, Room};
 
 /// How often the first policy of a chain ran, and how often a decision of it was used again.
 fn ran_and_reused(chain: &Chain) -> (u64, u64) {
@@ -132,7 +132,7 @@ async fn what_must_not_be_kept_is_not() {
             decide(&chain, get("/")).await;
         }
         assert_eq!(ran_and_reused(&chain), (3, 0), "{what}");
-        assert_eq!(chain.evidence(), (0, 0), "{what}");
+        assert_eq!(chain.evidence(), Room::default(), "{what}");
     }
 }
 
@@ -265,11 +265,11 @@ async fn the_bound_of_bytes_holds_and_what_is_used_stays() {
         decide(&chain, get(&format!("/random/{i}"))).await;
         // Asked for again and again, it is never let go.
         decide(&chain, get("/popular")).await;
-        assert!(chain.evidence().0 <= 32 << 10);
+        assert!(chain.evidence().bytes <= 32 << 10);
     }
     let counts = chain.counts()[0];
     assert_eq!(counts.ran, 1001, "{counts:?}");
-    assert!(chain.evidence().1 > 50, "{:?}", chain.evidence());
+    assert!(chain.evidence().decisions > 50, "{:?}", chain.evidence());
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use wasmserve_policy::{Host, HostOptions};
 
 fn forever() -> Guest {
     let mut guest = Guest::new();
@@ -315,6 +316,33 @@ async fn a_dropped_call_leaves_its_turn_and_its_instance() {
         assert!(call.is_err());
     }
     assert_eq!(targets(&decide(&chain, get("/other")).await), ["/other"]);
+}
+
+/// More calls at once than there are instances: they wait, and none is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_beyond_the_pool_wait() {
+    let host = Host::new(HostOptions { instances: 2 }).unwrap();
+    // Each call takes several ticks.
+    let mut guest = Guest::new();
+    let reply = guest.reply(&proceed());
+    guest.decide = format!(
+        "(local $i i32)
+         (loop $work (br_if $work (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3000000))))
+         (call $request.path (i32.const 64)) {reply}"
+    );
+    let mut chains = Chains::one(&guest);
+    chains.spec.policies[0].limits.running = Duration::from_secs(3600);
+    let chain = Arc::new(host.load(chains.spec.clone()).await.unwrap());
+    let calls: Vec<_> = (0..40)
+        .map(|i| {
+            let chain = chain.clone();
+            tokio::spawn(async move { targets(&decide(&chain, get(&format!("/{i}"))).await)[0].to_owned() })
+        })
+        .collect();
+    for (i, call) in calls.into_iter().enumerate() {
+        assert_eq!(call.await.unwrap(), format!("/{i}"));
+    }
+    assert_eq!(chain.counts()[0].failed, 0);
 }
 
 #[tokio::test]

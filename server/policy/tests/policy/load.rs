@@ -1,6 +1,6 @@
 //! What may be loaded, and what is refused with which words.
 use crate::{
-    guest::{Guest, proceed, with_metadata},
+    guest::{Guest, proceed},
     harness::{Chains, decide, get, targets},
 };
 
@@ -37,7 +37,7 @@ async fn what_is_no_policy_is_refused_by_name() {
         (b"<html>", "is neither a WebAssembly component nor a core module"),
         (
             b"\0asm\x01\0\0\0garbage",
-            "is a core module that does not make a component",
+            "is not a valid WebAssembly module",
         ),
         (&bare, "is a core module without the metadata that wit-bindgen adds"),
         (&empty, "does not export wasmserve:policy/guest@0.1.0"),
@@ -190,6 +190,38 @@ async fn more_memory_than_the_limit_is_refused_when_it_is_there_from_the_start()
 
 #[test]
 fn the_contract_is_well_formed() {
-    // Panics unless the WIT of the repository parses, and the world of a policy can be targeted.
-    with_metadata("(module)");
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve
+        .push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"))
+        .unwrap();
+    assert_eq!(resolve.packages[package].name.to_string(), "wasmserve:policy@0.1.0");
+    let imports = |world: &str| {
+        let world = resolve.select_world(&[package], Some(world)).unwrap();
+        let names = resolve.worlds[world].imports.keys();
+        names.map(|key| resolve.name_world_key(key)).collect::<Vec<_>>()
+    };
+    let needed = [
+        "wasmserve:policy/request@0.1.0",
+        "wasmserve:policy/clock@0.1.0",
+        "wasi:config/store@0.2.0-rc.1",
+    ];
+    assert_eq!(imports("policy"), needed);
+    let services = imports("policy-with-services");
+    assert!(
+        needed.iter().all(|name| services.contains(&name.to_string())),
+        "{services:?}"
+    );
+    assert!(imports("observer").contains(&needed[2].to_owned()));
+    // Every interface says what it is for, and so does everything in it.
+    for (_, interface) in resolve
+        .interfaces
+        .iter()
+        .filter(|(_, interface)| interface.package == Some(package))
+    {
+        let name = interface.name.as_deref().unwrap();
+        assert!(interface.docs.contents.is_some(), "{name}");
+        for function in interface.functions.values() {
+            assert!(function.docs.contents.is_some(), "{name}.{}", function.name);
+        }
+    }
 }

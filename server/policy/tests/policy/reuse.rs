@@ -3,7 +3,7 @@ use crate::{
     guest::{Guest, respond},
     harness::{Chains, decide, fault, get, response},
 };
-use wasmserve_policy::{Host, HostOptions, Isolation, Reuse};
+use wasmserve_policy::{Host, HostOptions, Isolation, Reuse, Room};
 
 /// Responds 200 + how often the instance was called. Traps for `/trap`, errs for `/grow` after growing its memory.
 fn counting() -> Guest {
@@ -39,7 +39,7 @@ async fn an_instance_is_called_again_and_nothing_is_kept() {
     for count in 1..6 {
         assert_eq!(response(&decide(&chain, get("/")).await).status.as_u16(), 200 + count);
     }
-    assert_eq!((chain.counts()[0].reused, chain.evidence()), (0, (0, 0)));
+    assert_eq!((chain.counts()[0].reused, chain.evidence()), (0, Room::default()));
 }
 
 #[tokio::test]

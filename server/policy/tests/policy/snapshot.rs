@@ -4,7 +4,7 @@ use crate::{
     harness::{Chains, decide, get, response},
     logs::Log,
 };
-use wasmserve_policy::{Configured, Reuse};
+use wasmserve_policy::{Chain, Configured, Host, HostOptions, Reuse, SnapshotOptions};
 
 /// Adds one to a word of memory and to a global in `configure`, and responds 200 + 10 times the one + the other, adding one
 /// to each again.
@@ -38,7 +38,7 @@ fn running(guest: &Guest) -> Chains {
 fn reason(configured: &Configured) -> &str {
     match configured {
         Configured::EachCall { reason } => reason,
-        Configured::Once => panic!("it was captured"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -174,9 +174,11 @@ async fn a_seed_is_one_per_load() {
          {reply}"
     );
     let chains = running(&guest);
-    let (one, other) = (chains.load().await, chains.load().await);
+    let one = chains.load().await;
     let seed = response(&decide(&one, get("/")).await).body.clone();
     assert_eq!(response(&decide(&one, get("/")).await).body, seed);
+    drop(one);
+    let other = chains.load().await;
     assert_ne!(response(&decide(&other, get("/")).await).body, seed);
     let kept = Chains::one(&guest).load().await;
     for _ in 0..2 {
@@ -197,6 +199,39 @@ async fn two_configurations_of_one_file_have_a_state_each() {
         let chain = chains.load().await;
         assert_eq!(&response(&decide(&chain, get("/")).await).body[..], name.as_bytes());
     }
+}
+
+/// With many policies: captured when it is worth it, and the least recently used forgotten.
+#[tokio::test]
+async fn of_many_configurations_those_in_use_are_captured() {
+    let snapshots = SnapshotOptions { at_load: 2, most: 3 };
+    let host = Host::with_snapshots(HostOptions { instances: 8 }, snapshots).unwrap();
+    let mut chains = running(&counting());
+    let mut loaded = Vec::new();
+    for i in 0..6 {
+        chains.spec.policies[0].config = toml::Table::from_iter([("number".to_owned(), i.into())]);
+        loaded.push(host.load(chains.spec.clone()).await.unwrap());
+    }
+    let captured = |loaded: &[Chain]| -> Vec<usize> {
+        let once = |chain: &Chain| chain.policies()[0].configured == Configured::Once;
+        (0..loaded.len()).filter(|at| once(&loaded[*at])).collect()
+    };
+    assert_eq!(captured(&loaded), [0, 1]);
+    for at in [5, 3, 0, 4] {
+        // Whatever it starts from, it decides the same.
+        while !captured(&loaded).contains(&at) {
+            assert_eq!(response(&decide(&loaded[at], get("/")).await).status, 222);
+        }
+        assert_eq!(response(&decide(&loaded[at], get("/")).await).status, 222);
+        assert!(captured(&loaded).len() <= 3);
+    }
+    // 0 was forgotten for 3, 1 for 0 when that came back, and 5 for 4.
+    assert_eq!(captured(&loaded), [0, 3, 4]);
+    // The same configuration starts from the same state, whichever chain it is in.
+    chains.spec.policies[0].config = toml::Table::from_iter([("number".to_owned(), 4.into())]);
+    let again = host.load(chains.spec.clone()).await.unwrap();
+    assert_eq!(again.policies()[0].configured, Configured::Once);
+    loaded.clear();
 }
 
 #[tokio::test]
