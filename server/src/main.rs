@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use tikv_jemallocator::Jemalloc;
 
-/// glibc keeps what thousands of clients used at once long after they left: server/docs/decisions/0010-allocator.md.
+/// glibc keeps what thousands of clients used at once long after they left: server/docs/decisions/0007-allocator.md.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -103,6 +103,7 @@ const RANGES: &[&[(&str, &str)]] = &[
     &[("range", "bytes=0-9"), ("if-range", "Sun, 06 Nov 1994 08:49:38 GMT")],
     &[("range", "bytes=5000-"), ("if-range", "\"other\"")],
     &[("range", "bytes=5000-"), ("if-range", "TAG")],
+    &[("range", "bytes=0-9"), ("if-range", "TAG"), ("if-range", "TAG")],
     &[("if-range", "TAG")],
 ];
 
@@ -371,6 +372,8 @@ fn the_reference_says_what_the_rfc_says() {
         "a weak date"
     );
     assert_eq!(get(&[part[0], ("if-range", "*")]), "200");
+    let twice = ("if-range", "\"tag\"");
+    assert_eq!(get(&[part[0], twice, twice]), "200", "no list");
     // Section 14.1.2 with its examples for 10,000 bytes scaled down to 1,000.
     assert_eq!(get(&[("range", "bytes=0-49")]), "206 0-49");
     assert_eq!(get(&[("range", "bytes=50-99")]), "206 50-99");

@@ -1,0 +1,81 @@
+//! [`Delivery`]: how a connection takes the bytes of files. Decided once, when the connection is made.
+use crate::{
+    body::{Body, Part},
+    ledger::Ledger,
+};
+use std::sync::Arc;
+
+/// What makes the bodies of one connection.
+///
+/// Comes only from [`accept`](crate::accept), [`guard`](crate::guard) or [`Delivery::copies`], so that a body with spans
+/// cannot be made for a connection that does not understand them.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    ledger: Arc<Ledger>,
+    way: Way,
+    chunk_size: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The kernel copies from file to socket.
+    Spans,
+    /// File bytes are read and given to the connection: TLS, HTTP/2.
+    Copies,
+    /// The same, to somebody who may keep all chunks before he lets go of the first.
+    Collected,
+}
+
+impl Delivery {
+    /// How many bytes of a file are read at a time when they are copied, unless said otherwise.
+    pub const CHUNK_SIZE: usize = 64 * 1024;
+
+    /// For whoever reads bodies without a connection of this crate. How much is in memory at a time is up to the reader.
+    pub fn copies(chunk_size: usize) -> Self {
+        Self::with(Arc::default(), Way::Collected, chunk_size)
+    }
+
+    pub(crate) fn copies_with(ledger: Arc<Ledger>, chunk_size: usize) -> Self {
+        Self::with(ledger, Way::Copies, chunk_size)
+    }
+
+    pub(crate) fn spans_with(ledger: Arc<Ledger>, chunk_size: usize) -> Self {
+        Self::with(ledger, Way::Spans, chunk_size)
+    }
+
+    fn with(ledger: Arc<Ledger>, way: Way, chunk_size: usize) -> Self {
+        Self {
+            ledger,
+            way,
+            chunk_size: chunk_size.max(1),
+        }
+    }
+
+    /// The body of a response on this connection: `parts` in order.
+    pub fn body(&self, parts: impl IntoIterator<Item = Part>) -> Body {
+        Body::new(parts, Some(self.clone()))
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The ledger to hand spans to, if the connection understands them.
+    pub(crate) fn spans(&self) -> Option<&Arc<Ledger>> {
+        (self.way == Way::Spans).then_some(&self.ledger)
+    }
+
+    pub(crate) fn chunk_size(&self) -> usize {
+        self.chunk_size
+    }
+
+    /// How many bytes may be in the HTTP library's buffers when the next chunk is read: one chunk is being written and
+    /// one waits.
+    pub(crate) fn buffered(&self) -> u64 {
+        if self.way == Way::Collected {
+            u64::MAX
+        } else {
+            self.chunk_size as u64
+        }
+    }
+}
