@@ -3,23 +3,27 @@
 //!     cargo run --release --example serve_one -- FILE ADDRESS [THREADS]
 //!
 //! A file of at most 16 KiB is answered from memory, as a cache of small files would; a larger one with a span.
+#[path = "../tests/support/plain.rs"]
+mod plain;
+
 use bytes::Bytes;
 use hyper::{Response, header::HeaderValue, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioTimer;
-use std::{convert::Infallible, error::Error, fs::File, future::ready, sync::Arc, time::Duration};
+use plain::Plain;
+use std::{convert::Infallible, error::Error, future::ready, sync::Arc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
-use wasmserve_transport::{Delivery, Options, Part, accept};
+use wasmserve_transport::{Delivery, Options, Part, Sendfile, accept};
 
 struct Served {
-    file: Arc<File>,
+    file: Arc<Plain>,
     length: u64,
     content: Option<Bytes>,
 }
 
 impl Served {
     fn open(path: &str) -> std::io::Result<Self> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        let file = Plain::new(std::fs::File::open(path)?)?;
+        let length = file.file.metadata()?.len();
         let content = if length <= 16 * 1024 {
             Some(std::fs::read(path)?.into())
         } else {
@@ -48,6 +52,8 @@ async fn connection(socket: TcpStream, served: Arc<Served>) -> Result<(), Box<dy
     socket.set_nodelay(true)?;
     let options = Options {
         stall: Some(Duration::from_secs(30)),
+        // Measurements go over loopback.
+        sendfile: Sendfile::Always,
         ..Options::default()
     };
     let (io, delivery) = accept(socket, options);

@@ -5,8 +5,10 @@
 //! one system call; the ledger and the turn are told. What the write did not take, hyper shows again.
 use crate::{
     delivery::Delivery,
-    file::{self, Cached, Task},
-    ledger::{Due, Fault, Ledger, Run},
+    file::{File, Task, WINDOW},
+    ledger::{Due, Fault, Ledger, Place, Run},
+    release::{Release, Taken},
+    socket,
     stall::Stall,
     turn,
 };
@@ -39,6 +41,20 @@ pub struct Options {
     pub stall: Option<Duration>,
     /// How many bytes of a file are read at a time where they are copied.
     pub chunk_size: usize,
+    pub sendfile: Sendfile,
+}
+
+/// To whom the kernel copies file bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sendfile {
+    /// To nobody: all bytes are read.
+    Off,
+    /// To clients on other machines.
+    #[default]
+    Remote,
+    /// Also to clients of the same kernel. It hands them the page cache itself, without a copy in between: a file that is
+    /// changed in place after the client's socket took it, and before the client reads it, changes what the client reads.
+    Always,
 }
 
 impl Default for Options {
@@ -46,16 +62,26 @@ impl Default for Options {
         Self {
             stall: None,
             chunk_size: Delivery::CHUNK_SIZE,
+            sendfile: Sendfile::default(),
         }
     }
 }
 
-/// Makes a connection that understands spans, for HTTP/1.1 without TLS, and what makes its bodies.
+/// Makes a connection that understands spans where [`Options::sendfile`] says so, for HTTP/1.1 without TLS, and what makes its bodies.
 ///
 /// For TCP set TCP_NODELAY first: what belongs together is kept together here, and what is left should not wait.
 pub fn accept<S: Socket>(socket: S, options: Options) -> (Connection<S>, Delivery) {
     let ledger = Arc::new(Ledger::default());
-    let delivery = Delivery::spans_with(ledger.clone(), options.chunk_size);
+    let spans = match options.sendfile {
+        Sendfile::Off => false,
+        Sendfile::Remote => socket::is_from_device(&socket),
+        Sendfile::Always => true,
+    };
+    let delivery = if spans {
+        Delivery::spans_with(ledger.clone(), options.chunk_size)
+    } else {
+        Delivery::reads_with(ledger.clone(), options.chunk_size)
+    };
     let stall = Stall::new(options.stall);
     (
         Connection {
@@ -66,6 +92,8 @@ pub fn accept<S: Socket>(socket: S, options: Options) -> (Connection<S>, Deliver
             waiting: None,
             unsendable_to: 0,
             copied: Bytes::new(),
+            release: Release::default(),
+            released_to: 0,
         },
         delivery,
     )
@@ -90,9 +118,16 @@ pub struct Connection<S: Socket = TcpStream> {
     unsendable_to: u64,
     /// Such bytes, from the position that is due on.
     copied: Bytes,
+    release: Release,
+    /// The end of a body whose last position is before this one may leave.
+    released_to: u64,
 }
 
-/// Work on the blocking pool that the next span bytes wait for.
+/// As much of a body's end waits for the release. What is before it leaves at once, several segments, so that clients
+/// have reason to acknowledge without delay (RFC 9293, section 3.8.6.3: at least every second segment).
+const HELD: usize = 4 * 1024;
+
+/// Reading that the next span bytes wait for.
 #[derive(Debug)]
 enum Waiting {
     /// They will be cached up to this position.
@@ -162,9 +197,13 @@ impl<S: Socket> Connection<S> {
             SendFlags::NOSIGNAL
         };
         let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.poll_attempt(context, wanted, |socket| {
+        let sent = self.poll_attempt(context, wanted, |socket| {
             Ok(sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), flags)?)
-        })
+        });
+        if let Poll::Ready(Ok(count)) = sent {
+            self.release.copies_sent(count as u64);
+        }
+        sent
     }
 
     fn poll_send_span(&mut self, context: &mut Context<'_>, shown: u64) -> Poll<io::Result<usize>> {
@@ -177,11 +216,7 @@ impl<S: Socket> Connection<S> {
             };
             ready!(self.poll_available(context, &run))?;
             if run.position < self.unsendable_to {
-                let length = self.copied.len().min(run.length as usize);
-                let bytes = self.copied.slice(..length);
-                let written = ready!(self.poll_send(context, &[IoSlice::new(&bytes)], false))?;
-                self.copied.advance(written);
-                return Poll::Ready(Ok(written));
+                return self.poll_send_copied(context, &run);
             }
             let length = run.length as usize;
             let sent = self.poll_attempt(context, length, |socket| {
@@ -190,7 +225,13 @@ impl<S: Socket> Connection<S> {
             });
             match ready!(sent) {
                 Ok(0) => return Poll::Ready(Err(self.end(Fault::Shrunk))),
-                Ok(written) => return Poll::Ready(Ok(written)),
+                Ok(written) => {
+                    self.release.kernel_sent();
+                    return Poll::Ready(match run.file.unchanged() {
+                        Ok(()) => Ok(written),
+                        Err(_) => Err(self.end(Fault::Changed)),
+                    });
+                }
                 Err(error) => match Errno::from_io_error(&error) {
                     Some(Errno::INTR) => {}
                     Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
@@ -205,19 +246,57 @@ impl<S: Socket> Connection<S> {
         }
     }
 
+    /// Sends bytes of `run` that were read; the last of a body's end only after the release.
+    fn poll_send_copied(&mut self, context: &mut Context<'_>, run: &Run) -> Poll<io::Result<usize>> {
+        let mut length = self.copied.len().min(run.length as usize);
+        if let Place::End(lent) = &run.place
+            && self.released_to < run.position + run.length
+        {
+            if length > HELD {
+                length -= HELD;
+            } else {
+                ready!(self.poll_release(context))?;
+                if lent.iter().chain([&run.file]).any(|file| file.unchanged().is_err()) {
+                    return Poll::Ready(Err(self.end(Fault::Changed)));
+                }
+                self.released_to = run.position + run.length;
+            }
+        }
+        let bytes = self.copied.slice(..length);
+        let written = ready!(self.poll_send(context, &[IoSlice::new(&bytes)], false))?;
+        self.copied.advance(written);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Waits until the client has acknowledged all that `sendfile` sent.
+    fn poll_release(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.release.poll(context, &self.socket)? {
+            Taken::All => return Poll::Ready(Ok(())),
+            Taken::Some => self.stall.progressed(),
+            Taken::Nothing => {}
+        }
+        ready!(self.stall.poll_blocked(context));
+        Poll::Ready(Err(self.end(Fault::Stalled)))
+    }
+
     /// Waits until the bytes of `run` can be sent without waiting for the disk; where `sendfile` cannot, until some of
     /// them lie in `copied`.
     fn poll_available(&mut self, context: &mut Context<'_>, run: &Run) -> Poll<io::Result<()>> {
+        if matches!(run.place, Place::End(_)) {
+            self.unsendable_to = self.unsendable_to.max(run.position + run.length);
+        }
         loop {
-            ready!(self.poll_waiting(context)).map_err(|fault| self.end(fault))?;
+            ready!(self.poll_waiting(context, &*run.file)).map_err(|fault| self.end(fault))?;
             if run.position >= self.unsendable_to {
                 if self.is_cached(run) {
                     return Poll::Ready(Ok(()));
                 }
                 self.read_ahead(run);
             } else if self.copied.is_empty() {
-                let length = (self.unsendable_to - run.position).min(Delivery::CHUNK_SIZE as u64) as usize;
-                let task = file::start_read(run.file.clone(), run.offset, length, run.until);
+                let length = (self.unsendable_to - run.position)
+                    .min(run.length)
+                    .min(Delivery::CHUNK_SIZE as u64) as usize;
+                let task = Task::new(run.file.clone().read(run.offset, length));
                 self.waiting = Some(Waiting::Read(task));
             } else {
                 return Poll::Ready(Ok(()));
@@ -225,7 +304,7 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_waiting(&mut self, context: &mut Context<'_>, file: &dyn File) -> Poll<Result<(), Fault>> {
         let done = match &mut self.waiting {
             None => Ok(()),
             Some(Waiting::ReadAhead(to, task)) => ready!(task.poll(context)).map(|()| self.cached_to = *to),
@@ -233,7 +312,7 @@ impl<S: Socket> Connection<S> {
         };
         let read = matches!(self.waiting.take(), Some(Waiting::Read(_)));
         Poll::Ready(match done {
-            Err(error) => Err(Fault::Unreadable(error.kind())),
+            Err(error) => Err(Fault::of_reading(file, &error)),
             Ok(()) if read && self.copied.is_empty() => Err(Fault::Shrunk),
             Ok(()) => Ok(()),
         })
@@ -244,6 +323,9 @@ impl<S: Socket> Connection<S> {
         let Some(run) = self.ledger.run(turn::BYTES) else {
             return false;
         };
+        if matches!(run.place, Place::End(_)) {
+            return false;
+        }
         if self.waiting.is_none() && !self.is_cached(&run) {
             self.read_ahead(&run);
         }
@@ -253,15 +335,15 @@ impl<S: Socket> Connection<S> {
     fn is_cached(&mut self, run: &Run) -> bool {
         let end = run.position + run.length;
         let known = self.cached_to.clamp(run.position, end) - run.position;
-        if known < run.length && file::probe(&*run.file, run.offset + known, run.length - known) == Cached::Yes {
+        if known < run.length && run.file.is_cached(run.offset + known, run.length - known) {
             self.cached_to = end;
         }
         self.cached_to >= end
     }
 
     fn read_ahead(&mut self, run: &Run) {
-        let length = run.until.saturating_sub(run.offset).min(file::WINDOW).max(run.length);
-        let task = file::start_read_ahead(run.file.clone(), run.offset, length, run.until);
+        let length = run.until.saturating_sub(run.offset).min(WINDOW).max(run.length);
+        let task = Task::new(run.file.clone().load(run.offset, length as usize));
         self.waiting = Some(Waiting::ReadAhead(run.position + length, task));
     }
 

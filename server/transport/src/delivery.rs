@@ -20,7 +20,9 @@ pub struct Delivery {
 enum Way {
     /// The kernel copies from file to socket.
     Spans,
-    /// File bytes are read and given to the connection: TLS, HTTP/2.
+    /// File bytes are read and given to a connection that serves one body at a time: HTTP/1.1 to a client of this kernel.
+    Reads,
+    /// The same, where the connection may be shared: TLS, HTTP/2.
     Copies,
     /// The same, to somebody who may keep all chunks before he lets go of the first.
     Collected,
@@ -37,6 +39,10 @@ impl Delivery {
 
     pub(crate) fn copies_with(ledger: Arc<Ledger>, chunk_size: usize) -> Self {
         Self::with(ledger, Way::Copies, chunk_size)
+    }
+
+    pub(crate) fn reads_with(ledger: Arc<Ledger>, chunk_size: usize) -> Self {
+        Self::with(ledger, Way::Reads, chunk_size)
     }
 
     pub(crate) fn spans_with(ledger: Arc<Ledger>, chunk_size: usize) -> Self {
@@ -63,6 +69,11 @@ impl Delivery {
     /// The ledger to hand spans to, if the connection understands them.
     pub(crate) fn spans(&self) -> Option<&Arc<Ledger>> {
         (self.way == Way::Spans).then_some(&self.ledger)
+    }
+
+    /// The ledger of a connection that is one body's alone.
+    pub(crate) fn alone(&self) -> Option<&Arc<Ledger>> {
+        matches!(self.way, Way::Spans | Way::Reads).then_some(&self.ledger)
     }
 
     pub(crate) fn chunk_size(&self) -> usize {

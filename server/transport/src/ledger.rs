@@ -41,6 +41,9 @@ pub enum Fault {
     /// The file became shorter while it was sent.
     #[error("the file became shorter while it was sent")]
     Shrunk,
+    /// The file is no longer what it was when it was opened.
+    #[error("the file changed while it was sent")]
+    Changed,
     /// The file could not be read.
     #[error("the file could not be read: {0}")]
     Unreadable(io::ErrorKind),
@@ -52,10 +55,21 @@ pub enum Fault {
     Stalled,
 }
 
+impl Fault {
+    /// What a failed read of `file` means.
+    pub(crate) fn of_reading(file: &dyn File, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Shrunk,
+            _ if file.unchanged().is_err() => Self::Changed,
+            kind => Self::Unreadable(kind),
+        }
+    }
+}
+
 impl From<Fault> for io::Error {
     fn from(fault: Fault) -> Self {
         let kind = match fault {
-            Fault::Copied | Fault::Misplaced | Fault::Dropped => io::ErrorKind::Other,
+            Fault::Copied | Fault::Misplaced | Fault::Dropped | Fault::Changed => io::ErrorKind::Other,
             Fault::Shrunk => io::ErrorKind::UnexpectedEof,
             Fault::Unreadable(kind) | Fault::Source(kind) => kind,
             Fault::Stalled => io::ErrorKind::TimedOut,
@@ -72,6 +86,16 @@ struct Segment {
     offset: u64,
     /// Offset at which the part of the body ends that the chunk is from: how far reading ahead may go.
     until: u64,
+    place: Place,
+}
+
+/// Where in a body a span stands.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Within,
+    /// It completes what `sendfile` sends of the body: read, not sent by the kernel, and its last piece only after the
+    /// kernel let go of all these files (and its own), unchanged.
+    End(Arc<[Arc<dyn File>]>),
 }
 
 /// The bytes of one file that are to be sent next.
@@ -83,6 +107,7 @@ pub(crate) struct Run {
     pub position: u64,
     /// See [`Segment::until`].
     pub until: u64,
+    pub place: Place,
 }
 
 /// What a write is to do, after its buffers were found to be right.
@@ -153,6 +178,7 @@ impl Ledger {
         offset: u64,
         length: u64,
         until: u64,
+        place: Place,
     ) -> Option<Range<u64>> {
         let mut state = self.state();
         if state.fault.is_some() || !state.is_driven_by(waker) {
@@ -165,6 +191,7 @@ impl Ledger {
             positions: positions.clone(),
             offset,
             until,
+            place,
         });
         Some(positions)
     }
@@ -203,7 +230,8 @@ impl Ledger {
         let offset = front.offset + (state.sent - front.positions.start);
         let mut end = front.positions.end;
         for next in state.queue.iter().skip(1) {
-            let follows = Arc::ptr_eq(&next.file, &front.file)
+            let follows = matches!((&front.place, &next.place), (Place::Within, Place::Within))
+                && Arc::ptr_eq(&next.file, &front.file)
                 && next.offset == front.offset + (next.positions.start - front.positions.start);
             if !follows || end - state.sent >= limit {
                 break;
@@ -217,6 +245,7 @@ impl Ledger {
             length,
             position: state.sent,
             until: front.until,
+            place: front.place.clone(),
         })
     }
 
@@ -335,6 +364,8 @@ impl fmt::Debug for Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reading;
+    use bytes::Bytes;
     use region::slice;
     use std::{
         sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -342,6 +373,29 @@ mod tests {
     };
 
     type Buffers<'a> = &'a [&'a [u8]];
+
+    struct Empty(std::fs::File);
+
+    impl rustix::fd::AsFd for Empty {
+        fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    impl File for Empty {
+        fn unchanged(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn is_cached(&self, _offset: u64, _length: u64) -> bool {
+            true
+        }
+        fn load(self: Arc<Self>, _offset: u64, _length: usize) -> Reading<()> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+        fn read(self: Arc<Self>, _offset: u64, _length: usize) -> Reading<Bytes> {
+            Box::pin(std::future::ready(Ok(Bytes::new())))
+        }
+    }
 
     /// Stands for a task.
     #[derive(Default)]
@@ -361,10 +415,13 @@ mod tests {
     fn two_spans() -> Ledger {
         let task = task();
         let ledger = Ledger::default();
-        let file: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
+        let file: Arc<dyn File> = Arc::new(Empty(tempfile::tempfile().unwrap()));
         ledger.drive(&task).unwrap();
-        assert_eq!(ledger.hand(&task, &file, 5000, 100, 5100), Some(0..100));
-        assert_eq!(ledger.hand(&task, &file, 9000, 150, 9500), Some(100..250));
+        assert_eq!(ledger.hand(&task, &file, 5000, 100, 5100, Place::Within), Some(0..100));
+        assert_eq!(
+            ledger.hand(&task, &file, 9000, 150, 9500, Place::Within),
+            Some(100..250)
+        );
         ledger
     }
 
@@ -469,12 +526,12 @@ mod tests {
     #[test]
     fn runs_join_what_lies_together_in_a_file() {
         let ledger = Ledger::default();
-        let file: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
-        let other: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
+        let file: Arc<dyn File> = Arc::new(Empty(tempfile::tempfile().unwrap()));
+        let other: Arc<dyn File> = Arc::new(Empty(tempfile::tempfile().unwrap()));
         let task = task();
         ledger.drive(&task).unwrap();
         for (file, offset) in [(&file, 0), (&file, 10), (&file, 20), (&other, 30), (&other, 41)] {
-            ledger.hand(&task, file, offset, 10, 100).unwrap();
+            ledger.hand(&task, file, offset, 10, 100, Place::Within).unwrap();
         }
         let run = |limit| ledger.run(limit).map(|run| (run.offset, run.length, run.position));
         assert_eq!(run(1000), Some((0, 30, 0)));
@@ -492,7 +549,7 @@ mod tests {
     #[test]
     fn another_task_gets_nothing() {
         let ledger = two_spans();
-        let file: Arc<dyn File> = Arc::new(tempfile::tempfile().unwrap());
-        assert_eq!(ledger.hand(&task(), &file, 0, 1, 1), None);
+        let file: Arc<dyn File> = Arc::new(Empty(tempfile::tempfile().unwrap()));
+        assert_eq!(ledger.hand(&task(), &file, 0, 1, 1, Place::Within), None);
     }
 }

@@ -9,7 +9,9 @@
 //!    ([`Body::on_end`]).
 //! 3. hyper asks the body for chunks, buffers them behind the head and writes: the head with `MSG_MORE`, so that it
 //!    leaves with the first file bytes, then spans with `sendfile`, what is not in the page cache read ahead first.
-//! 4. hyper lets go of the chunks; when the last is gone the [`Summary`] is reported.
+//! 4. The end of the last span is read and sent as real bytes. A piece of it waits until the client has acknowledged all
+//!    that `sendfile` sent, and leaves only if the files are still what they were: a complete body is a right one.
+//! 5. hyper lets go of the chunks; when the last is gone the [`Summary`] is reported.
 //!
 //! **Fail-safe.** Should anything but a [`Connection`] read a placeholder (a setting that makes hyper flatten bodies, a
 //! wrapper that buffers, another protocol), the connection ends before a byte of it leaves. The rules are in `ledger`,
@@ -23,11 +25,11 @@
 //!
 //! ```
 //! use hyper::{Response, server::conn::http1, service::service_fn};
-//! use std::{convert::Infallible, fs::File, sync::Arc};
+//! use std::{convert::Infallible, sync::Arc};
 //! use tokio::net::TcpStream;
-//! use wasmserve_transport::{Options, Part, accept};
+//! use wasmserve_transport::{File, Options, Part, accept};
 //!
-//! async fn serve(socket: TcpStream, file: Arc<File>, length: u64) -> hyper::Result<()> {
+//! async fn serve(socket: TcpStream, file: Arc<dyn File>, length: u64) -> hyper::Result<()> {
 //!     let (io, delivery) = accept(socket, Options::default());
 //!     let service = service_fn(move |_request| {
 //!         let part = Part::Span { file: file.clone(), offset: 0, length };
@@ -37,7 +39,7 @@
 //!     http1::Builder::new().serve_connection(io, service).await
 //! }
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod body;
 mod chunk;
@@ -48,15 +50,17 @@ mod guard;
 mod ledger;
 mod pace;
 mod region;
+mod release;
+mod socket;
 mod stall;
 mod tally;
 mod turn;
 
 pub use body::{Body, Part, Source};
 pub use chunk::Chunk;
-pub use connection::{Connection, Options, Socket, accept};
+pub use connection::{Connection, Options, Sendfile, Socket, accept};
 pub use delivery::Delivery;
-pub use file::File;
+pub use file::{File, Reading};
 pub use guard::{Guarded, guard};
 pub use ledger::Fault;
 pub use tally::{Ended, Summary};

@@ -125,7 +125,7 @@ async fn http2_copies_arrive_on_many_streams_at_once() {
 #[tokio::test]
 async fn a_file_that_shrinks_ends_a_copying_connection() {
     let fixture = Fixture::random(LENGTH, 42);
-    fixture.file.set_len(1_234_567).unwrap();
+    fixture.file.file.set_len(1_234_567).unwrap();
     let file = fixture.clone();
     let (mut client, mut ends) = serve_copies(Protocol::Http1, Options::default(), move |delivery| {
         delivery.body([file.whole()])
@@ -135,7 +135,7 @@ async fn a_file_that_shrinks_ends_a_copying_connection() {
     assert_eq!(read_head(&mut client).await.unwrap().length, Some(LENGTH));
     let body = within(drain(&mut client)).await;
     assert_prefix(&body, &fixture.content[..1_234_567]);
-    assert_eq!(within(ends.recv()).await.unwrap().ended, Ended::Failed(Fault::Shrunk));
+    assert_eq!(within(ends.recv()).await.unwrap().ended, Ended::Failed(Fault::Changed));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::*;
 use tokio::io::AsyncWriteExt;
-use wasmserve_transport::{Delivery, Ended, Fault, Options};
+use wasmserve_transport::{Delivery, Ended, Fault};
 
 const LENGTH: usize = 1_500_000;
 
@@ -15,7 +15,7 @@ async fn attempt(how: How, seed: u64, scramble: u8) -> (Fixture, Vec<u8>, Ended,
     let fixture = Fixture::random(LENGTH, seed);
     let file = fixture.clone();
     let whole = move |_: &Request<Incoming>, delivery: &Delivery| Response::new(delivery.body([file.whole()]));
-    let mut server = serve(how, Options::default(), whole).await;
+    let mut server = serve(how, spans(), whole).await;
     let mut client = server.connect().await;
     client.write_all(&get("/")).await.unwrap();
     let all: Vec<u8> = within(drain(&mut client))
@@ -74,7 +74,7 @@ async fn http2_with_span_delivery_by_mistake_gets_real_bytes() {
     let fixture = Fixture::random(LENGTH, 23);
     let file = fixture.clone();
     let whole = move |_: &Request<Incoming>, delivery: &Delivery| Response::new(delivery.body([file.whole()]));
-    let mut server = serve(How::Http2, Options::default(), whole).await;
+    let mut server = serve(How::Http2, spans(), whole).await;
     let io = TokioIo::new(server.connect().await);
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
         .await
@@ -101,7 +101,7 @@ async fn a_body_longer_than_its_content_length_ends_the_connection_at_the_length
             .body(body)
             .unwrap()
     };
-    let mut server = serve(How::Direct, Options::default(), short).await;
+    let mut server = serve(How::Direct, spans(), short).await;
     let mut client = server.connect().await;
     client.write_all(&[get("/"), get("/")].concat()).await.unwrap();
     let all = within(drain(&mut client)).await;
@@ -122,7 +122,7 @@ async fn a_body_made_for_another_connection_is_sent_as_real_bytes() {
     let mixed = move |_: &Request<Incoming>, delivery: &Delivery| {
         Response::new(first.get_or_init(|| delivery.clone()).body([file.whole()]))
     };
-    let server = serve(How::Direct, Options::default(), mixed).await;
+    let server = serve(How::Direct, spans(), mixed).await;
     let (mut one, mut two) = (server.connect().await, server.connect().await);
     for client in [&mut one, &mut two] {
         assert_same(&within(fetch(client, "/")).await.unwrap(), &fixture.content);

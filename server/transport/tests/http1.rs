@@ -25,7 +25,7 @@ const MIB: usize = 1024 * 1024;
 #[tokio::test]
 async fn files_and_ranges_of_all_sizes_arrive_over_one_connection() {
     let fixture = Fixture::random(5 * MIB + 4321, 1);
-    let mut server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    let mut server = serve(How::Direct, spans(), ranges(fixture.clone())).await;
     let mut client = server.connect().await;
     let total = fixture.content.len() as u64;
     let edges = [
@@ -71,9 +71,10 @@ async fn a_file_longer_than_a_chunk_can_be_arrives() {
     // Holes but for its beginning, the bytes around the end of the first chunk, and its end.
     let length = GIB + 3_000_000;
     for offset in [GIB - 50_000, length - 100_000] {
-        std::os::unix::fs::FileExt::write_all_at(&*fixture.file, &fixture.content, offset).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&fixture.file.file, &fixture.content, offset).unwrap();
     }
-    let server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    fixture.file.renew().unwrap();
+    let server = serve(How::Direct, spans(), ranges(fixture.clone())).await;
     let mut client = server.connect().await;
     client.write_all(&get(&format!("/0-{length}"))).await.unwrap();
     assert_eq!(read_head(&mut client).await.unwrap().length, Some(length as usize));
@@ -96,7 +97,7 @@ async fn a_file_longer_than_a_chunk_can_be_arrives() {
 #[tokio::test]
 async fn a_slow_client_gets_every_byte() {
     let fixture = Fixture::random(3 * MIB, 2);
-    let server = serve(How::Direct, Options::default(), whole(fixture.clone())).await;
+    let server = serve(How::Direct, spans(), whole(fixture.clone())).await;
     let mut client = server.connect().await;
     rustix::net::sockopt::set_socket_recv_buffer_size(&client, 128 * 1024).unwrap();
     client.write_all(&get("/")).await.unwrap();
@@ -118,7 +119,7 @@ async fn a_slow_client_gets_every_byte() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let fixture = Fixture::random(3 * MIB, 4);
-    let server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    let server = serve(How::Direct, spans(), ranges(fixture.clone())).await;
     let mut client = server.connect().await;
     let spans = [
         (0, 300_000),
@@ -159,7 +160,7 @@ async fn parts_of_all_kinds_make_one_body() {
             text("\r\n--boundary--\r\n"),
         ]))
     };
-    let mut server = serve(How::Direct, Options::default(), parts).await;
+    let mut server = serve(How::Direct, spans(), parts).await;
     let mut client = server.connect().await;
     let mut wanted = b"--boundary\r\n\r\n".to_vec();
     wanted.extend(&one.content[10..500_010]);
@@ -196,7 +197,7 @@ async fn spans_in_a_chunked_body_arrive() {
             file.span(0, 5),
         ]))
     };
-    let server = serve(How::Direct, Options::default(), parts).await;
+    let server = serve(How::Direct, spans(), parts).await;
     let mut client = server.connect().await;
     client.write_all(&get("/")).await.unwrap();
     let head = read_head(&mut client).await.unwrap();
@@ -224,7 +225,7 @@ async fn spans_in_a_chunked_body_arrive() {
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_ends_the_exchange_without_wrong_bytes() {
     let fixture = Fixture::random(8 * MIB, 8);
-    let server = serve(How::Direct, Options::default(), whole(fixture.clone())).await;
+    let server = serve(How::Direct, spans(), whole(fixture.clone())).await;
     let mut client = server.connect().await;
     client.write_all(&get("/")).await.unwrap();
     client.shutdown().await.unwrap();
@@ -240,7 +241,7 @@ async fn a_client_that_closes_its_sending_side_ends_the_exchange_without_wrong_b
 #[tokio::test]
 async fn clients_that_leave_release_the_file_and_are_counted_as_aborted() {
     let fixture = Fixture::random(8 * MIB, 9);
-    let mut server = serve(How::Direct, Options::default(), whole(fixture.clone())).await;
+    let mut server = serve(How::Direct, spans(), whole(fixture.clone())).await;
     let descriptors = || Arc::strong_count(&fixture.file);
     let before = descriptors();
     for _ in 0..20 {
@@ -259,24 +260,24 @@ async fn clients_that_leave_release_the_file_and_are_counted_as_aborted() {
 #[tokio::test]
 async fn a_file_that_shrinks_ends_the_connection_and_never_pads() {
     let fixture = Fixture::random(32 * MIB, 10);
-    let mut server = serve(How::Direct, Options::default(), whole(fixture.clone())).await;
+    let mut server = serve(How::Direct, spans(), whole(fixture.clone())).await;
     let mut client = server.connect().await;
     client.write_all(&get("/")).await.unwrap();
     let head = read_head(&mut client).await.unwrap();
     assert_eq!(head.length, Some(fixture.content.len()));
     let kept = 20 * MIB;
-    fixture.file.set_len(kept as u64).unwrap();
+    fixture.file.file.set_len(kept as u64).unwrap();
     let body = within(drain(&mut client)).await;
     assert_prefix(&body, &fixture.content);
     assert!(body.len() <= kept);
-    assert_eq!(server.next_end().await.ended, Ended::Failed(Fault::Shrunk));
+    assert_eq!(server.next_end().await.ended, Ended::Failed(Fault::Changed));
 }
 
 #[tokio::test]
 async fn a_file_that_shrank_before_it_was_copied_ends_the_connection() {
     let fixture = Fixture::random(3000, 11);
-    fixture.file.set_len(1000).unwrap();
-    let mut server = serve(How::Direct, Options::default(), whole(fixture.clone())).await;
+    fixture.file.file.set_len(1000).unwrap();
+    let mut server = serve(How::Direct, spans(), whole(fixture.clone())).await;
     let mut client = server.connect().await;
     client.write_all(&get("/")).await.unwrap();
     let all = within(drain(&mut client)).await;
@@ -288,7 +289,7 @@ async fn a_file_that_shrank_before_it_was_copied_ends_the_connection() {
         server.next_end().await,
         Summary {
             sent: 0,
-            ended: Ended::Failed(Fault::Shrunk)
+            ended: Ended::Failed(Fault::Changed)
         }
     );
 }
@@ -308,7 +309,7 @@ async fn a_source_that_fails_resets_the_connection() {
         };
         Response::new(delivery.body([wasmserve_transport::Part::Stream(Box::new(source))]))
     };
-    let mut server = serve(How::Direct, Options::default(), failing).await;
+    let mut server = serve(How::Direct, spans(), failing).await;
     let mut client = server.connect().await;
     // Without chunks the end of such a body is the end of the connection.
     client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
@@ -329,7 +330,7 @@ async fn a_source_that_fails_resets_the_connection() {
 #[tokio::test]
 async fn a_file_that_sendfile_does_not_know_is_read_and_sent() {
     // A character device without an end; sendfile refuses some kernels' /proc files and reads others.
-    let file: Arc<std::fs::File> = Arc::new(std::fs::File::open("/proc/kallsyms").unwrap());
+    let file = Arc::new(Plain::new(std::fs::File::open("/proc/kallsyms").unwrap()).unwrap());
     let content = std::fs::read("/proc/kallsyms").unwrap();
     assert!(content.len() > 200_000);
     let parts = move |_: &Request<Incoming>, delivery: &Delivery| {
@@ -339,7 +340,7 @@ async fn a_file_that_sendfile_does_not_know_is_read_and_sent() {
             length: 200_000,
         }]))
     };
-    let server = serve(How::Direct, Options::default(), parts).await;
+    let server = serve(How::Direct, spans(), parts).await;
     let mut client = server.connect().await;
     let body = within(fetch(&mut client, "/")).await.unwrap();
     assert_same(&body, &content[..200_000]);
@@ -350,7 +351,7 @@ async fn a_client_that_takes_nothing_is_ended_by_the_stall_limit() {
     let fixture = Fixture::random(64 * MIB, 12);
     let options = Options {
         stall: Some(Duration::from_millis(200)),
-        ..Options::default()
+        ..spans()
     };
     let mut server = serve(How::Direct, options, whole(fixture)).await;
     let mut client = server.connect().await;
@@ -364,7 +365,7 @@ async fn a_client_that_takes_a_little_now_and_then_is_not_ended_by_the_stall_lim
     let fixture = Fixture::random(10 * MIB, 13);
     let options = Options {
         stall: Some(Duration::from_secs(3)),
-        ..Options::default()
+        ..spans()
     };
     let mut server = serve(How::Direct, options, whole(fixture.clone())).await;
     let mut client = server.connect().await;
@@ -386,7 +387,7 @@ async fn a_paced_body_takes_its_time_and_is_whole() {
     let paced = move |_: &Request<Incoming>, delivery: &Delivery| {
         Response::new(delivery.body([file.whole()]).pace(NonZeroU64::new(1_000_000).unwrap()))
     };
-    let mut server = serve(How::Direct, Options::default(), paced).await;
+    let mut server = serve(How::Direct, spans(), paced).await;
     let mut client = server.connect().await;
     let start = std::time::Instant::now();
     let body = within(fetch(&mut client, "/")).await.unwrap();
@@ -399,7 +400,7 @@ async fn a_paced_body_takes_its_time_and_is_whole() {
 #[tokio::test]
 async fn a_body_without_bytes_is_completed() {
     let empty = |_: &Request<Incoming>, _: &Delivery| Response::new(Body::empty());
-    let mut server = serve(How::Direct, Options::default(), empty).await;
+    let mut server = serve(How::Direct, spans(), empty).await;
     let mut client = server.connect().await;
     assert_eq!(within(fetch(&mut client, "/")).await.unwrap(), b"");
     assert_eq!(
@@ -414,9 +415,9 @@ async fn a_body_without_bytes_is_completed() {
 #[tokio::test]
 async fn files_that_are_not_in_the_page_cache_arrive() {
     let fixture = Fixture::random(5 * MIB, 15);
-    let server = serve(How::Direct, Options::default(), ranges(fixture.clone())).await;
+    let server = serve(How::Direct, spans(), ranges(fixture.clone())).await;
     let mut client = server.connect().await;
-    fixture.file.sync_all().unwrap();
+    fixture.file.file.sync_all().unwrap();
     for (offset, length) in [(0, 5 * MIB), (4 * MIB, 20_000), (1_000_001, 3_000_000)] {
         rustix::fs::fadvise(&fixture.file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         let body = within(fetch(&mut client, &format!("/{offset}-{length}")))

@@ -15,7 +15,7 @@ use std::{
 };
 use support::*;
 use tokio::{io::AsyncReadExt, net::UnixStream};
-use wasmserve_transport::{Body, Chunk, Connection, Ended, Options, Part, Summary, accept};
+use wasmserve_transport::{Body, Chunk, Connection, Ended, Part, Summary, accept};
 
 /// Ways of getting placeholders wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +218,7 @@ fn random_parts(random: &mut Random, fixtures: &[Fixture]) -> (Vec<Part>, Vec<u8
                 let fixture = &fixtures[random.below(fixtures.len() as u64) as usize];
                 let total = fixture.content.len() as u64;
                 let offset = random.below(total);
-                let longest = if random.one_in(3) { 600_000 } else { 40_000 };
+                let longest = if random.one_in(2) { 600_000 } else { 90_000 };
                 let length = random.below(longest).min(total - offset);
                 wanted.extend_from_slice(&fixture.content[offset as usize..][..length as usize]);
                 fixture.span(offset, length)
@@ -254,7 +254,7 @@ async fn run(seed: u64, misdeed: Option<Misdeed>, fixtures: &[Fixture]) -> Outco
             all
         })
     };
-    let (connection, delivery) = accept(near, Options::default());
+    let (connection, delivery) = accept(near, spans());
     let end = Arc::new(Mutex::new(Vec::new()));
     let ends = end.clone();
     let body = delivery
@@ -287,7 +287,7 @@ async fn run(seed: u64, misdeed: Option<Misdeed>, fixtures: &[Fixture]) -> Outco
 fn fixtures() -> Vec<Fixture> {
     vec![
         Fixture::random(700_000, 30),
-        Fixture::random(20_000, 31),
+        Fixture::random(80_000, 31),
         Fixture::random(131_072, 32),
     ]
 }

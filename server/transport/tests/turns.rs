@@ -16,7 +16,7 @@ use std::{
 };
 use support::*;
 use tokio::net::TcpStream;
-use wasmserve_transport::{Connection, Options, accept};
+use wasmserve_transport::{Connection, accept};
 
 /// Counts what is written.
 struct Counting(Connection, Arc<AtomicUsize>);
@@ -81,7 +81,7 @@ async fn one_turn_writes_a_bounded_number_of_bytes() {
     socket.set_nonblocking(true).unwrap();
     // Room for more than a turn, so that the socket is not what ends it. Only root may have as much.
     let roomy = rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, 32 << 20).is_ok();
-    let (io, delivery) = accept(TcpStream::from_std(socket).unwrap(), Options::default());
+    let (io, delivery) = accept(TcpStream::from_std(socket).unwrap(), spans());
     let written = Arc::new(AtomicUsize::new(0));
     let io = Counting(io, written.clone());
     let service = service_fn(move |_| ready(Ok::<_, Infallible>(Response::new(delivery.body([fixture.whole()])))));

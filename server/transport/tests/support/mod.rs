@@ -1,5 +1,7 @@
 //! Files with known content, a hyper server over loopback, and clients that look at raw bytes.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
+mod plain;
+
 use bytes::Bytes;
 use hyper::{
     Request, Response,
@@ -9,9 +11,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioExecutor;
+pub use plain::Plain;
 use std::{
     convert::Infallible,
-    fs::File,
     future::Future,
     io::{self, IoSlice, Write as _},
     net::SocketAddr,
@@ -28,7 +30,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
-use wasmserve_transport::{Body, Connection, Delivery, Options, Part, Summary, accept};
+use wasmserve_transport::{Body, Connection, Delivery, Options, Part, Sendfile, Summary, accept};
 
 /// Small, repeatable random numbers (xorshift64*).
 pub struct Random(u64);
@@ -58,10 +60,18 @@ impl Random {
     }
 }
 
+/// Spans for clients of this machine too, as all clients of these tests are.
+pub fn spans() -> Options {
+    Options {
+        sendfile: Sendfile::Always,
+        ..Options::default()
+    }
+}
+
 /// A file and what is in it.
 #[derive(Clone)]
 pub struct Fixture {
-    pub file: Arc<File>,
+    pub file: Arc<Plain>,
     pub content: Arc<Vec<u8>>,
 }
 
@@ -71,7 +81,7 @@ impl Fixture {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&content).unwrap();
         Self {
-            file: Arc::new(file),
+            file: Arc::new(Plain::new(file).unwrap()),
             content: Arc::new(content),
         }
     }
