@@ -123,7 +123,7 @@ async fn lines_of_a_policy_are_written_with_its_name() {
             Some((
                 line["level"].as_str()?,
                 line["context"].as_str()?,
-                line["message"].as_str()?,
+                line["said"].as_str()?,
             ))
         })
         .collect();

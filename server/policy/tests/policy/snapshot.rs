@@ -110,14 +110,14 @@ async fn a_guest_that_prints_in_configure_is_not_captured() {
     );
     let line = log.lines("message", "a policy is loaded").remove(0);
     assert_eq!(line["configured"], "for every call");
-    assert_eq!(log.lines("message", "configured").len(), 1);
+    assert_eq!(log.lines("said", "configured").len(), 1);
     for round in 1..4 {
         assert_eq!(response(&decide(&chain, get("/")).await).status, 222);
         // What configure prints is written at load alone, what decide prints each time.
         assert_eq!(
             (
-                log.lines("message", "configured").len(),
-                log.lines("message", "decided").len()
+                log.lines("said", "configured").len(),
+                log.lines("said", "decided").len()
             ),
             (1, round)
         );
