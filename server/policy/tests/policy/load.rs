@@ -35,10 +35,7 @@ async fn what_is_no_policy_is_refused_by_name() {
     let cases: [(&[u8], &str); 5] = [
         (b"", "is neither a WebAssembly component nor a core module"),
         (b"<html>", "is neither a WebAssembly component nor a core module"),
-        (
-            b"\0asm\x01\0\0\0garbage",
-            "is not a valid WebAssembly module",
-        ),
+        (b"\0asm\x01\0\0\0garbage", "is not a valid WebAssembly module"),
         (&bare, "is a core module without the metadata that wit-bindgen adds"),
         (&empty, "does not export wasmserve:policy/guest@0.1.0"),
     ];
