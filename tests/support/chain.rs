@@ -11,7 +11,6 @@ use tempfile::TempDir;
 /// A folder with a `plugins.toml`, as `--plugins` takes it. Removed with this value.
 pub struct Chain {
     folder: TempDir,
-    text: String,
 }
 
 /// One policy of a chain.
@@ -85,7 +84,7 @@ impl Chain {
             writeln!(text, "{}\n[policy.config]\n{}\n", policy.settings, policy.config).expect("a string grows");
         }
         fs::write(folder.path().join("plugins.toml"), &text).expect("the folder is writable");
-        Self { folder, text }
+        Self { folder }
     }
 
     /// One guest with this configuration.
@@ -100,10 +99,5 @@ impl Chain {
     /// A path within the folder.
     pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(path)
-    }
-
-    /// What `plugins.toml` says.
-    pub fn text(&self) -> &str {
-        &self.text
     }
 }

@@ -90,11 +90,6 @@ impl Launch {
         self
     }
 
-    pub fn environment(mut self, name: &str, value: &str) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
     /// Starts the server and waits until it listens.
     #[track_caller]
     pub fn start(self) -> Server {

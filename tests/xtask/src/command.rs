@@ -57,7 +57,7 @@ pub fn announce(command: &Command) {
 }
 
 /// A command as one would type it, with its folder when that is not the project's.
-fn line(command: &Command) -> String {
+pub fn line(command: &Command) -> String {
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|word| {

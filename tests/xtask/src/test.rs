@@ -4,7 +4,7 @@
 //! all steps; a step without tests of its own counts as one.
 use crate::{
     build,
-    command::{Result, announce, cargo, project},
+    command::{Result, announce, cargo, line, project},
     setup,
 };
 use std::{
@@ -81,7 +81,7 @@ impl Count {
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|e| format!("{command:?} does not start: {e}"))?;
+            .map_err(|e| format!("{} does not start: {e}", line(&command)))?;
         let (mut passed, mut failed) = (0, 0);
         let printed = child.stdout.take().expect("it was piped just above");
         for line in BufReader::new(printed).lines().map_while(std::io::Result::ok) {
@@ -91,14 +91,14 @@ impl Count {
                 failed += f;
             }
         }
-        let status = child.wait().map_err(|e| format!("{command:?} is lost: {e}"))?;
+        let status = child.wait().map_err(|e| format!("{} is lost: {e}", line(&command)))?;
         if status.success() {
             self.passed += passed.max(1);
         } else {
             self.passed += passed;
             // A test program that does not compile or is killed reports no failed test, and is one.
             self.failed += failed.max(1);
-            self.failures.push(format!("{command:?}"));
+            self.failures.push(line(&command));
         }
         Ok(())
     }
