@@ -1,4 +1,4 @@
-//! Write policies for the [wasmserve] file server in Rust.
+//! Write policies for the wasmserve file server in Rust.
 //!
 //! A policy is asked about every request before a file is touched. It asks the questions it needs answered and decides:
 //! let the request [`proceed`] (perhaps to other paths, with other headers), or answer it ([`deny`], [`redirect`],
@@ -51,8 +51,7 @@
 //!
 //! Policies are ordinary Rust: `cargo test` runs them on the machine that builds them, against made-up requests. See
 //! `testing` (not part of what is compiled to WebAssembly).
-//!
-//! [wasmserve]: https://crates.io/crates/wasmserve
+
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
