@@ -8,7 +8,7 @@ use std::fmt;
 
 /// What a path may not hold as it is: all but unreserved characters, sub-delims, `:`, `@` and the slash (RFC 3986, section
 /// 3.3).
-const NOT_PATH: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const NOT_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

@@ -5,12 +5,13 @@ use crate::{
     entry::{Entry, Variants, What},
     files::Shared,
     options::{Listings, RootOptions},
+    path::NOT_PATH,
     protect::Protected,
     root::{Base, Root},
     trouble::Trouble,
 };
 use http::{HeaderMap, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use std::sync::Arc;
 
 /// Where a search takes place: a root, and the directory in it that nothing leads out of.
@@ -31,23 +32,7 @@ const QUERY: &AsciiSet = &percent_encoding::CONTROLS
     .add(b'>');
 
 /// Everything but what RFC 3986, section 3.3 allows in a segment; `:` too, so that no segment looks like a scheme.
-pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b'@');
+pub(crate) const SEGMENT: &AsciiSet = &NOT_PATH.add(b':').add(b'/');
 
 impl Scope {
     /// The first candidate that exists. One that fails other than by not being there ends the search.
