@@ -15,7 +15,8 @@ use std::{
 };
 use wasmserve_files::SitePath;
 use wasmserve_policy::{
-    Chain, ChainSpec, Configured, Grants, Host, HostOptions, Isolation, Limits, Outcome, PolicySpec, Request, Reuse,
+    Budget, Chain, ChainSpec, Configured, Grants, Host, HostOptions, Isolation, Limits, Outcome, PolicySpec, Request,
+    Reuse,
 };
 
 const ROUNDS: usize = 9;
@@ -79,7 +80,7 @@ async fn load(host: &Host, guest: &Guest, reuse: Reuse) -> Chain {
         site: "bench".into(),
         policies: vec![policy],
         roots: BTreeSet::new(),
-        evidence: ChainSpec::EVIDENCE,
+        budget: Budget::default(),
     };
     host.load(spec).await.unwrap()
 }

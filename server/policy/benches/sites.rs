@@ -12,7 +12,9 @@ use std::{
     time::{Instant, SystemTime},
 };
 use wasmserve_files::SitePath;
-use wasmserve_policy::{Chain, ChainSpec, Configured, Grants, Host, HostOptions, Limits, PolicySpec, Request, Reuse};
+use wasmserve_policy::{
+    Budget, Chain, ChainSpec, Configured, Grants, Host, HostOptions, Limits, PolicySpec, Request, Reuse,
+};
 
 /// Reads its configuration in `configure`, and asks for the path in `decide`.
 fn policy() -> Guest {
@@ -71,7 +73,7 @@ async fn main() {
             site: format!("site-{site}").into(),
             policies,
             roots,
-            evidence: ChainSpec::EVIDENCE,
+            budget: Budget::default(),
         };
         chains.push(host.load(spec).await.unwrap());
     }

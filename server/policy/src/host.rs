@@ -110,7 +110,12 @@ impl Host {
             let component = self.compile(policy).await?;
             policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
         }
-        Ok(Chain::new(spec.site, policies, self.engine.key.clone(), spec.evidence))
+        Ok(Chain::new(
+            spec.site,
+            policies,
+            self.engine.key.clone(),
+            spec.budget.evidence,
+        ))
     }
 
     async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {

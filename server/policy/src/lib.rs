@@ -48,6 +48,6 @@ pub use explain::{Explanation, Step};
 pub use host::{Host, HostError, HostOptions};
 pub use recorder::Exchange;
 pub use request::Request;
-pub use spec::{ChainSpec, Grants, Isolation, Limits, LoadError, PolicySpec, Reuse};
+pub use spec::{Budget, ChainSpec, Grants, Isolation, Limits, LoadError, PolicySpec, Reuse};
 pub use start::{Configured, SnapshotOptions};
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};

@@ -8,13 +8,20 @@ pub struct ChainSpec {
     pub policies: Vec<PolicySpec>,
     /// The names of the roots that a policy may place paths in.
     pub roots: BTreeSet<String>,
-    /// Bytes of decisions that may be kept with their evidence. [`ChainSpec::EVIDENCE`] unless there is a reason.
+    pub budget: Budget,
+}
+
+/// What the policies of one site may use together, whatever each of them may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of decisions that may be kept with their evidence: by default about 50,000 small ones.
     pub evidence: usize,
 }
 
-impl ChainSpec {
-    /// About 50,000 small decisions.
-    pub const EVIDENCE: usize = 16 << 20;
+impl Default for Budget {
+    fn default() -> Self {
+        Self { evidence: 16 << 20 }
+    }
 }
 
 #[derive(Clone, Debug)]

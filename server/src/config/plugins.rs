@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wasmserve_policy::{ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse};
+use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse};
 
 /// The name of the file that lists the chain.
 pub const CHAIN_FILE: &str = "plugins.toml";
@@ -77,7 +77,7 @@ impl PluginFolder {
             site,
             policies: self.policies,
             roots,
-            evidence: ChainSpec::EVIDENCE,
+            budget: Budget::default(),
         }
     }
 

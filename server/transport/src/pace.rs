@@ -14,28 +14,26 @@ const PIECE: Duration = Duration::from_millis(25);
 /// How much lateness (of timers, of a client that could not take more) is made up for.
 const LATE: Duration = Duration::from_millis(25);
 
-/// A schedule of pieces: each is due when the ones before it have had their time (a generic cell rate algorithm).
+/// Waits for the pieces of a [`Schedule`].
 pub(crate) struct Pace {
-    rate: NonZeroU64,
-    /// When the next piece may go; `None` before the first.
-    due: Option<Instant>,
+    schedule: Schedule,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pace {
     pub fn new(rate: NonZeroU64) -> Self {
         Self {
-            rate,
-            due: None,
+            schedule: Schedule::new(rate),
             sleep: None,
         }
     }
 
     /// Waits until something may be sent, and says how many bytes at most. [`Pace::sent`] follows.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<u64> {
-        let due = *self.due.get_or_insert_with(Instant::now);
-        // The clock is looked at by the timer only: a piece that is due passes without a system call.
-        if due > Instant::now() {
+        let now = Instant::now();
+        let due = self.schedule.due(now);
+        // A piece that is due passes without the timer.
+        if due > now {
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if sleep.deadline() != due {
                 sleep.as_mut().reset(due);
@@ -44,12 +42,39 @@ impl Pace {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(bytes_in(self.rate, PIECE))
+        Poll::Ready(self.schedule.piece())
     }
 
     /// `count` bytes go now.
     pub fn sent(&mut self, count: u64) {
-        let due = self.due.unwrap_or_else(Instant::now).max(Instant::now() - LATE);
+        self.schedule.sent(Instant::now(), count);
+    }
+}
+
+/// A schedule of pieces: each is due when the ones before it have had their time (a generic cell rate algorithm).
+struct Schedule {
+    rate: NonZeroU64,
+    /// When the next piece may go; `None` before the first.
+    due: Option<Instant>,
+}
+
+impl Schedule {
+    fn new(rate: NonZeroU64) -> Self {
+        Self { rate, due: None }
+    }
+
+    /// When the next piece may go, asked at `now`.
+    fn due(&mut self, now: Instant) -> Instant {
+        *self.due.get_or_insert(now)
+    }
+
+    /// The most bytes of one piece.
+    fn piece(&self) -> u64 {
+        bytes_in(self.rate, PIECE)
+    }
+
+    fn sent(&mut self, now: Instant, count: u64) {
+        let due = self.due.map_or(now, |due| due.max(now - LATE));
         self.due = Some(due + time_of(self.rate, count));
     }
 }
@@ -68,20 +93,23 @@ fn time_of(rate: NonZeroU64, count: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
 
-    /// Sends `total` bytes and gives the time of each piece and its length.
-    async fn schedule(rate: u64, total: u64, client: impl Fn(u64) -> Duration) -> Vec<(Duration, u64)> {
-        let mut pace = Pace::new(NonZeroU64::new(rate).unwrap());
-        let start = Instant::now();
+    /// Sends `total` bytes and gives the time of each piece and its length. The timer is late by up to a millisecond,
+    /// as tokio's is.
+    fn schedule(rate: u64, total: u64, client: impl Fn(u64) -> Duration) -> Vec<(Duration, u64)> {
+        let mut schedule = Schedule::new(NonZeroU64::new(rate).unwrap());
+        let start = Instant::now() + LATE;
+        let mut now = start;
         let mut left = total;
         let mut pieces = Vec::new();
         while left > 0 {
-            let piece = poll_fn(|context| pace.poll(context)).await.min(left);
-            pace.sent(piece);
-            pieces.push((start.elapsed(), piece));
+            let wait = schedule.due(now).saturating_duration_since(now);
+            now += Duration::from_millis(u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap());
+            let piece = schedule.piece().min(left);
+            schedule.sent(now, piece);
+            pieces.push((now - start, piece));
             left -= piece;
-            tokio::time::sleep(client(total - left)).await;
+            now += client(total - left);
         }
         pieces
     }
@@ -100,11 +128,11 @@ mod tests {
             .unwrap_or(0)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_fast_client_gets_the_rate_smoothly() {
+    #[test]
+    fn a_fast_client_gets_the_rate_smoothly() {
         for rate in [1, 7, 1000, 123_456, 10_000_000, u64::MAX / 4] {
             let total = rate.saturating_mul(3).min(1 << 62);
-            let pieces = schedule(rate, total, |_| Duration::ZERO).await;
+            let pieces = schedule(rate, total, |_| Duration::ZERO);
             let took = pieces.last().unwrap().0;
             let wanted = Duration::from_secs(total / rate);
             // The first piece leaves at once; tokio's timer counts milliseconds.
@@ -118,8 +146,8 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_paused_does_not_get_what_it_missed_at_once() {
+    #[test]
+    fn a_client_that_paused_does_not_get_what_it_missed_at_once() {
         let pause = |done| {
             if done == 50_000 {
                 Duration::from_secs(5)
@@ -127,7 +155,7 @@ mod tests {
                 Duration::ZERO
             }
         };
-        let pieces = schedule(100_000, 200_000, pause).await;
+        let pieces = schedule(100_000, 200_000, pause);
         assert!(burst(&pieces, Duration::from_millis(20)) <= 5_000, "50 ms worth");
         assert!(
             pieces.last().unwrap().0 >= Duration::from_millis(6_400),

@@ -260,7 +260,7 @@ async fn a_kept_decision_equals_a_fresh_one() {
         let mut random = Random::new(generation);
         let mut chains = chains(&mut random);
         // Small enough that some decisions have to go again.
-        chains.spec.evidence = [32 << 10, 64 << 10, 16 << 20][random.below(3)];
+        chains.spec.budget.evidence = [32 << 10, 64 << 10, 16 << 20][random.below(3)];
         let keeping = chains.load().await;
         for policy in &mut chains.spec.policies {
             policy.reuse = Reuse {

@@ -259,7 +259,7 @@ async fn the_bound_of_bytes_holds_and_what_is_used_stays() {
     let reply = guest.reply(&proceed());
     guest.decide = format!("(call $request.path (i32.const 64)) {reply}");
     let mut chains = Chains::one(&guest);
-    chains.spec.evidence = 32 << 10;
+    chains.spec.budget.evidence = 32 << 10;
     let chain = chains.load().await;
     for i in 0..1000 {
         decide(&chain, get(&format!("/random/{i}"))).await;

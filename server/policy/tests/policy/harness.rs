@@ -9,8 +9,8 @@ use std::{
 use tempfile::TempDir;
 use wasmserve_files::SitePath;
 use wasmserve_policy::{
-    Chain, ChainSpec, Fault, Grants, Host, HostOptions, Limits, LoadError, Mapping, Outcome, PolicySpec, Request,
-    Response, Reuse, Verdict,
+    Budget, Chain, ChainSpec, Fault, Grants, Host, HostOptions, Limits, LoadError, Mapping, Outcome, PolicySpec,
+    Request, Response, Reuse, Verdict,
 };
 
 /// The frozen time of every request: 2001-09-09T01:46:40Z.
@@ -37,7 +37,7 @@ impl Chains {
                 site: "test".into(),
                 policies: Vec::new(),
                 roots,
-                evidence: ChainSpec::EVIDENCE,
+                budget: Budget::default(),
             },
         }
     }
