@@ -1,6 +1,6 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, LoadError, PolicySpec,
+    Chain, ChainSpec, LoadError, PolicySpec, ShadowSpec,
     call::Call,
     component::{self, Compiled},
     evidence::Key,
@@ -8,6 +8,7 @@ use crate::{
     link,
     policy::Policy,
     running::{Ticker, Ticking},
+    shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
 };
 use std::{
@@ -70,6 +71,8 @@ pub(crate) struct Engine {
     /// Without logging, and with it.
     linkers: [OnceLock<Arc<Linker<Call>>>; 2],
     pub starts: Starts,
+    /// Where candidates are compared; made for the first one.
+    bench: OnceLock<Bench>,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -96,6 +99,7 @@ impl Host {
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
+            bench: OnceLock::new(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -108,7 +112,11 @@ impl Host {
         let mut policies = Vec::with_capacity(spec.policies.len());
         for policy in &spec.policies {
             let component = self.compile(policy).await?;
-            policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
+            let mut loaded = Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?;
+            if let Some(shadow) = &policy.shadow {
+                loaded.shadow = Some(self.shadow(policy, shadow, &spec).await?);
+            }
+            policies.push(loaded);
         }
         Ok(Chain::new(
             spec.site,
@@ -116,6 +124,29 @@ impl Host {
             self.engine.key.clone(),
             spec.budget.evidence,
         ))
+    }
+
+    /// Loads the candidate that runs beside a policy.
+    async fn shadow(
+        &self,
+        live: &PolicySpec,
+        shadow: &ShadowSpec,
+        chain: &ChainSpec,
+    ) -> Result<Arc<Shadow>, LoadError> {
+        let spec = shadow::candidate(live, shadow);
+        let component = self.compile(&spec).await?;
+        let candidate = Policy::load(self.engine.clone(), &component, spec, chain)
+            .await
+            .map_err(|error| LoadError {
+                reason: format!("{}; to a shadow only logging and sharing are granted", error.reason),
+                ..error
+            })?;
+        let bench = self.engine.bench().map_err(|error| LoadError {
+            policy: live.name.clone(),
+            wasm: shadow.wasm.clone(),
+            reason: format!("no thread can be started for shadows: {error}"),
+        })?;
+        Ok(Arc::new(Shadow::new(candidate, live, shadow, bench)))
     }
 
     async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
@@ -211,6 +242,20 @@ impl Engine {
         if !given_up {
             tracing::debug!("all instances are being called: further calls wait");
         }
+    }
+
+    /// Whether a call that nobody waits for may take a place.
+    pub fn is_idle(&self) -> bool {
+        self.slots.available_permits() > 1
+    }
+
+    /// Where candidates are compared.
+    pub fn bench(&self) -> std::io::Result<Bench> {
+        if let Some(bench) = self.bench.get() {
+            return Ok(bench.clone());
+        }
+        let bench = Bench::start()?;
+        Ok(self.bench.get_or_init(|| bench).clone())
     }
 
     /// The epoch ticks until this is dropped.

@@ -20,6 +20,7 @@ use crate::{
     questions::Circumstances,
     recorder::Recorder,
     running::Meter,
+    shadow::Shadow,
     start::{Origin, Start},
 };
 use std::{
@@ -49,6 +50,8 @@ pub(crate) struct Policy {
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
     pub counters: Counters,
+    /// A candidate that is asked the same, and not listened to.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// What came of one call.
@@ -103,6 +106,7 @@ impl Policy {
             turns: Semaphore::new(spec.limits.concurrent),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
             counters: Counters::default(),
+            shadow: None,
             engine,
             spec,
         };
@@ -160,6 +164,7 @@ impl Policy {
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
             configured: self.start.configured(),
+            shadow: self.shadow.as_deref().map(Shadow::info),
         }
     }
 }
@@ -206,6 +211,11 @@ impl Policy {
     /// Whether its decisions may be kept at all.
     pub fn keeps(&self) -> bool {
         self.spec.reuse.evidence && self.spec.reuse.isolation == Isolation::Request
+    }
+
+    /// Whether a call that nobody waits for may be made now.
+    pub fn has_room(&self) -> bool {
+        self.engine.is_idle()
     }
 
     /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.

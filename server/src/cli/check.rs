@@ -63,7 +63,7 @@ fn configured(configured: &Configured) -> String {
     }
 }
 
-fn granted(grants: &Grants) -> Vec<&'static str> {
+pub(crate) fn granted(grants: &Grants) -> Vec<&'static str> {
     let all = [("logging", grants.logging), ("sharing", grants.sharing)];
     all.into_iter()
         .filter_map(|(name, granted)| granted.then_some(name))

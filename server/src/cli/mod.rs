@@ -9,6 +9,7 @@ mod password;
 mod report;
 mod serve;
 
+pub(crate) use check::granted;
 pub use options::ServeOptions;
 
 use clap::{Parser, Subcommand};
@@ -41,11 +42,12 @@ enum Command {
     ///
     /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
     Check(Box<ServeOptions>),
-    /// Load everything as serving would, decide one request, and say why it is answered so
+    /// Decide one request and say why it is answered so: loading everything as serving would, or by a server that runs
     ///
     /// For every plugin in order: what it asked, what it was told, what it decided and logged, whether the decision would
-    /// be kept, and the time it took. Then which file was found, and the head of the answer. Nothing is listened on. The
-    /// exit status is 0 whatever the answer is, and 1 when something cannot be loaded.
+    /// be kept, and the time it took. Then which file was found, and the head of the answer. Nothing is listened on. With
+    /// --server it is decided by a server that runs, with what it has loaded. The exit status is 0 whatever the answer is,
+    /// and 1 when something cannot be loaded or the server does not answer.
     Explain(Box<explain::ExplainOptions>),
     /// Build the plugins whose source folders lie beneath a folder
     ///

@@ -187,6 +187,7 @@ impl PluginFolder {
             establishes: manifest.establishes,
             reads: manifest.reads,
             reuse: Reuse::default(),
+            shadow: None,
         })
     }
 
@@ -238,6 +239,7 @@ fn bare_module(wasm: PathBuf) -> PolicySpec {
         establishes: BTreeSet::new(),
         reads: BTreeSet::new(),
         reuse: Reuse::default(),
+        shadow: None,
     }
 }
 

@@ -143,7 +143,10 @@ fn finding_in_words(finding: &Finding) -> String {
             bytes,
             coding,
         } => {
-            let coding = coding.map(|coding| format!(", in {coding}")).unwrap_or_default();
+            let coding = coding
+                .as_ref()
+                .map(|coding| format!(", in {coding}"))
+                .unwrap_or_default();
             format!("{content_type}, {bytes} bytes{coding}")
         }
         Finding::Listing => "a listing of the folder".into(),
