@@ -22,6 +22,8 @@ mod paths;
 mod protected;
 mod questions;
 mod ranges;
+mod record;
+mod shadow;
 mod sharing;
 mod standard;
 mod stopping;

@@ -105,8 +105,8 @@ pub(crate) fn candidate(live: &PolicySpec, shadow: &ShadowSpec) -> PolicySpec {
             logging: true,
             sharing: live.grants.sharing,
         },
-        establishes: live.establishes.clone(),
-        reads: live.reads.clone(),
+        establishes: shadow.establishes.clone(),
+        reads: shadow.reads.clone(),
         reuse: Reuse {
             evidence: false,
             isolation: Isolation::Request,

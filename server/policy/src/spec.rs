@@ -49,6 +49,10 @@ pub struct ShadowSpec {
     pub wasm: PathBuf,
     pub config: toml::Table,
     pub limits: Limits,
+    /// Facts that it may set.
+    pub establishes: BTreeSet<String>,
+    /// Facts that it may ask for.
+    pub reads: BTreeSet<String>,
     /// One request of so many is compared, at most; at least 1.
     pub one_in: u32,
 }

@@ -10,3 +10,4 @@ mod text;
 
 pub use account::Account;
 pub use asked::Asked;
+pub(crate) use text::printable;

@@ -193,7 +193,7 @@ fn named(status: u16) -> String {
 }
 
 /// What a plugin or a client wrote cannot steer a terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
