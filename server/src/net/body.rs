@@ -85,6 +85,10 @@ impl transport::File for Version {
         self.0.unchanged()
     }
 
+    fn is_lendable(&self) -> bool {
+        self.0.tells_what_is_cached()
+    }
+
     fn is_cached(&self, offset: u64, length: u64) -> bool {
         self.0.is_cached(offset, length)
     }
