@@ -16,11 +16,11 @@ mod loading;
 mod messages;
 mod methods;
 mod misbehaving;
-
 mod paths;
 mod protected;
 mod questions;
 mod ranges;
+mod sendfile;
 mod sharing;
 mod standard;
 mod stopping;
