@@ -5,6 +5,7 @@ use crate::{
     component::{self, Compiled},
     evidence::Key,
     instance::Shelf,
+    lane::{Lane, Share},
     link,
     policy::Policy,
     running::{Ticker, Ticking},
@@ -61,6 +62,8 @@ pub struct Host {
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
     ticker: Ticker,
+    /// Where calls go on that do not end soon.
+    pub lane: Lane,
     slots: Arc<Semaphore>,
     key: Key,
     /// Where instances wait to be called again.
@@ -90,6 +93,7 @@ impl Host {
         let engine = Engine {
             wasm,
             ticker,
+            lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
             slots: Arc::new(Semaphore::new(instances as usize)),
             key: Key::random(),
             shelves: Mutex::default(),
@@ -106,9 +110,11 @@ impl Host {
     pub async fn load(&self, spec: ChainSpec) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
+        let share = Arc::new(Share::default());
         for policy in &spec.policies {
             let component = self.compile(policy).await?;
-            policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
+            let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, share.clone());
+            policies.push(policy.await?);
         }
         Ok(Chain::new(
             spec.site,
@@ -214,7 +220,7 @@ impl Engine {
     }
 
     /// The epoch ticks until this is dropped.
-    pub fn ticking(&self) -> Ticking<'_> {
+    pub fn ticking(&self) -> Ticking {
         self.ticker.call()
     }
 

@@ -6,7 +6,7 @@
 //!
 //! Within a load: `component` (a file to a checked component), `link` (what it may import), `start` and `snapshot` (its
 //! configured state). Within a decision, for each policy of the chain: `evidence` (a kept decision, if the answers are the
-//! same), else `policy` (a call: `instance`, `call` and `questions`, `recorder`, `running`), `decision` (what it returned,
+//! same), else `policy` (a call: `instance`, `call` and `questions`, `recorder`, `running`, `lane`), `decision` (what it returned,
 //! checked), `dependence` (what that means to caches).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
@@ -31,6 +31,7 @@ mod evidence;
 mod failure;
 mod instance;
 mod journal;
+mod lane;
 mod link;
 mod policy;
 mod questions;

@@ -12,6 +12,7 @@ use crate::{
     host::Engine,
     instance::store,
     recorder::Recorder,
+    running::Meter,
     snapshot::{self, Uncaptured},
     spec::{Grants, Limits},
 };
@@ -216,7 +217,8 @@ impl Start {
     /// more reason for no snapshot.
     async fn try_capture(&self, engine: &Engine) -> Result<Component, Uncaptured> {
         let recorder = Recorder::new(None, self.limits.answers);
-        let store = store(engine, &self.setting, &self.limits, Phase::Capturing, recorder);
+        let meter = Meter::new(self.limits.configure);
+        let store = store(engine, &self.setting, &self.limits, Phase::Capturing, recorder, meter);
         let (compiled, linker) = (self.compiled.clone(), self.linker.clone());
         let runtime = tokio::runtime::Handle::current();
         let captured =
