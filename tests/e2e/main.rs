@@ -21,6 +21,7 @@ mod paths;
 mod protected;
 mod questions;
 mod ranges;
+mod services;
 mod sharing;
 mod standard;
 mod stopping;

@@ -4,10 +4,12 @@ use crate::{
     call::Call,
     component::{self, Compiled},
     evidence::Key,
+    grants::Links,
     instance::Shelf,
     link,
     policy::Policy,
     running::{Ticker, Ticking},
+    services::Sites,
     start::{SnapshotOptions, Starts},
 };
 use std::{
@@ -67,9 +69,11 @@ pub(crate) struct Engine {
     shelves: Mutex<Vec<Weak<Shelf>>>,
     /// What is loaded, by digest: the same file is compiled once.
     compiled: Mutex<HashMap<String, Weak<Compiled>>>,
-    /// Without logging, and with it.
-    linkers: [OnceLock<Arc<Linker<Call>>>; 2],
+    /// One for each combination of optional imports, when first needed.
+    linkers: [OnceLock<Arc<Linker<Call>>>; Links::COUNT],
     pub starts: Starts,
+    /// What services keep for each site.
+    pub sites: Sites,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -96,6 +100,7 @@ impl Host {
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
+            sites: Sites::default(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -110,6 +115,7 @@ impl Host {
             let component = self.compile(policy).await?;
             policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
         }
+        self.engine.sites.of(&spec.site).limit(&spec.budget.services);
         Ok(Chain::new(
             spec.site,
             policies,
@@ -180,12 +186,12 @@ impl Engine {
     }
 
     /// What policies are linked with.
-    pub fn linker(&self, logging: bool) -> wasmtime::Result<Arc<Linker<Call>>> {
-        let cell = &self.linkers[usize::from(logging)];
+    pub fn linker(&self, links: Links) -> wasmtime::Result<Arc<Linker<Call>>> {
+        let cell = &self.linkers[links.index()];
         if let Some(linker) = cell.get() {
             return Ok(linker.clone());
         }
-        let linker = Arc::new(link::linker(&self.wasm, logging)?);
+        let linker = Arc::new(link::linker(&self.wasm, links)?);
         Ok(cell.get_or_init(|| linker).clone())
     }
 

@@ -13,6 +13,7 @@ use crate::{
     decision::{Decision, Rules},
     dependence::is_reserved,
     failure::Failure,
+    grants::Links,
     host::{Engine, Slot},
     instance::{Instance, Shelf, store},
     journal::Said,
@@ -20,6 +21,7 @@ use crate::{
     questions::Circumstances,
     recorder::Recorder,
     running::Meter,
+    services::Services,
     start::{Origin, Start},
 };
 use std::{
@@ -45,6 +47,7 @@ pub(crate) struct Policy {
     engine: Arc<Engine>,
     start: Arc<Start>,
     rules: Rules,
+    services: Arc<Services>,
     turns: Semaphore,
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
@@ -85,8 +88,9 @@ impl Policy {
         chain: &ChainSpec,
     ) -> Result<Self, String> {
         check_spec(&spec)?;
-        let linker = engine.linker(spec.grants.logging).map_err(|error| one_line(&error))?;
-        link::check(&linker, compiled, &spec.grants)?;
+        let links = Links::from(&spec.grants);
+        let linker = engine.linker(links).map_err(|error| one_line(&error))?;
+        link::check(&linker, compiled, links)?;
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
         let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
@@ -100,6 +104,7 @@ impl Policy {
                 establishes: spec.establishes.clone(),
                 grants: spec.grants.clone(),
             },
+            services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
             turns: Semaphore::new(spec.limits.concurrent),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
             counters: Counters::default(),
@@ -248,7 +253,12 @@ impl Policy {
             (None, None) => return Err(Failure::Busy),
         };
         let call = instance.store.data_mut();
-        call.begin(circumstances, Meter::new(self.spec.limits.running), transcript);
+        call.begin(
+            circumstances,
+            self.services.clone(),
+            Meter::new(self.spec.limits.running),
+            transcript,
+        );
         let (meter, journal) = (call.meter.clone(), call.journal.clone());
         let decided = meter
             .measure(
