@@ -21,6 +21,7 @@ mod protected;
 mod questions;
 mod ranges;
 mod sendfile;
+mod services;
 mod sharing;
 mod standard;
 mod stopping;

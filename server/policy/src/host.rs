@@ -4,11 +4,13 @@ use crate::{
     call::Call,
     component::{self, Compiled},
     evidence::Key,
+    grants::Links,
     instance::Shelf,
     lane::{Lane, Share},
     link,
     policy::Policy,
     running::{Ticker, Ticking},
+    services::Sites,
     start::{SnapshotOptions, Starts},
 };
 use std::{
@@ -70,9 +72,11 @@ pub(crate) struct Engine {
     shelves: Mutex<Vec<Weak<Shelf>>>,
     /// What is loaded, by digest: the same file is compiled once.
     compiled: Mutex<HashMap<String, Weak<Compiled>>>,
-    /// Without logging, and with it.
-    linkers: [OnceLock<Arc<Linker<Call>>>; 2],
+    /// One for each combination of optional imports, when first needed.
+    linkers: [OnceLock<Arc<Linker<Call>>>; Links::COUNT],
     pub starts: Starts,
+    /// What services keep for each site.
+    pub sites: Sites,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -100,6 +104,7 @@ impl Host {
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
+            sites: Sites::default(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -116,6 +121,7 @@ impl Host {
             let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, share.clone());
             policies.push(policy.await?);
         }
+        self.engine.sites.of(&spec.site).limit(&spec.budget.services);
         Ok(Chain::new(
             spec.site,
             policies,
@@ -186,12 +192,12 @@ impl Engine {
     }
 
     /// What policies are linked with.
-    pub fn linker(&self, logging: bool) -> wasmtime::Result<Arc<Linker<Call>>> {
-        let cell = &self.linkers[usize::from(logging)];
+    pub fn linker(&self, links: Links) -> wasmtime::Result<Arc<Linker<Call>>> {
+        let cell = &self.linkers[links.index()];
         if let Some(linker) = cell.get() {
             return Ok(linker.clone());
         }
-        let linker = Arc::new(link::linker(&self.wasm, logging)?);
+        let linker = Arc::new(link::linker(&self.wasm, links)?);
         Ok(cell.get_or_init(|| linker).clone())
     }
 

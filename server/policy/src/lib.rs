@@ -6,8 +6,8 @@
 //!
 //! Within a load: `component` (a file to a checked component), `link` (what it may import), `start` and `snapshot` (its
 //! configured state). Within a decision, for each policy of the chain: `evidence` (a kept decision, if the answers are the
-//! same), else `policy` (a call: `instance`, `call` and `questions`, `recorder`, `running`, `lane`), `decision` (what it returned,
-//! checked), `dependence` (what that means to caches).
+//! same), else `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision`
+//! (what it returned, checked), `dependence` (what that means to caches).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ mod decision;
 mod dependence;
 mod evidence;
 mod failure;
+mod grants;
 mod instance;
 mod journal;
 mod lane;
@@ -37,6 +38,7 @@ mod policy;
 mod questions;
 mod recorder;
 mod running;
+mod services;
 mod snapshot;
 mod start;
 mod text;
@@ -46,9 +48,11 @@ pub use chain::{Chain, PolicyInfo};
 pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use explain::{Explanation, Step};
+pub use grants::{Grants, KeyValueGrant};
 pub use host::{Host, HostError, HostOptions};
 pub use recorder::Exchange;
 pub use request::Request;
-pub use spec::{Budget, ChainSpec, Grants, Isolation, Limits, LoadError, PolicySpec, Reuse};
+pub use services::ServiceBudget;
+pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse};
 pub use start::{Configured, SnapshotOptions};
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};

@@ -13,6 +13,7 @@ use crate::{
     decision::{Decision, Rules},
     dependence::is_reserved,
     failure::Failure,
+    grants::Links,
     host::{Engine, Slot},
     instance::{Instance, Shelf, store},
     journal::Said,
@@ -21,6 +22,7 @@ use crate::{
     questions::Circumstances,
     recorder::Recorder,
     running::{Habit, Meter, Ticking},
+    services::Services,
     start::{Origin, Start},
 };
 use std::{
@@ -46,6 +48,7 @@ pub(crate) struct Policy {
     engine: Arc<Engine>,
     start: Arc<Start>,
     rules: Rules,
+    services: Arc<Services>,
     turns: Arc<Semaphore>,
     /// Of the site: what its policies use of the lane.
     share: Arc<Share>,
@@ -124,8 +127,9 @@ impl Policy {
         share: Arc<Share>,
     ) -> Result<Arc<Self>, String> {
         check_spec(&spec)?;
-        let linker = engine.linker(spec.grants.logging).map_err(|error| one_line(&error))?;
-        link::check(&linker, compiled, &spec.grants)?;
+        let links = Links::from(&spec.grants);
+        let linker = engine.linker(links).map_err(|error| one_line(&error))?;
+        link::check(&linker, compiled, links)?;
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
         let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
@@ -139,6 +143,7 @@ impl Policy {
                 establishes: spec.establishes.clone(),
                 grants: spec.grants.clone(),
             },
+            services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
             turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
             share,
             habit: Habit::default(),
@@ -341,7 +346,9 @@ impl Policy {
         }
         meter.restart(self.spec.limits.running);
         let Instance { store, policy, .. } = &mut *instance;
-        store.data_mut().begin(circumstances, meter, transcript);
+        store
+            .data_mut()
+            .begin(circumstances, self.services.clone(), meter, transcript);
         let decided = policy.wasmserve_policy_guest().call_decide(store).await;
         Ok((instance, decided))
     }
