@@ -1,5 +1,5 @@
 //! Why a call came to nothing: all of it for the log, a status for the client.
-use crate::{Fault, decision::Malformed, running::RanTooLong, text::printable};
+use crate::{Fault, decision::Malformed, recorder::Unanswered, running::RanTooLong, text::printable};
 use http::StatusCode;
 use std::{fmt, time::Duration};
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
@@ -39,6 +39,15 @@ impl Failure {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 retry_after: None,
             }
+        }
+    }
+
+    /// The question that could not be answered, because its answer was not recorded.
+    pub fn unrecorded(&self) -> Option<&str> {
+        let Self::Trapped(error) = self else { return None };
+        match error.downcast_ref::<Unanswered>()? {
+            Unanswered::NotRecorded(question) => Some(question),
+            Unanswered::TooMany(_) => None,
         }
     }
 

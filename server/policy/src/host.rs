@@ -1,6 +1,6 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, LoadError, PolicySpec,
+    Chain, ChainSpec, LoadError, PolicySpec, ShadowSpec,
     call::Call,
     component::{self, Compiled},
     evidence::Key,
@@ -8,9 +8,10 @@ use crate::{
     instance::Shelf,
     lane::{Lane, Share},
     link,
-    policy::Policy,
+    policy::{Company, Policy},
     running::{Ticker, Ticking},
     services::Sites,
+    shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
 };
 use std::{
@@ -77,6 +78,8 @@ pub(crate) struct Engine {
     pub starts: Starts,
     /// What services keep for each site.
     pub sites: Sites,
+    /// Where candidates are compared; made for the first one.
+    bench: OnceLock<Bench>,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -105,6 +108,7 @@ impl Host {
             linkers: Default::default(),
             starts: Starts::new(snapshots),
             sites: Sites::default(),
+            bench: OnceLock::new(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -118,7 +122,13 @@ impl Host {
         let share = Arc::new(Share::default());
         for policy in &spec.policies {
             let component = self.compile(policy).await?;
-            let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, share.clone());
+            let shadow = match &policy.shadow {
+                Some(shadow) => Some(self.shadow(policy, shadow, &spec).await?),
+                None => None,
+            };
+            let share = share.clone();
+            let company = Company { share, shadow };
+            let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
             policies.push(policy.await?);
         }
         self.engine.sites.of(&spec.site).limit(&spec.budget.services);
@@ -128,6 +138,34 @@ impl Host {
             self.engine.key.clone(),
             spec.budget.evidence,
         ))
+    }
+
+    /// Loads the candidate that runs beside a policy.
+    async fn shadow(
+        &self,
+        live: &PolicySpec,
+        shadow: &ShadowSpec,
+        chain: &ChainSpec,
+    ) -> Result<Arc<Shadow>, LoadError> {
+        let spec = shadow::candidate(live, shadow);
+        let component = self.compile(&spec).await?;
+        // Its turns on the lane are counted apart from those of the site.
+        let company = Company {
+            share: Arc::default(),
+            shadow: None,
+        };
+        let candidate = Policy::load(self.engine.clone(), &component, spec, chain, company)
+            .await
+            .map_err(|error| LoadError {
+                reason: format!("{}; to a shadow only logging and sharing are granted", error.reason),
+                ..error
+            })?;
+        let bench = self.engine.bench().map_err(|error| LoadError {
+            policy: live.name.clone(),
+            wasm: shadow.wasm.clone(),
+            reason: format!("no thread can be started for shadows: {error}"),
+        })?;
+        Ok(Arc::new(Shadow::new(candidate, live, shadow, bench)))
     }
 
     async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
@@ -223,6 +261,20 @@ impl Engine {
         if !given_up {
             tracing::debug!("all instances are being called: further calls wait");
         }
+    }
+
+    /// Whether a call that nobody waits for may take a place.
+    pub fn is_idle(&self) -> bool {
+        self.slots.available_permits() > 1
+    }
+
+    /// Where candidates are compared.
+    pub fn bench(&self) -> std::io::Result<Bench> {
+        if let Some(bench) = self.bench.get() {
+            return Ok(bench.clone());
+        }
+        let bench = Bench::start()?;
+        Ok(self.bench.get_or_init(|| bench).clone())
     }
 
     /// The epoch ticks until this is dropped.

@@ -9,6 +9,9 @@
 //! same), else `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision`
 //! (what it returned, checked), `dependence` (what that means to caches).
 //!
+//! Beside decisions: `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
+//! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
+//!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
 #![forbid(unsafe_code)]
 
@@ -17,7 +20,9 @@ pub mod explain;
 pub mod host;
 pub mod request;
 pub mod spec;
+pub mod summary;
 pub mod verdict;
+pub mod withheld;
 
 mod bindings;
 mod call;
@@ -27,6 +32,7 @@ mod counters;
 mod decided;
 mod decision;
 mod dependence;
+mod difference;
 mod evidence;
 mod failure;
 mod grants;
@@ -39,6 +45,7 @@ mod questions;
 mod recorder;
 mod running;
 mod services;
+mod shadow;
 mod snapshot;
 mod start;
 mod text;
@@ -53,6 +60,9 @@ pub use host::{Host, HostError, HostOptions};
 pub use recorder::Exchange;
 pub use request::Request;
 pub use services::ServiceBudget;
-pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse};
+pub use shadow::{ShadowCounts, ShadowInfo};
+pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse, ShadowSpec};
 pub use start::{Configured, SnapshotOptions};
+pub use summary::Summary;
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};
+pub use withheld::Withheld;

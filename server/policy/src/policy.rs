@@ -23,6 +23,7 @@ use crate::{
     recorder::Recorder,
     running::{Habit, Meter, Ticking},
     services::Services,
+    shadow::Shadow,
     start::{Origin, Start},
 };
 use std::{
@@ -56,6 +57,8 @@ pub(crate) struct Policy {
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
     pub counters: Counters,
+    /// A candidate that is asked the same, and not listened to.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// What came of one call.
@@ -77,6 +80,14 @@ enum Beginning {
 struct Place {
     _turn: OwnedSemaphorePermit,
     _ticking: Ticking,
+}
+
+/// What a policy is loaded beside.
+pub(crate) struct Company {
+    /// What the policies of its site use of the lane.
+    pub share: Arc<Share>,
+    /// The candidate that decides what it decides.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// A guest's words, and where it said them.
@@ -108,10 +119,10 @@ impl Policy {
         compiled: &Arc<Compiled>,
         spec: PolicySpec,
         chain: &ChainSpec,
-        share: Arc<Share>,
+        company: Company,
     ) -> Result<Arc<Self>, LoadError> {
         let refusal = (spec.name.clone(), spec.wasm.clone());
-        let policy = Self::try_load(engine, compiled, spec, chain, share).await;
+        let policy = Self::try_load(engine, compiled, spec, chain, company).await;
         policy.map_err(|reason| LoadError {
             policy: refusal.0,
             wasm: refusal.1,
@@ -124,7 +135,7 @@ impl Policy {
         compiled: &Arc<Compiled>,
         spec: PolicySpec,
         chain: &ChainSpec,
-        share: Arc<Share>,
+        company: Company,
     ) -> Result<Arc<Self>, String> {
         check_spec(&spec)?;
         let links = Links::from(&spec.grants);
@@ -145,10 +156,11 @@ impl Policy {
             },
             services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
             turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
-            share,
+            share: company.share,
             habit: Habit::default(),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
             counters: Counters::default(),
+            shadow: company.shadow,
             engine,
             spec,
         });
@@ -211,6 +223,7 @@ impl Policy {
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
             configured: self.start.configured(),
+            shadow: self.shadow.as_deref().map(Shadow::info),
         }
     }
 }
@@ -257,6 +270,11 @@ impl Policy {
     /// Whether its decisions may be kept at all.
     pub fn keeps(&self) -> bool {
         self.spec.reuse.evidence && self.spec.reuse.isolation == Isolation::Request
+    }
+
+    /// Whether a call that nobody waits for may be made now.
+    pub fn has_room(&self) -> bool {
+        self.engine.is_idle()
     }
 
     /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.

@@ -44,6 +44,23 @@ pub struct PolicySpec {
     /// Facts that it may ask for.
     pub reads: BTreeSet<String>,
     pub reuse: Reuse,
+    /// A candidate that runs beside it.
+    pub shadow: Option<ShadowSpec>,
+}
+
+/// A policy that is asked what another one is asked, off the response path. Its decisions are compared and thrown away.
+#[derive(Clone, Debug)]
+pub struct ShadowSpec {
+    /// A component, or a core module with component-type metadata.
+    pub wasm: PathBuf,
+    pub config: toml::Table,
+    pub limits: Limits,
+    /// Facts that it may set.
+    pub establishes: BTreeSet<String>,
+    /// Facts that it may ask for.
+    pub reads: BTreeSet<String>,
+    /// One request of so many is compared, at most; at least 1.
+    pub one_in: u32,
 }
 
 /// What may be used again from one call to the next.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use humantime::format_duration;
 use std::{borrow::Borrow, process::ExitCode};
-use wasmserve_policy::{Configured, Limits, PolicyInfo};
+use wasmserve_policy::{Configured, Limits, PolicyInfo, ShadowInfo};
 
 /// Loads a site and prints its plugins.
 pub fn run(options: &ServeOptions) -> Outcome {
@@ -38,10 +38,21 @@ fn properties(policy: &PolicyInfo) -> String {
         ("limits", limits(&policy.limits)),
         ("configured", configured(&policy.configured)),
     ];
+    let shadow = policy.shadow.iter().map(|shadow| ("shadow", in_words(shadow)));
     properties
-        .iter()
+        .into_iter()
+        .chain(shadow)
         .map(|(name, value)| format!("   {name:<11}{value}\n"))
         .collect()
+}
+
+fn in_words(shadow: &ShadowInfo) -> String {
+    let (file, digest) = (shadow.wasm.display(), &shadow.digest);
+    let share = match shadow.one_in {
+        1 => "every request".to_owned(),
+        count => format!("one of {count} requests"),
+    };
+    format!("{file} (sha256:{digest}), {share}, {}", limits(&shadow.limits))
 }
 
 fn limits(limits: &Limits) -> String {

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ServiceBudget};
+use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ServiceBudget, ShadowSpec};
 
 /// The name of the file that lists the chain.
 pub const CHAIN_FILE: &str = "plugins.toml";
@@ -47,6 +47,16 @@ struct PolicyEntry<'a> {
     limits: GivenLimits,
     reuse: Reuse,
     config: toml::Table,
+    shadow: Option<ShadowEntry>,
+}
+
+/// `shadow = "NEW.wasm"`, or a `[policy.shadow]` table.
+struct ShadowEntry {
+    plugin: Located<String>,
+    limits: GivenLimits,
+    one_in: u32,
+    /// `None`: that of the policy.
+    config: Option<toml::Table>,
 }
 
 // === impl PluginFolder ===
@@ -144,7 +154,32 @@ impl PluginFolder {
         policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
+        if let Some(shadow) = entry.shadow {
+            policy.shadow = self.find_shadow(dir, shadow, &policy, &entry.section, errors);
+        }
         self.policies.push(policy);
+    }
+
+    /// A candidate without a manifest has the limits and the facts of the policy that it is to replace.
+    fn find_shadow(
+        &mut self,
+        dir: &Path,
+        shadow: ShadowEntry,
+        live: &PolicySpec,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<ShadowSpec> {
+        let found = self.find_plugin(dir, &shadow.plugin, section, errors)?;
+        let bare = dir.join(&shadow.plugin.value) == found.wasm;
+        let stated = if bare { live } else { &found };
+        Some(ShadowSpec {
+            limits: shadow.limits.over(&stated.limits),
+            establishes: stated.establishes.clone(),
+            reads: stated.reads.clone(),
+            config: shadow.config.unwrap_or_else(|| live.config.clone()),
+            one_in: shadow.one_in,
+            wasm: found.wasm,
+        })
     }
 
     /// The plugin that an entry names: a folder with a manifest, or a module.
@@ -196,6 +231,7 @@ impl PluginFolder {
             establishes: manifest.establishes,
             reads: manifest.reads,
             reuse: Reuse::default(),
+            shadow: None,
         })
     }
 
@@ -247,6 +283,7 @@ fn bare_module(wasm: PathBuf) -> PolicySpec {
         establishes: BTreeSet::new(),
         reads: BTreeSet::new(),
         reuse: Reuse::default(),
+        shadow: None,
     }
 }
 
@@ -288,6 +325,7 @@ impl<'a> PolicyEntry<'a> {
         let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
         let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
         let config = section.table("config", errors).unwrap_or_default();
+        let shadow = ShadowEntry::read(&mut section, errors);
         section.report_unknown(errors);
         for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
             errors.push(section.error_at(located, "must not be empty"));
@@ -301,7 +339,38 @@ impl<'a> PolicyEntry<'a> {
             limits: limits.unwrap_or_default(),
             reuse: Reuse { evidence, isolation },
             config,
+            shadow,
         }
+    }
+}
+
+// === impl ShadowEntry ===
+
+impl ShadowEntry {
+    fn read(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Self> {
+        if !section.holds_table("shadow") {
+            let plugin = section.string("shadow", errors)?;
+            return Some(Self {
+                plugin,
+                limits: GivenLimits::default(),
+                one_in: 1,
+                config: None,
+            });
+        }
+        let mut shadow = section.section("shadow", errors)?;
+        let plugin = shadow.required_string("plugin", errors);
+        let limits = shadow
+            .section("limits", errors)
+            .map(|limits| GivenLimits::read(limits, errors));
+        let one_in = shadow.count("one-in", errors).unwrap_or(1);
+        let config = shadow.table("config", errors);
+        shadow.finish(errors);
+        Some(Self {
+            plugin: plugin?,
+            limits: limits.unwrap_or_default(),
+            one_in: u32::try_from(one_in).unwrap_or(u32::MAX),
+            config,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     stop::Stop,
     watched::Watched,
 };
-use crate::site::Site;
+use crate::{site::Site, watch::Watch};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
@@ -29,6 +29,7 @@ pub struct NetOptions {
 /// What every connection shares.
 pub struct Server {
     pub site: Arc<Site>,
+    pub watch: Watch,
     pub options: NetOptions,
     http: http1::Builder,
 }
@@ -36,7 +37,7 @@ pub struct Server {
 // === impl Server ===
 
 impl Server {
-    pub fn new(site: Arc<Site>, options: NetOptions) -> Arc<Self> {
+    pub fn new(site: Arc<Site>, watch: Watch, options: NetOptions) -> Arc<Self> {
         let mut http = http1::Builder::new();
         http.max_header_size(options.head_size)
             // A client may say that it has sent everything and still wait for its answer (RFC 9112, section 9.6).
@@ -45,7 +46,12 @@ impl Server {
             .max_buf_size(options.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
-        Arc::new(Self { site, options, http })
+        Arc::new(Self {
+            site,
+            watch,
+            options,
+            http,
+        })
     }
 }
 
