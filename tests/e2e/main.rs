@@ -23,6 +23,8 @@ mod protected;
 mod questions;
 mod ranges;
 mod record;
+mod sendfile;
+mod services;
 mod shadow;
 mod sharing;
 mod standard;

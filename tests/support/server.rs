@@ -153,6 +153,10 @@ impl Launch {
     }
 
     fn spawn(mut self) -> (Child, Arc<Log>) {
+        let has = |option: &str| self.command.get_args().any(|argument| argument == option);
+        if kernel_copies() && has("--root") && !has("--sendfile") {
+            self.command.args(["--sendfile", "always"]);
+        }
         let mut child = self
             .command
             .stdin(Stdio::null())
@@ -165,6 +169,12 @@ impl Launch {
         log.follow(child.stderr.take().expect("it was piped just above"));
         (child, log)
     }
+}
+
+/// Whether all servers of this run of tests are started with `--sendfile always`, so that the same tests say the same of
+/// both ways to send files: the environment says `WASMSERVE_TEST_SENDFILE=always`.
+pub fn kernel_copies() -> bool {
+    std::env::var_os("WASMSERVE_TEST_SENDFILE").is_some_and(|rule| rule == "always")
 }
 
 /// What `wasmserve password` makes of a password.

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Instant};
 /// The policies of a site in one generation.
 pub struct Chain {
     site: Arc<str>,
-    policies: Vec<Policy>,
+    policies: Vec<Arc<Policy>>,
     evidence: Evidence,
     facts_are_read: bool,
 }
@@ -48,8 +48,8 @@ impl Chain {
     }
 
     /// Keeps at most as many bytes of evidence.
-    pub(crate) fn new(site: Arc<str>, policies: Vec<Policy>, key: Key, bytes: usize) -> Self {
-        let keeps: Vec<bool> = policies.iter().map(Policy::keeps).collect();
+    pub(crate) fn new(site: Arc<str>, policies: Vec<Arc<Policy>>, key: Key, bytes: usize) -> Self {
+        let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
         Self {
             site,
@@ -107,7 +107,7 @@ impl Chain {
     async fn run(
         &self,
         at: usize,
-        policy: &Policy,
+        policy: &Arc<Policy>,
         circumstances: &Circumstances,
         notes: Option<&mut Vec<Step>>,
     ) -> Result<Arc<Decided>, Fault> {
@@ -199,7 +199,7 @@ impl Chain {
     }
 
     pub fn policies(&self) -> Vec<PolicyInfo> {
-        self.policies.iter().map(Policy::info).collect()
+        self.policies.iter().map(|policy| policy.info()).collect()
     }
 
     /// What the policies did so far, in the order of the chain.

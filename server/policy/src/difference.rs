@@ -104,7 +104,7 @@ mod tests {
         bindings::exports::wasmserve::policy::guest,
         decision::{Rules, Sharing},
         dependence::Dependence,
-        spec::Grants,
+        grants::Grants,
     };
     use http::{HeaderMap, HeaderValue, StatusCode, header};
     use std::sync::Arc;

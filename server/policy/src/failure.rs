@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Busy,
     /// The call took longer than the wall time.
     TooSlow(Duration),
+    /// The host panicked in the call.
+    Lost,
 }
 
 impl Failure {
@@ -25,7 +27,7 @@ impl Failure {
         let busy = match self {
             Self::Busy | Self::TooSlow(_) => true,
             Self::Trapped(error) => error.is::<RanTooLong>() || error.is::<PoolConcurrencyLimitError>(),
-            Self::Said(_) | Self::Malformed(_) => false,
+            Self::Said(_) | Self::Malformed(_) | Self::Lost => false,
         };
         if busy {
             Fault {
@@ -80,6 +82,7 @@ impl fmt::Display for Failure {
             Self::Malformed(malformed) => f.write_str(&printable(&malformed.to_string())),
             Self::Busy => f.write_str("no turn within its wall time: too many calls are under way"),
             Self::TooSlow(wall) => write!(f, "took longer than its wall time of {wall:?}"),
+            Self::Lost => f.write_str("its call was lost: the server's own fault, which the log tells of elsewhere"),
         }
     }
 }

@@ -138,7 +138,12 @@ impl Recorder {
 
     /// Takes note of an answer that cannot be found again.
     pub fn unrepeatable(&mut self, what: &'static str) {
-        self.write(|| (what.into(), "not to be repeated".into()));
+        self.served(what, || (what.into(), "not to be repeated".into()));
+    }
+
+    /// As `unrepeatable`, with what was asked of a service and what it answered.
+    pub fn served(&mut self, what: &'static str, exchange: impl FnOnce() -> (String, String)) {
+        self.write(exchange);
         self.unkept = Some(Unkept::Unrepeatable(what));
         self.dependence.private = true;
     }

@@ -7,9 +7,9 @@ use crate::{
     Fault, Isolation, Limits, PolicySpec, Reuse, ShadowSpec,
     decided::Decided,
     difference::{self, differences},
+    grants::Grants,
     policy::Policy,
     questions::Circumstances,
-    spec::Grants,
 };
 use http::StatusCode;
 use serde::Serialize;
@@ -38,7 +38,7 @@ const LOGGED_EVERY: Duration = Duration::from_secs(60);
 const LOWEST_PRIORITY: i32 = 19;
 
 pub(crate) struct Shadow {
-    candidate: Policy,
+    candidate: Arc<Policy>,
     /// The name of the policy that decides.
     live: String,
     one_in: u64,
@@ -104,6 +104,7 @@ pub(crate) fn candidate(live: &PolicySpec, shadow: &ShadowSpec) -> PolicySpec {
         grants: Grants {
             logging: true,
             sharing: live.grants.sharing,
+            ..Grants::default()
         },
         establishes: shadow.establishes.clone(),
         reads: shadow.reads.clone(),
@@ -118,7 +119,7 @@ pub(crate) fn candidate(live: &PolicySpec, shadow: &ShadowSpec) -> PolicySpec {
 // === impl Shadow ===
 
 impl Shadow {
-    pub fn new(candidate: Policy, live: &PolicySpec, spec: &ShadowSpec, bench: Bench) -> Self {
+    pub fn new(candidate: Arc<Policy>, live: &PolicySpec, spec: &ShadowSpec, bench: Bench) -> Self {
         Self {
             candidate,
             live: live.name.clone(),

@@ -1,7 +1,7 @@
 //! `GET /sites`: what is loaded, and what it did so far.
 
 use crate::{
-    cli::granted,
+    config::grants,
     explain::Asked,
     net::Server,
     site::Site,
@@ -44,7 +44,7 @@ struct PolicyReport {
     digest: String,
     contract: String,
     imports: Vec<String>,
-    grants: Vec<&'static str>,
+    grants: Vec<String>,
     limits: LimitsReport,
     /// Why `configure` runs for each call; `None`: it ran once.
     configured_for_each_call: Option<String>,
@@ -114,7 +114,7 @@ impl SiteReport {
 impl PolicyReport {
     fn of(info: PolicyInfo, counts: Counts) -> Self {
         Self {
-            grants: granted(&info.grants),
+            grants: grants::describe(&info.grants),
             limits: LimitsReport::of(&info.limits),
             name: info.name,
             file: info.wasm.display().to_string(),

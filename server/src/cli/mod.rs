@@ -10,7 +10,6 @@ mod replay;
 mod report;
 mod serve;
 
-pub(crate) use check::granted;
 pub use options::ServeOptions;
 
 use clap::{Parser, Subcommand};

@@ -15,6 +15,7 @@ use http::StatusCode;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use tracing_subscriber::EnvFilter;
 use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, RootOptions, SitePath, Symlinks};
+use wasmserve_transport::Sendfile;
 
 /// The name of the one site that the command line describes.
 const SITE: &str = "default";
@@ -91,6 +92,11 @@ pub struct ServeOptions {
     #[arg(long, default_value = "64KiB", value_name = "SIZE", value_parser = chunk_size, help_heading = "Files")]
     chunk_size: usize,
 
+    /// To which clients the kernel copies the content of files by itself (sendfile)
+    ///
+    /// A response is completed only after the client has acknowledged what was sent so and the file is still the same.
+    #[arg(long, default_value = "remote", value_name = "RULE", help_heading = "Files")]
+    sendfile: SendfileRule,
     /// Unix socket that answers operators: health, sites, and why a request is answered as it is
     ///
     /// Only its owner can connect (mode 0600). One that a dead server left behind is replaced. [default: admin.sock in the
@@ -184,6 +190,16 @@ enum SymlinksRule {
     Deny,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SendfileRule {
+    /// To those on other machines
+    Remote,
+    /// Also to those on this machine, who may then be given changes that are made to a file in place after it was sent
+    /// to them and before they read it
+    Always,
+    /// To none: all files are read
+    Off,
+}
 /// The folder that systemd makes for a unit (`RuntimeDirectory=`).
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 
@@ -236,13 +252,18 @@ impl ServeOptions {
     pub fn net(&self) -> NetOptions {
         NetOptions {
             chunk_size: self.chunk_size,
+            sendfile: match self.sendfile {
+                SendfileRule::Remote => Sendfile::Remote,
+                SendfileRule::Always => Sendfile::Always,
+                SendfileRule::Off => Sendfile::Off,
+            },
             head_size: HEAD_SIZE,
             deadlines: Deadlines {
                 idle: self.idle_timeout,
                 head: self.head_timeout,
-                stall: self.stall_timeout,
                 linger: LINGER,
             },
+            stall: self.stall_timeout,
         }
     }
 

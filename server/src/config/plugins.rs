@@ -6,7 +6,8 @@
 
 use super::{
     ConfigError, ConfigErrors, Manifest,
-    document::{Document, Located, Section, cannot_read, suggest},
+    document::{Document, Located, Section, cannot_read},
+    grants,
     limits::GivenLimits,
     manifest::MANIFEST_FILE,
 };
@@ -16,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ShadowSpec};
+use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ServiceBudget, ShadowSpec};
 
 /// The name of the file that lists the chain.
 pub const CHAIN_FILE: &str = "plugins.toml";
@@ -31,6 +32,8 @@ const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
 #[derive(Debug)]
 pub struct PluginFolder {
     pub policies: Vec<PolicySpec>,
+    /// What services may keep for all of them together.
+    pub services: ServiceBudget,
     /// Every file that was read or will be loaded, and the folder itself: never to be served.
     pub protected: BTreeSet<PathBuf>,
 }
@@ -40,7 +43,7 @@ struct PolicyEntry<'a> {
     section: Section<'a>,
     plugin: Option<Located<String>>,
     name: Option<Located<String>>,
-    grants: Vec<Located<String>>,
+    grants: Grants,
     limits: GivenLimits,
     reuse: Reuse,
     config: toml::Table,
@@ -69,6 +72,7 @@ impl PluginFolder {
         let chain_file = dir.join(CHAIN_FILE);
         let mut folder = Self {
             policies: Vec::new(),
+            services: ServiceBudget::default(),
             protected: BTreeSet::from([dir.to_owned()]),
         };
         // Anything of that name counts, even a directory or a broken link: then reading it is the error, rather than
@@ -87,7 +91,10 @@ impl PluginFolder {
             site,
             policies: self.policies,
             roots,
-            budget: Budget::default(),
+            budget: Budget {
+                services: self.services,
+                ..Budget::default()
+            },
         }
     }
 
@@ -101,6 +108,9 @@ impl PluginFolder {
             return errors.check();
         }
         let entries = root.sections("policy", &mut errors);
+        if let Some(section) = root.section("services", &mut errors) {
+            self.services = grants::read_budget(section, &mut errors);
+        }
         root.finish(&mut errors);
         if entries.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
             errors.push(no_policy(file));
@@ -120,7 +130,6 @@ impl PluginFolder {
         names: &mut BTreeMap<String, String>,
         errors: &mut ConfigErrors,
     ) {
-        let grants = entry.grants(errors);
         let Some(plugin) = &entry.plugin else { return };
         let Some(mut policy) = self.find_plugin(dir, plugin, &entry.section, errors) else {
             return;
@@ -142,7 +151,7 @@ impl PluginFolder {
             );
         }
         policy.limits = entry.limits.over(&policy.limits);
-        policy.grants = grants;
+        policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
         if let Some(shadow) = entry.shadow {
@@ -309,7 +318,7 @@ impl<'a> PolicyEntry<'a> {
     fn read(mut section: Section<'a>, errors: &mut ConfigErrors) -> Self {
         let plugin = section.required_string("plugin", errors);
         let name = section.string("name", errors);
-        let grants = section.strings("grants", errors).unwrap_or_default();
+        let grants = grants::read(&mut section, errors);
         let limits = section
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
@@ -332,25 +341,6 @@ impl<'a> PolicyEntry<'a> {
             config,
             shadow,
         }
-    }
-
-    fn grants(&self, errors: &mut ConfigErrors) -> Grants {
-        let mut grants = Grants::default();
-        for grant in &self.grants {
-            match grant.value.as_str() {
-                "logging" => grants.logging = true,
-                "sharing" => grants.sharing = true,
-                unknown => {
-                    let problem = format!("`grants`: there is no service `{unknown}`");
-                    errors.push(
-                        self.section
-                            .error_at(grant, problem)
-                            .hint(suggest(unknown, &["logging", "sharing"])),
-                    );
-                }
-            }
-        }
-        grants
     }
 }
 
@@ -545,7 +535,7 @@ mod tests {
             policy.grants,
             Grants {
                 logging: true,
-                sharing: false
+                ..Grants::default()
             }
         );
         assert_eq!(policy.reuse.isolation, Isolation::Reuse);

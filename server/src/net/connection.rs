@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 by hyper over a watched socket, until either side is done.
+//! One connection: HTTP/1.1 by hyper over the transport, watched, until either side is done.
 
 use super::{
     activity::{Activity, Deadlines, Stage},
@@ -8,18 +8,22 @@ use super::{
 };
 use crate::{site::Site, watch::Watch};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
+use wasmserve_transport::{Fault, Options, Sendfile, accept};
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct NetOptions {
     /// The most bytes of a file that a connection holds in memory.
     pub chunk_size: usize,
+    /// To whom the kernel copies file bytes.
+    pub sendfile: Sendfile,
     /// The most bytes of a request line and header fields; beyond: 431.
     pub head_size: usize,
     pub deadlines: Deadlines,
+    /// How long a client may take no byte of its response.
+    pub stall: Duration,
 }
 
 /// What every connection shares.
@@ -55,11 +59,16 @@ impl Server {
 pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
     let activity = Activity::new();
     let client = Some(peer.ip().to_canonical());
-    // The place where a connection's stream and the bodies that it carries are chosen.
-    let io = Watched::new(TokioIo::new(stream), activity.clone());
+    let options = Options {
+        stall: Some(server.options.stall),
+        chunk_size: server.options.chunk_size,
+        sendfile: server.options.sendfile,
+    };
+    let (socket, delivery) = accept(stream, options);
+    let io = Watched::new(socket, activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, activity) = (server.clone(), activity.clone());
-        async move { Ok::<_, Infallible>(exchange(server, activity, client, request).await) }
+        let (server, activity, delivery) = (server.clone(), activity.clone(), delivery.clone());
+        async move { Ok::<_, Infallible>(exchange(server, activity, delivery, client, request).await) }
     });
     let mut connection = pin!(server.http.serve_connection(io, service));
     let mut expired = pin!(activity.expired(&server.options.deadlines));
@@ -79,7 +88,9 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
 
 fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
     let Err(error) = ended else { return };
-    if error.is_parse() {
+    if is_stall(&error) {
+        note_given_up("the client to take more of a response", peer);
+    } else if error.is_parse() {
         tracing::info!(%peer, error = %Chain(&error), "a request could not be read");
     } else {
         tracing::debug!(%peer, error = %Chain(&error), "a connection broke");
@@ -88,11 +99,23 @@ fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
 
 fn note_expiry(stage: Stage, peer: SocketAddr) {
     let waited_for = match stage {
-        Stage::Idle | Stage::Linger => return,
+        Stage::Idle | Stage::Linger | Stage::Exchange => return,
         Stage::Head => "the rest of a request's head",
-        Stage::Exchange => "the client to take more of a response",
     };
+    note_given_up(waited_for, peer);
+}
+
+fn note_given_up(waited_for: &str, peer: SocketAddr) {
     tracing::info!(%peer, waited_for, "a connection was given up");
+}
+
+/// Whether the transport ended the connection because its client took nothing.
+fn is_stall(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let fault = cause
+        .and_then(io::Error::get_ref)
+        .and_then(|fault| fault.downcast_ref());
+    fault == Some(&Fault::Stalled)
 }
 
 /// An error with its causes on one line.

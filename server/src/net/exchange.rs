@@ -1,6 +1,6 @@
 //! One request from hyper to the spine, and its answer back.
 
-use super::{activity::Activity, body::Body, connection::Server};
+use super::{activity::Activity, body::body, connection::Server};
 use crate::{
     observe::Record,
     request::{Arrival, handle},
@@ -11,6 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use std::{net::IpAddr, sync::Arc, time::Duration, time::SystemTime};
 use tokio::time::timeout;
 use wasmserve_files::Content;
+use wasmserve_transport::{Body, Delivery};
 
 /// Nobody reads request bodies, but a connection can be used again only behind them: up to so many bytes are read and
 /// thrown away, for so long. Beyond that the connection ends with the response.
@@ -28,12 +29,13 @@ enum Afterwards {
 pub async fn exchange(
     server: Arc<Server>,
     activity: Arc<Activity>,
+    delivery: Delivery,
     client: Option<IpAddr>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let under_way = activity.begin();
-    let (head, body) = request.into_parts();
-    let afterwards = discard(&head, body, activity);
+    let (head, unread) = request.into_parts();
+    let afterwards = discard(&head, unread, activity);
     let mut record = Record::begin(&head, client);
     let head_only = head.method == Method::HEAD;
 
@@ -58,14 +60,7 @@ pub async fn exchange(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = Body::new(
-        reply.answer.content,
-        server.options.chunk_size,
-        reply.pace,
-        record,
-        under_way,
-    );
-    let mut response = Response::new(body);
+    let mut response = Response::new(body(&delivery, reply.answer.content, reply.pace, record, under_way));
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
     response
