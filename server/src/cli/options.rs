@@ -7,7 +7,7 @@ use crate::{
     site::SiteOptions,
     watch::{
         RecordOptions, Recording, Secret, Watch,
-        record::{file, redact::Rule},
+        record::{file, rules::Rule},
     },
 };
 use clap::{Args, ValueEnum};
