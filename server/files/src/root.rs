@@ -6,6 +6,7 @@ use crate::{
     beneath::{self, Method, Patience},
     lane::Lane,
     options::RootOptions,
+    pool::Pool,
     stat::{Freshness, Identity, Stat},
     trouble::Trouble,
 };
@@ -16,7 +17,10 @@ use rustix::{
     io::{Errno, Result},
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -46,13 +50,14 @@ pub(crate) struct Base {
 
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// Among those of the site.
+    /// Among all of the process, so that nothing is ever found beneath another site's root.
     number: usize,
     pub(crate) name: String,
     pub(crate) options: RootOptions,
     pub(crate) method: Method,
     lane: Lane,
-    base: ArcSwap<Base>,
+    /// Held by the pool for as long as there is room.
+    base: ArcSwap<Weak<Base>>,
 }
 
 impl Base {
@@ -90,17 +95,18 @@ impl AsFd for Base {
 
 impl Root {
     /// Opens the root. Blocks.
-    pub(crate) fn new(number: usize, name: String, options: RootOptions, method: Method) -> Result<Self> {
-        let handle = method.open_directory(&options.path, Patience::AsLongAsItTakes)?;
-        let base = ArcSwap::from_pointee(Base::new(number, method, handle)?);
-        Ok(Self {
-            number,
+    pub(crate) fn new(pool: &Pool, name: String, options: RootOptions, method: Method) -> Result<Self> {
+        static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+        let root = Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             name,
             options,
             method,
             lane: Lane::new(OPENERS, QUEUE),
-            base,
-        })
+            base: ArcSwap::from_pointee(Weak::new()),
+        };
+        root.open(pool, Patience::AsLongAsItTakes)?;
+        Ok(root)
     }
 
     /// Runs a job on the root's share of the blocking pool.
@@ -122,14 +128,18 @@ impl Root {
     ///
     /// # Errors
     /// EAGAIN when looking it up would block and `patience` is short; whatever opening it says.
-    pub(crate) fn base(&self, patience: Patience) -> Result<Arc<Base>> {
-        let base = self.base.load_full();
-        if base.is_fresh() {
-            return Ok(base);
+    pub(crate) fn base(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
+        match self.base.load().upgrade().filter(|base| base.is_fresh()) {
+            Some(base) => Ok(base),
+            None => self.open(pool, patience),
         }
+    }
+
+    fn open(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
         let handle = self.method.open_directory(&self.options.path, patience)?;
         let fresh = Arc::new(Base::new(self.number, self.method, handle)?);
-        self.base.store(Arc::clone(&fresh));
+        self.base.store(Arc::new(Arc::downgrade(&fresh)));
+        pool.hold_root(self.number, &fresh);
         Ok(fresh)
     }
 

@@ -1,6 +1,6 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
+    Fault, Grants, Limits, Mapping, Outcome, Place, PolicySpec, Request, Response, Verdict,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -144,6 +144,11 @@ impl Chain {
 
     pub fn policies(&self) -> Vec<PolicyInfo> {
         self.policies.iter().map(Policy::info).collect()
+    }
+
+    /// What the policies were loaded from.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (&PolicySpec, &str)> {
+        self.policies.iter().map(|policy| (&policy.spec, policy.digest()))
     }
 
     /// What the policies did so far, in the order of the chain.

@@ -45,7 +45,7 @@ pub use chain::{Chain, PolicyInfo};
 pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use explain::{Explanation, Step};
-pub use host::{Host, HostError, HostOptions};
+pub use host::{Host, HostError, HostOptions, Loading};
 pub use recorder::Exchange;
 pub use request::Request;
 pub use spec::{Budget, ChainSpec, Grants, Isolation, Limits, LoadError, PolicySpec, Reuse};

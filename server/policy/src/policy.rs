@@ -114,6 +114,11 @@ impl Policy {
         Ok(policy)
     }
 
+    /// SHA-256 of its file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// Makes an instance as every call does, so that what is wrong with the configuration shows at load, and writes what
     /// `configure` says.
     async fn try_instance(&self) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 /// The chain of a site, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChainSpec {
     pub site: Arc<str>,
     pub policies: Vec<PolicySpec>,
@@ -24,7 +24,7 @@ impl Default for Budget {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
     /// The name that logs and errors use.
     pub name: String,
@@ -102,6 +102,16 @@ pub struct Grants {
     pub logging: bool,
     /// `allowed` sharing.
     pub sharing: bool,
+}
+
+impl Grants {
+    /// What is granted, as configurations name it.
+    pub fn names(&self) -> Vec<&'static str> {
+        let all = [("logging", self.logging), ("sharing", self.sharing)];
+        all.into_iter()
+            .filter_map(|(name, granted)| granted.then_some(name))
+            .collect()
+    }
 }
 
 /// Why a chain could not be loaded: one line that names the policy and the file and says what to do.

@@ -9,7 +9,7 @@ mod secrets;
 mod text;
 
 use super::{Outcome, ServeOptions};
-use crate::{request::Arrival, site::Site};
+use crate::request::Arrival;
 use account::Account;
 use anyhow::Context;
 use clap::Args;
@@ -60,8 +60,8 @@ const LOCALHOST: HeaderValue = HeaderValue::from_static("localhost");
 /// Loads a site, decides a request, and prints how.
 pub fn run(options: &ExplainOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    let site = runtime.block_on(Site::load(options.serve.site()))?;
-    let mut account = runtime.block_on(Account::of(&site, || options.arrival()));
+    let (_, sites) = runtime.block_on(options.serve.load())?;
+    let mut account = runtime.block_on(Account::of(&sites, || options.arrival()));
     if !options.show_secrets {
         secrets::hide(&mut account);
     }

@@ -6,6 +6,7 @@ mod descriptors;
 mod explain;
 mod options;
 mod password;
+mod reload;
 mod report;
 mod serve;
 
@@ -40,7 +41,7 @@ enum Command {
     /// Load everything as serving would, print what each plugin is, and exit
     ///
     /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
-    Check(Box<ServeOptions>),
+    Check(Box<check::CheckOptions>),
     /// Load everything as serving would, decide one request, and say why it is answered so
     ///
     /// For every plugin in order: what it asked, what it was told, what it decided and logged, whether the decision would

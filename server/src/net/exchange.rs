@@ -3,7 +3,7 @@
 use super::{activity::Activity, body::Body, connection::Server};
 use crate::{
     observe::Record,
-    request::{Arrival, handle},
+    request::{Arrival, Delivery, handle},
 };
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt;
@@ -24,21 +24,28 @@ enum Afterwards {
     Close,
 }
 
+/// Why a request gets no answer at all: the connection ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the host is no site's")]
+pub struct Unanswered;
+
 /// Answers one request of a connection.
 pub async fn exchange(
     server: Arc<Server>,
+    chunk_size: usize,
     activity: Arc<Activity>,
     client: Option<IpAddr>,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Unanswered> {
     let under_way = activity.begin();
     let (head, body) = request.into_parts();
     let afterwards = discard(&head, body, activity);
     let mut record = Record::begin(&head, client);
     let head_only = head.method == Method::HEAD;
 
+    let sites = server.sites.load_full();
     let mut reply = handle(
-        &server.site,
+        &sites,
         Arrival {
             head,
             client,
@@ -47,6 +54,9 @@ pub async fn exchange(
     )
     .await;
 
+    if reply.delivery == Delivery::Withheld {
+        return Err(Unanswered);
+    }
     record.decided(&mut reply);
     if head_only {
         reply.answer.content = Content::Parts(Vec::new());
@@ -57,17 +67,11 @@ pub async fn exchange(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = Body::new(
-        reply.answer.content,
-        server.options.chunk_size,
-        reply.pace,
-        record,
-        under_way,
-    );
+    let body = Body::new(reply.answer.content, chunk_size, reply.pace, record, under_way);
     let mut response = Response::new(body);
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
-    response
+    Ok(response)
 }
 
 /// Sees to the request's body while the answer is made and sent.

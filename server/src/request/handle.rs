@@ -7,7 +7,10 @@ use super::{
     refusal::{ALLOW, Refusal},
     target::{Host, SCHEME, Target},
 };
-use crate::site::Site;
+use crate::{
+    site::Site,
+    sites::{Sites, UnknownHost},
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer};
@@ -30,17 +33,26 @@ pub struct Reply {
     pub facts: Vec<(String, String)>,
     /// Bytes of body a second.
     pub pace: Option<u64>,
+    pub delivery: Delivery,
+}
+
+/// Whether a client gets its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    Sent,
+    /// The connection ends instead.
+    Withheld,
 }
 
 /// `Server`: the name without a version, which would only tell which holes to try. A policy may change or remove it.
 const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 
 /// Answers a request.
-pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
-    let request = match question(site, arrival) {
-        Ok(Some(request)) => Arc::new(request),
+pub async fn handle(sites: &Sites, arrival: Arrival) -> Reply {
+    let (site, request) = match question(sites, arrival) {
+        Ok(Some((site, request))) => (site, Arc::new(request)),
         Ok(None) => return Reply::undecided(capabilities()),
-        Err(refusal) => return Reply::undecided(refusal.answer()),
+        Err(refusal) => return Reply::refused(&refusal),
     };
     let verdict = site.chain.decide(&request).await;
     let answer = carry_out(site, &request, &verdict).await;
@@ -50,6 +62,7 @@ pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
         request: Some(request),
         facts,
         pace,
+        delivery: Delivery::Sent,
     }
 }
 
@@ -66,31 +79,34 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
     answer
 }
 
-/// What the chain is asked: a request with one host and a canonical path. `None` for `OPTIONS *`, which is about no path.
-pub(crate) fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>, Refusal> {
+/// Who is asked, and what: a request with one host, which is that site's, and a canonical path. `None` for `OPTIONS *`,
+/// which is about no path.
+pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<Site>, Request)>, Refusal> {
     let (host, path, query) = match Target::of(&arrival.head)? {
         Target::Server => return Ok(None),
-        Target::Resource { host, path, query } => (host, SitePath::from_uri(path)?, query.map(str::to_owned)),
+        Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
     };
     let Host { name: host, .. } = host;
+    let site = sites.of_host(&host).ok_or(Refusal::UnknownHost(sites.unknown_host))?;
+    let path = SitePath::from_uri(path)?;
     let Arrival {
         head: Parts { method, headers, .. },
         client,
         at: arrived,
     } = arrival;
-    let site = site.name.clone();
-    Ok(Some(Request {
+    let request = Request {
         method,
         path,
         query,
         headers,
         scheme: SCHEME,
         host,
-        site,
+        site: site.name.clone(),
         client,
         arrived,
         facts: Vec::new(),
-    }))
+    };
+    Ok(Some((site, request)))
 }
 
 /// The first candidate that exists, and what HTTP says about it.
@@ -171,6 +187,17 @@ fn capabilities() -> Answer {
 // === impl Reply ===
 
 impl Reply {
+    fn refused(refusal: &Refusal) -> Self {
+        let delivery = match refusal {
+            Refusal::UnknownHost(UnknownHost::Close) => Delivery::Withheld,
+            _ => Delivery::Sent,
+        };
+        Self {
+            delivery,
+            ..Self::undecided(refusal.answer())
+        }
+    }
+
     /// An answer that no policy was asked about.
     fn undecided(mut answer: Answer) -> Self {
         answer.headers.insert(header::SERVER, SERVER);
@@ -179,6 +206,7 @@ impl Reply {
             request: None,
             facts: Vec::new(),
             pace: None,
+            delivery: Delivery::Sent,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
         handle::{carry_out, question},
     },
     site::Site,
+    sites::Sites,
 };
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -97,7 +98,7 @@ pub struct Field {
 
 impl Account {
     /// `arrival` gives the same request each time.
-    pub async fn of(site: &Site, arrival: impl Fn() -> Arrival) -> Self {
+    pub async fn of(sites: &Sites, arrival: impl Fn() -> Arrival) -> Self {
         let given = arrival();
         let mut account = Self {
             method: given.head.method.to_string(),
@@ -113,15 +114,15 @@ impl Account {
                 headers: Vec::new(),
             },
         };
-        let answer = match question(site, given) {
-            Ok(Some(request)) => account.decide(site, &Arc::new(request)).await,
+        let answer = match question(sites, given) {
+            Ok(Some((site, request))) => account.decide(site, &Arc::new(request)).await,
             undecided => {
                 if let Err(refusal) = undecided {
                     account.verdict = Ruling::Refused {
                         reason: refusal.to_string(),
                     };
                 }
-                handle(site, arrival()).await.answer
+                handle(sites, arrival()).await.answer
             }
         };
         account.answer = Head::of(&answer);
