@@ -11,7 +11,7 @@ pub struct Site {
     pub chain: Arc<Chain>,
     pub files: Arc<Files>,
     /// What it was loaded from.
-    pub spec: SiteSpec,
+    pub spec: Arc<SiteSpec>,
 }
 
 /// What a site is made of: resolved, with every default filled in.

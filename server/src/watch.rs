@@ -26,12 +26,12 @@ const QUIET: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(3);
 
 /// The kernel stamps changes with the time of its last tick.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(10);
 
 /// Tells when the sources of a configuration change.
 pub struct Watch {
     sources: BTreeSet<PathBuf>,
-    /// What they were when they were last read; `None` after a failure, when any event is worth another try.
+    /// What they were when they were last read; `None` when another reading is due whatever they are.
     seen: Option<Fingerprint>,
     /// Something happened that was not looked at yet.
     pending: bool,
@@ -69,8 +69,9 @@ impl Watch {
         self.sources.clone_from(sources);
         self.watcher = self.watch_folders();
         let now = Fingerprint::of(&self.sources);
-        self.pending |= now.changed_after(since) && self.seen.as_ref() != Some(&now);
-        self.seen = Some(now);
+        let missed = now.changed_after(since) && self.seen.as_ref() != Some(&now);
+        self.pending |= missed;
+        self.seen = (!missed).then_some(now);
     }
 
     /// The sources, and others that a configuration that cannot be used names, are watched for anything that may mend it.

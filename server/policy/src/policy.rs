@@ -142,6 +142,10 @@ impl Policy {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
         match self.start.configured() {
             Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+            // Thousands of sites would fill the log.
+            Configured::EachCall { reason } if self.start.is_one_of_many() => {
+                tracing::debug!(policy, site, digest, reason, "a policy is loaded");
+            }
             Configured::EachCall { reason } => {
                 tracing::info!(
                     policy,

@@ -246,7 +246,7 @@ impl ServeOptions {
         };
         Ok(Configuration {
             server: self.server(),
-            sites: vec![site],
+            sites: vec![site.into()],
             sources,
         })
     }

@@ -6,7 +6,7 @@
 
 use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError};
 use crate::{
-    config::{Configuration, ServerSettings},
+    config::{Configuration, ServerSettings, errors::reason},
     listeners::Listeners,
     net::{ListenError, Server, stop::Stopped},
     observe::LogGuard,
@@ -15,11 +15,11 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
-    error::Error,
+    collections::BTreeSet,
     future::pending,
     io::{self, Write},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -29,7 +29,8 @@ use tokio::sync::Semaphore;
 pub struct Serving<'a> {
     options: &'a ServeOptions,
     log: &'a LogGuard,
-    configuration: Configuration,
+    settings: ServerSettings,
+    sources: BTreeSet<PathBuf>,
     loader: Loader,
     server: Arc<Server>,
     listeners: Listeners,
@@ -66,6 +67,8 @@ impl<'a> Serving<'a> {
         begun: SystemTime,
         descriptors: Descriptors,
     ) -> Result<Self, anyhow::Error> {
+        // Before anything that takes long, so that no change of it is missed.
+        let watch = options.watch().then(|| Watch::new(&configuration.sources, begun));
         let settings = &configuration.server;
         let room = Room::new(settings, descriptors);
         let mut cache = settings.cache;
@@ -78,11 +81,11 @@ impl<'a> Serving<'a> {
         let fresh = listeners.bind(&settings.listen)?;
         let addresses = listeners.follow(&settings.listen, fresh);
         announce(&addresses).context("cannot write to standard output")?;
-        let watch = options.watch().then(|| Watch::new(&configuration.sources, begun));
         Ok(Self {
             options,
             log,
-            configuration,
+            settings: configuration.server,
+            sources: configuration.sources,
             loader,
             server,
             listeners,
@@ -112,7 +115,7 @@ impl<'a> Serving<'a> {
                 let (generation, sites) = (sites.generation, sites.len());
                 tracing::info!(cause, generation, sites, unchanged, took_ms, "reloaded");
                 if let Some(watch) = &mut self.watch {
-                    watch.follow(&self.configuration.sources, since);
+                    watch.follow(&self.sources, since);
                 }
             }
             Err(error) => self.note_failure(cause, before.generation, &error),
@@ -133,13 +136,14 @@ impl<'a> Serving<'a> {
         }
         self.room.resize(settings);
         self.log.set_filter(&settings.log);
-        for (setting, changed) in settings.fixed_at_start(&self.configuration.server) {
+        for (setting, changed) in settings.fixed_at_start(&self.settings) {
             if changed {
                 tracing::warn!(setting, "a change of this setting needs a restart");
             }
         }
-        self.configuration = configuration;
-        self.loader.settle(&self.configuration.sources);
+        self.settings = configuration.server;
+        self.sources = configuration.sources;
+        self.loader.settle(&self.sources);
         Ok(sites)
     }
 
@@ -148,14 +152,14 @@ impl<'a> Serving<'a> {
             tracing::error!(cause, error, "the new configuration cannot be used");
         }
         tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
-        self.loader.settle(&self.configuration.sources);
+        self.loader.settle(&self.sources);
         if let Some(watch) = &mut self.watch {
             watch.follow_failure(error.files());
         }
     }
 
     pub fn drain_timeout(&self) -> Duration {
-        self.configuration.server.drain_timeout
+        self.settings.drain_timeout
     }
 
     /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
@@ -185,8 +189,8 @@ impl ReloadError {
             }
             Self::Load(errors) => errors.lines().collect(),
             Self::Listen(error) => {
-                let cause = error.source().map(|cause| format!(": {cause}"));
-                vec![format!("{error}{}", cause.unwrap_or_default())]
+                let cause = reason(&error.source);
+                vec![format!("{error}: {cause}")]
             }
         }
     }

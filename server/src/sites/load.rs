@@ -6,7 +6,7 @@
 
 use super::Sites;
 use crate::{
-    config::Configuration,
+    config::{Configuration, errors::without_number},
     site::{Site, SiteSpec},
 };
 use std::{
@@ -89,7 +89,7 @@ impl Loader {
 
     async fn site(
         &mut self,
-        spec: &SiteSpec,
+        spec: &Arc<SiteSpec>,
         before: Option<&Arc<Site>>,
         loading: &mut Option<Loading>,
     ) -> Result<Arc<Site>, SiteError> {
@@ -162,7 +162,7 @@ fn line(site: &str, error: &SiteError) -> String {
     let mut line = format!("site {site:?}: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _ = write!(line, ": {error}");
+        let _ = write!(line, ": {}", without_number(&error.to_string()));
         cause = error.source();
     }
     line
