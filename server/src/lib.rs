@@ -4,6 +4,7 @@
 //! (connections and HTTP), [`request`] (one request's way: the spine), [`observe`] (what is remembered of it).
 #![forbid(unsafe_code)]
 
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod listeners;
@@ -12,4 +13,3 @@ pub mod observe;
 pub mod request;
 pub mod site;
 pub mod sites;
-pub mod watch;

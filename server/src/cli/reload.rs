@@ -6,12 +6,12 @@
 
 use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError};
 use crate::{
+    changes::Watch,
     config::{Configuration, ServerSettings, errors::reason},
     listeners::Listeners,
     net::{ListenError, Server, stop::Stopped},
     observe::LogGuard,
     sites::{LoadErrors, Loader, Sites},
-    watch::Watch,
 };
 use anyhow::Context;
 use std::{
