@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(10);
 
 /// Tells when the sources of a configuration change.
-pub struct Watch {
+pub struct Changes {
     sources: BTreeSet<PathBuf>,
     /// What they were when they were last read; `None` when another reading is due whatever they are.
     seen: Option<Fingerprint>,
@@ -48,20 +48,20 @@ struct Fingerprint(BTreeMap<PathBuf, Option<Stamp>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp(u64, u64, u64, i128, i128);
 
-// === impl Watch ===
+// === impl Changes ===
 
-impl Watch {
+impl Changes {
     /// Watches the sources of a configuration whose reading began at `since`.
     pub fn new(sources: &BTreeSet<PathBuf>, since: SystemTime) -> Self {
-        let mut watch = Self {
+        let mut changes = Self {
             sources: BTreeSet::new(),
             seen: None,
             pending: false,
             events: Arc::default(),
             watcher: None,
         };
-        watch.follow(sources, since);
-        watch
+        changes.follow(sources, since);
+        changes
     }
 
     /// Watches these from now on. What changed after `since` may have been missed by the reading, and counts as a change.

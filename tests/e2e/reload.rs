@@ -1,5 +1,4 @@
 //! Reloading: what is served changes, and whoever is being served does not notice.
-use rustix::process::Signal;
 use std::{
     fs,
     net::TcpStream,

@@ -16,7 +16,7 @@ pub mod tree;
 pub use chain::{Chain, Policy};
 pub use client::{Connection, Fields, Response};
 pub use hosting::Hosting;
-pub use server::{Launch, Server, password_hash};
+pub use server::{Launch, Server, kernel_copies, password_hash};
 pub use tree::Tree;
 
 use std::{

@@ -4,7 +4,8 @@
 //! deployment that flips a link or moves a directory into place is seen.
 use crate::{
     beneath::{self, Method, Patience},
-    lane::Lane,
+    device,
+    lane::{self, Lanes, NotRun},
     options::RootOptions,
     pool::Pool,
     stat::{Freshness, Identity, Stat},
@@ -19,7 +20,7 @@ use rustix::{
 use std::{
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -27,7 +28,8 @@ use std::{
 /// How late a change in the file system is seen.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
-/// Jobs of one root that open and look things up at once, and how many more may wait before the answer is 503.
+/// Jobs of one root that open and look things up on one device at once, and how many more may wait before the answer
+/// is 503.
 const OPENERS: usize = 32;
 const QUEUE: usize = 1024;
 
@@ -55,7 +57,11 @@ pub(crate) struct Root {
     pub(crate) name: String,
     pub(crate) options: RootOptions,
     pub(crate) method: Method,
-    lane: Lane,
+    /// By the device that a job is expected to wait for, so that a disk that hangs somewhere beneath the root is not felt
+    /// beside it.
+    openers: Lanes,
+    /// The number of the device that the directory was last seen on.
+    device: AtomicU64,
     /// Held by the pool for as long as there is room.
     base: ArcSwap<Weak<Base>>,
 }
@@ -85,6 +91,10 @@ impl Base {
     pub(crate) fn is_fresh(&self) -> bool {
         self.opened.elapsed() < FRESH
     }
+
+    fn device(&self) -> u64 {
+        self.key.directory.device
+    }
 }
 
 impl AsFd for Base {
@@ -102,26 +112,76 @@ impl Root {
             name,
             options,
             method,
-            lane: Lane::new(OPENERS, QUEUE),
+            openers: Lanes::new(OPENERS, QUEUE),
+            device: AtomicU64::new(0),
             base: ArcSwap::from_pointee(Weak::new()),
         };
         root.open(pool, Patience::AsLongAsItTakes)?;
         Ok(root)
     }
 
-    /// Runs a job on the root's share of the blocking pool.
+    /// Runs a job on the root's share of the blocking pool; `device` is the one that it is expected to wait for.
     ///
     /// # Errors
     /// [`Trouble::Busy`] when as many wait already as may.
     pub(crate) async fn elsewhere<T: Send + 'static>(
         &self,
+        device: u64,
         job: impl FnOnce() -> std::result::Result<T, Trouble> + Send + 'static,
     ) -> std::result::Result<T, Trouble> {
-        self.lane.run(job).await.unwrap_or_else(|not_run| {
+        self.run(device, job).await.unwrap_or_else(|not_run| {
             let error: &dyn std::error::Error = &not_run;
             tracing::warn!(root = self.name, error, "cannot look a file up now");
             Err(Trouble::Busy)
         })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        device: u64,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> std::result::Result<T, NotRun> {
+        let of_root = self.openers.of(device).enter().await?;
+        let of_device = match device::openers(device) {
+            Some(openers) => Some(openers.enter().await?),
+            None => None,
+        };
+        lane::run([Some(of_root), of_device], job).await
+    }
+
+    /// The device that looking `path` up would wait for: the one that holds the longest part of the path which the kernel
+    /// can name without waiting. A directory that something is mounted on is always such a part. Where the kernel cannot
+    /// tell (step by step; a link that it has not read yet) it is the device before that. Never blocks.
+    pub(crate) fn device_ahead(&self, base: &Base, path: &str) -> u64 {
+        let mut device = base.device();
+        let ends: Vec<usize> = path
+            .match_indices('/')
+            .map(|(end, _)| end)
+            .chain([path.len()])
+            .collect();
+        // What is beneath something unknown is unknown: halving finds the longest part in a few steps, however many
+        // segments a client sent.
+        let (mut known, mut unknown) = (0, ends.len());
+        while known < unknown {
+            let middle = (known + unknown) / 2;
+            let part = &path[..ends[middle]];
+            let located = self
+                .method
+                .locate(base.as_fd(), part, self.options.symlinks, Patience::Never);
+            match located.and_then(|located| Stat::of(&located.handle, Freshness::Known)) {
+                Ok(stat) => {
+                    device = stat.identity.device;
+                    known = middle + 1;
+                }
+                Err(_) => unknown = middle,
+            }
+        }
+        device
+    }
+
+    /// The device that the root's own directory was last seen on.
+    pub(crate) fn device(&self) -> u64 {
+        self.device.load(Ordering::Relaxed)
     }
 
     /// The root's own directory, at most [`FRESH`] old.
@@ -138,6 +198,7 @@ impl Root {
     fn open(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
         let handle = self.method.open_directory(&self.options.path, patience)?;
         let fresh = Arc::new(Base::new(self.number, self.method, handle)?);
+        self.device.store(fresh.device(), Ordering::Relaxed);
         self.base.store(Arc::new(Arc::downgrade(&fresh)));
         pool.hold_root(self.number, &fresh);
         Ok(fresh)

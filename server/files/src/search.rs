@@ -169,9 +169,10 @@ impl Scope {
                 }
             }
             let load = async {
+                let ahead = self.root.device_ahead(&self.base, path);
                 let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
                 let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
-                self.root.elsewhere(job).await.map(Arc::new)
+                self.root.elsewhere(ahead, job).await.map(Arc::new)
             };
             let entry = cache.replace(self.base.key, path, earlier.as_ref(), load).await?;
             // Whoever loaded it may have judged it by a protected set that has been replaced meanwhile.

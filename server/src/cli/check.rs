@@ -1,7 +1,11 @@
 //! `wasmserve check`: load everything, say what it is, serve nothing.
 
 use super::{Outcome, ServeOptions};
-use crate::{config::print::print, site::Site, sites::Sites};
+use crate::{
+    config::{grants, print::print},
+    site::Site,
+    sites::Sites,
+};
 use anyhow::Context;
 use bytesize::ByteSize;
 use clap::Args;
@@ -11,7 +15,7 @@ use std::{
     io::{self, Write},
     process::ExitCode,
 };
-use wasmserve_policy::{Configured, Limits, PolicyInfo};
+use wasmserve_policy::{Configured, Limits, PolicyInfo, ShadowInfo};
 
 #[derive(Debug, Args)]
 pub struct CheckOptions {
@@ -109,14 +113,25 @@ fn properties(policy: &PolicyInfo) -> String {
         ("digest", format!("sha256:{}", policy.digest)),
         ("contract", policy.contract.clone()),
         ("imports", listed(&policy.imports)),
-        ("grants", listed(&policy.grants.names())),
+        ("grants", listed(&grants::describe(&policy.grants))),
         ("limits", limits(&policy.limits)),
         ("configured", configured(&policy.configured)),
     ];
+    let shadow = policy.shadow.iter().map(|shadow| ("shadow", in_words(shadow)));
     properties
-        .iter()
+        .into_iter()
+        .chain(shadow)
         .map(|(name, value)| format!("   {name:<11}{value}\n"))
         .collect()
+}
+
+fn in_words(shadow: &ShadowInfo) -> String {
+    let (file, digest) = (shadow.wasm.display(), &shadow.digest);
+    let share = match shadow.one_in {
+        1 => "every request".to_owned(),
+        count => format!("one of {count} requests"),
+    };
+    format!("{file} (sha256:{digest}), {share}, {}", limits(&shadow.limits))
 }
 
 fn limits(limits: &Limits) -> String {

@@ -2,14 +2,15 @@
 
 use crate::{
     config::{
-        ConfigErrors, Configuration, ServerSettings,
+        ConfigErrors, Configuration, OperatorSettings, ServerSettings,
         plugins::PluginFolder,
         units::{duration, positive},
-        values::{chunk_size, error_status, listen_address, log_filter, site_path},
+        values::{chunk_size, error_status, listen_address, log_filter, record_limit, site_path},
     },
     observe::LogFormat,
     site::SiteSpec,
     sites::{HostPattern, LoadErrors, Loader, Sites},
+    watch::{RecordOptions, record::redact::Rule},
 };
 use clap::{Args, ValueEnum};
 use http::StatusCode;
@@ -19,7 +20,7 @@ use std::{
     time::Duration,
 };
 use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, RootOptions, SitePath, Symlinks};
-use wasmserve_policy::{Budget, ChainSpec};
+use wasmserve_transport::Sendfile;
 
 /// The name of the one site that the command line describes.
 const SITE: &str = "default";
@@ -39,7 +40,8 @@ pub struct ServeOptions {
         conflicts_with_all = [
             "root", "listen", "plugins", "listing", "index", "error_pages", "fallback", "dotfiles", "symlinks",
             "no_precompressed", "compress", "chunk_size", "log_format", "log", "drain_timeout", "idle_timeout",
-            "head_timeout", "stall_timeout", "max_connections",
+            "head_timeout", "stall_timeout", "max_connections", "sendfile", "admin", "debug_secret_file", "record",
+            "record_limit", "record_one_in", "record_redact",
         ]
     )]
     config: Option<PathBuf>,
@@ -117,6 +119,57 @@ pub struct ServeOptions {
     #[arg(long, default_value = "64KiB", value_name = "SIZE", value_parser = chunk_size, help_heading = "Files")]
     chunk_size: usize,
 
+    /// To which clients the kernel copies the content of files by itself (sendfile)
+    ///
+    /// A response is completed only after the client has acknowledged what was sent so and the file is still the same.
+    #[arg(long, default_value = "remote", value_name = "RULE", help_heading = "Files")]
+    sendfile: SendfileRule,
+
+    /// Unix socket that answers operators: health, sites, and why a request is answered as it is
+    ///
+    /// Only its owner can connect (mode 0600). One that a dead server left behind is replaced. [default: admin.sock in the
+    /// folder that RUNTIME_DIRECTORY names, as systemd sets it; otherwise none]
+    #[arg(long, value_name = "SOCKET", help_heading = "Operators")]
+    admin: Option<PathBuf>,
+
+    /// File with a secret: a request whose header field Wasmserve-Debug has it explains itself
+    ///
+    /// At least 16 visible characters, such as `openssl rand -hex 16` prints. The answer then has the header fields
+    /// Wasmserve-Explain and Server-Timing, and the log has the whole account under the id in Wasmserve-Trace. Without
+    /// this option the header field means nothing; plugins never see it.
+    #[arg(long, value_name = "FILE", help_heading = "Operators")]
+    debug_secret_file: Option<PathBuf>,
+
+    /// File that real requests and what is decided about them are recorded to, for `wasmserve replay`
+    ///
+    /// Lines of JSON, for its owner alone (mode 0600). Nobody waits for it: what cannot be written in time is dropped and
+    /// counted.
+    #[arg(long, value_name = "FILE", help_heading = "Operators")]
+    record: Option<PathBuf>,
+
+    /// Size at which the recording becomes FILE.1, in place of an older one, and another is begun
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = record_limit, requires = "record", help_heading = "Operators")]
+    record_limit: u64,
+
+    /// Record one request of so many
+    #[arg(
+        long,
+        default_value = "1",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u64).range(1..),
+        requires = "record",
+        help_heading = "Operators"
+    )]
+    record_one_in: u64,
+
+    /// What is recorded as it is, as a digest, or not at all; may be given several times, the last for a name wins
+    ///
+    /// header:NAME, cookie:NAME, query:NAME (a parameter) or client, then =keep, =hash or =drop; the name * is every other
+    /// one. Unless told otherwise, digests stand for the values of cookies and of queries, for Authorization, Referer and
+    /// for header fields whose names speak of keys, tokens and the like. What is not kept cannot be replayed.
+    #[arg(long, value_name = "RULE", requires = "record", help_heading = "Operators")]
+    record_redact: Vec<Rule>,
+
     /// How log lines are written, to standard error
     #[arg(long, default_value = "text", value_name = "FORMAT", help_heading = "Log")]
     log_format: LogFormat,
@@ -173,6 +226,16 @@ pub enum ConfigurationError {
     #[error("the configuration cannot be used")]
     File(#[source] ConfigErrors),
 }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SendfileRule {
+    /// To those on other machines
+    Remote,
+    /// Also to those on this machine, who may then be given changes that are made to a file in place after it was sent
+    /// to them and before they read it
+    Always,
+    /// To none: all files are read
+    Off,
+}
 
 // === impl ConfigurationError ===
 
@@ -224,25 +287,26 @@ impl ServeOptions {
         self.config.as_deref()
     }
 
+    /// Whether changes are seen without a signal.
     pub fn watch(&self) -> bool {
         self.watch
     }
 
     /// The site that the flags describe, for every host.
     fn one_site(&self) -> Result<Configuration, ConfigErrors> {
-        let folder = self.plugins.as_deref().map(PluginFolder::read).transpose()?;
-        let (policies, sources) = folder.map(PluginFolder::into_parts).unwrap_or_default();
+        let mut folder = self
+            .plugins
+            .as_deref()
+            .map(PluginFolder::read)
+            .transpose()?
+            .unwrap_or_default();
+        let sources = std::mem::take(&mut folder.protected);
         let files = self.files();
-        let chain = ChainSpec {
-            site: SITE.into(),
-            policies,
-            roots: files.roots.iter().map(|(name, _)| name.clone()).collect(),
-            budget: Budget::default(),
-        };
+        let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();
         let site = SiteSpec {
             hosts: vec![HostPattern::Any],
+            chain: folder.chain(SITE.into(), roots),
             files,
-            chain,
         };
         Ok(Configuration {
             server: self.server(),
@@ -260,9 +324,29 @@ impl ServeOptions {
             drain_timeout: self.drain_timeout,
             max_connections: self.max_connections.and_then(|count| usize::try_from(count).ok()),
             chunk_size: self.chunk_size,
+            sendfile: match self.sendfile {
+                SendfileRule::Remote => Sendfile::Remote,
+                SendfileRule::Always => Sendfile::Always,
+                SendfileRule::Off => Sendfile::Off,
+            },
+            operators: self.operators(),
             log_format: self.log_format,
             log: self.log.clone(),
             ..ServerSettings::default()
+        }
+    }
+
+    fn operators(&self) -> OperatorSettings {
+        let record = self.record.clone().map(|file| RecordOptions {
+            file,
+            limit: self.record_limit,
+            one_in: self.record_one_in,
+            rules: self.record_redact.clone(),
+        });
+        OperatorSettings {
+            admin: self.admin.clone(),
+            debug_secret_file: self.debug_secret_file.clone(),
+            record,
         }
     }
 

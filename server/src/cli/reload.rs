@@ -6,12 +6,14 @@
 
 use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError};
 use crate::{
-    changes::Watch,
-    config::{Configuration, ServerSettings, errors::reason},
+    admin::{self, Socket},
+    changes::Changes,
+    config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
     listeners::Listeners,
     net::{ListenError, Server, stop::Stopped},
     observe::LogGuard,
     sites::{LoadErrors, Loader, Sites},
+    watch::{Recording, Secret, Watch},
 };
 use anyhow::Context;
 use std::{
@@ -23,7 +25,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 /// A server that serves.
 pub struct Serving<'a> {
@@ -31,11 +33,14 @@ pub struct Serving<'a> {
     log: &'a LogGuard,
     settings: ServerSettings,
     sources: BTreeSet<PathBuf>,
+    /// Never served: the sources, and what is for operators alone.
+    protected: Vec<PathBuf>,
     loader: Loader,
     server: Arc<Server>,
     listeners: Listeners,
     room: Room,
-    watch: Option<Watch>,
+    admin: Option<JoinHandle<()>>,
+    changes: Option<Changes>,
 }
 
 /// Why all stays as it was.
@@ -68,36 +73,48 @@ impl<'a> Serving<'a> {
         descriptors: Descriptors,
     ) -> Result<Self, anyhow::Error> {
         // Before anything that takes long, so that no change of it is missed.
-        let watch = options.watch().then(|| Watch::new(&configuration.sources, begun));
+        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
         let settings = &configuration.server;
         let room = Room::new(settings, descriptors);
         let mut cache = settings.cache;
         cache.descriptors = cache.descriptors.min(descriptors.cached_files());
+        let watch = watch(&settings.operators)?;
         let mut loader = Loader::new(&cache);
         let sites = loader.load(&configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        let server = Server::new(Arc::new(sites), settings.net());
+        let server = Server::new(Arc::new(sites), watch, settings.net());
+        let admin = settings
+            .operators
+            .socket()
+            .map(|path| Socket::bind(&path))
+            .transpose()?;
         let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
         let fresh = listeners.bind(&settings.listen)?;
         let addresses = listeners.follow(&settings.listen, fresh);
         announce(&addresses).context("cannot write to standard output")?;
+        let admin = admin.map(|socket| {
+            tracing::info!(path = %socket.path().display(), "listening for operators");
+            tokio::spawn(admin::serve(socket, server.clone()))
+        });
         Ok(Self {
             options,
             log,
+            protected: configuration.protected(),
             settings: configuration.server,
             sources: configuration.sources,
             loader,
             server,
             listeners,
             room,
-            watch,
+            admin,
+            changes,
         })
     }
 
     /// Ends when what the configuration was read from has changed, with the cause of the reload; never when nobody watches.
     pub async fn changed(&mut self) -> &'static str {
-        match &mut self.watch {
-            Some(watch) => watch.changed().await,
+        match &mut self.changes {
+            Some(changes) => changes.changed().await,
             None => pending().await,
         }
         "a change of the configuration or a plugin"
@@ -114,8 +131,8 @@ impl<'a> Serving<'a> {
                 let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let (generation, sites) = (sites.generation, sites.len());
                 tracing::info!(cause, generation, sites, unchanged, took_ms, "reloaded");
-                if let Some(watch) = &mut self.watch {
-                    watch.follow(&self.sources, since);
+                if let Some(changes) = &mut self.changes {
+                    changes.follow(&self.sources, since);
                 }
             }
             Err(error) => self.note_failure(cause, before.generation, &error),
@@ -141,9 +158,10 @@ impl<'a> Serving<'a> {
                 tracing::warn!(setting, "a change of this setting needs a restart");
             }
         }
+        self.protected = configuration.protected();
         self.settings = configuration.server;
         self.sources = configuration.sources;
-        self.loader.settle(&self.sources);
+        self.loader.settle(&self.protected);
         Ok(sites)
     }
 
@@ -152,9 +170,9 @@ impl<'a> Serving<'a> {
             tracing::error!(cause, error, "the new configuration cannot be used");
         }
         tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
-        self.loader.settle(&self.sources);
-        if let Some(watch) = &mut self.watch {
-            watch.follow_failure(error.files());
+        self.loader.settle(&self.protected);
+        if let Some(changes) = &mut self.changes {
+            changes.follow_failure(error.files());
         }
     }
 
@@ -166,6 +184,28 @@ impl<'a> Serving<'a> {
     pub async fn stop(&self, limit: Duration) -> Stopped {
         self.listeners.stop(limit).await
     }
+
+    /// Ends what goes on while responses are finished.
+    pub async fn end(self) {
+        if let Some(admin) = self.admin {
+            admin.abort();
+            // Its socket is removed when it has ended.
+            let _ = admin.await;
+        }
+        if let Some(recording) = &self.server.watch.record {
+            tokio::task::block_in_place(|| recording.finish());
+        }
+    }
+}
+
+/// What is watched of requests.
+///
+/// # Errors
+/// When the secret's file has none, or when nothing can be recorded.
+fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
+    let secret = settings.debug_secret_file.as_deref().map(Secret::read).transpose()?;
+    let record = settings.record.clone().map(Recording::start).transpose()?;
+    Ok(Watch { debug: secret, record })
 }
 
 /// One line for each address, for people and for programs.

@@ -54,6 +54,7 @@ async fn serve(options: &ServeOptions, configuration: Configuration, begun: Syst
         stopped = serving.stop(limit) => note_stopped(stopped, limit),
         name = signals.stop() => tracing::warn!(signal = name, "stopped at once"),
     }
+    serving.end().await;
     Ok(ExitCode::SUCCESS)
 }
 

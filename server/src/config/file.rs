@@ -20,14 +20,19 @@ pub struct Configuration {
     pub server: ServerSettings,
     /// At least one, in the order of the file.
     pub sites: Vec<Arc<SiteSpec>>,
-    /// Every file that was read or will be loaded, and the folders they were looked for in: never to be served, and what
-    /// to watch.
+    /// Every file that was read or will be loaded, and the folders they were looked for in.
     pub sources: BTreeSet<PathBuf>,
 }
 
 // === impl Configuration ===
 
 impl Configuration {
+    /// What is never served: the sources, and what is for operators alone.
+    pub fn protected(&self) -> Vec<PathBuf> {
+        let sources = self.sources.iter().cloned();
+        sources.chain(self.server.operators.secrets()).collect()
+    }
+
     /// Reads a file, and the chains and manifests that it names.
     ///
     /// # Errors
@@ -41,7 +46,7 @@ impl Configuration {
         let mut errors = ConfigErrors::default();
         let folder = folder_of(file)?;
         let server = root.section("server", &mut errors);
-        let server = server.map(|section| ServerSettings::read(section, &mut errors));
+        let server = server.map(|section| ServerSettings::read(&folder, section, &mut errors));
         let mut catalogue = Catalogue::default();
         let mut defaults = GivenSite::default();
         if let Some(mut section) = root.section("defaults", &mut errors) {

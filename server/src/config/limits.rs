@@ -48,7 +48,7 @@ impl GivenLimits {
 }
 
 /// A WebAssembly memory of 32-bit addresses has 4 GiB at most.
-fn memory_size(text: &str) -> Result<usize, String> {
+pub fn memory_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size(text)?) {
         Ok(bytes) if (1..=4 << 30).contains(&bytes) => Ok(bytes),
         _ => Err("must be between 1B and 4GiB".into()),

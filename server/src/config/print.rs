@@ -4,11 +4,11 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, ServerSettings,
+    Configuration, OperatorSettings, ServerSettings,
     manifest::MANIFEST_FILE,
     plugins::{EVIDENCE, ISOLATION},
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
-    server::{LOG_FORMATS, UNKNOWN_HOSTS},
+    server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
     site::RESOLVERS,
     units::exact_size,
 };
@@ -21,7 +21,7 @@ use std::{
 };
 use toml::{Table, Value};
 use wasmserve_files::{Compression, Listings, RootOptions};
-use wasmserve_policy::{Budget, Limits, PolicySpec};
+use wasmserve_policy::{Budget, Grants, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
 
 /// The text of a file.
 pub fn print(configuration: &Configuration) -> String {
@@ -42,13 +42,36 @@ fn server(settings: &ServerSettings) -> Table {
         ("cached-files", count(settings.cache.descriptors)),
         ("cache-memory", bytes(settings.cache.bytes)),
         ("unknown-host", word(settings.unknown_host, &UNKNOWN_HOSTS)),
+        ("sendfile", word(settings.sendfile, &SENDFILE)),
         ("log-format", word(settings.log_format, &LOG_FORMATS)),
         ("log", settings.log.clone().into()),
     ]);
     if let Some(connections) = settings.max_connections {
         table.insert("max-connections".into(), count(connections));
     }
+    table.extend(operators(&settings.operators));
     table
+}
+
+fn operators(settings: &OperatorSettings) -> Table {
+    let paths = [
+        ("admin", &settings.admin),
+        ("debug-secret-file", &settings.debug_secret_file),
+    ];
+    let paths = paths
+        .into_iter()
+        .filter_map(|(key, named)| Some((key, path(named.as_deref()?))));
+    let mut operators = table(paths);
+    if let Some(options) = &settings.record {
+        let record = table([
+            ("file", path(&options.file)),
+            ("limit", bytes(options.limit)),
+            ("one-in", i64::try_from(options.one_in).unwrap_or(i64::MAX).into()),
+            ("redact", strings(&options.rules)),
+        ]);
+        operators.insert("record".into(), record.into());
+    }
+    operators
 }
 
 fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
@@ -62,6 +85,7 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("compress", spec.files.compression.is_some().into()),
         ("resolver", word(spec.files.resolver, &RESOLVERS)),
         ("budget", budget(&spec.chain.budget).into()),
+        ("services", services(&spec.chain.budget.services).into()),
         ("roots", roots.into()),
         ("policy", policies.into()),
     ]);
@@ -98,15 +122,43 @@ fn root(options: &RootOptions) -> Table {
 }
 
 fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
-    table([
+    let mut policy = table([
         ("plugin", path(plugin(&spec.wasm, sources))),
         ("name", spec.name.clone().into()),
-        ("grants", strings(spec.grants.names())),
         ("isolation", word(spec.reuse.isolation, &ISOLATION)),
         ("evidence", word(spec.reuse.evidence, &EVIDENCE)),
         ("limits", limits(&spec.limits).into()),
         ("config", spec.config.clone().into()),
-    ])
+    ]);
+    policy.extend(grants(&spec.grants));
+    if let Some(spec) = &spec.shadow {
+        let shadow = table([
+            ("plugin", path(plugin(&spec.wasm, sources))),
+            ("one-in", Value::Integer(spec.one_in.into())),
+            ("limits", limits(&spec.limits).into()),
+            ("config", spec.config.clone().into()),
+        ]);
+        policy.insert("shadow".into(), shadow.into());
+    }
+    policy
+}
+
+fn grants(grants: &Grants) -> Table {
+    let Grants {
+        logging,
+        sharing,
+        counters,
+        key_value,
+    } = grants;
+    let words = [("logging", *logging), ("sharing", *sharing), ("counters", *counters)];
+    let words = words.into_iter().filter_map(|(word, granted)| granted.then_some(word));
+    let mut granted = table([("grants", strings(words))]);
+    if let Some(KeyValueGrant { buckets, time_to_live }) = key_value {
+        let mut key_value = table([("buckets", strings(buckets))]);
+        key_value.extend(time_to_live.map(|limit| ("time-to-live".to_owned(), time(limit))));
+        granted.insert("key-value".into(), key_value.into());
+    }
+    granted
 }
 
 /// The folder whose manifest a module belongs to, if one was read; else the module.
@@ -130,6 +182,15 @@ fn limits(limits: &Limits) -> Table {
 
 fn budget(budget: &Budget) -> Table {
     table([("evidence", bytes(budget.evidence as u64))])
+}
+
+fn services(budget: &ServiceBudget) -> Table {
+    let key_value = table([
+        ("bytes", bytes(budget.pair_bytes as u64)),
+        ("pairs", count(budget.pairs)),
+    ]);
+    let counters = table([("buckets", count(budget.token_buckets))]);
+    table([("key-value", key_value.into()), ("counters", counters.into())])
 }
 
 // === Values ===

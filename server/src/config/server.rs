@@ -1,7 +1,7 @@
 //! `[server]`: what holds for the whole process, whichever site is asked for.
 
 use super::{
-    ConfigErrors,
+    ConfigErrors, OperatorSettings,
     document::Section,
     units::{duration, positive, size},
     values::{chunk_size, listen_address, log_filter},
@@ -11,8 +11,9 @@ use crate::{
     observe::LogFormat,
     sites::UnknownHost,
 };
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, path::Path, time::Duration};
 use wasmserve_files::CacheOptions;
+use wasmserve_transport::Sendfile;
 
 /// What holds for the whole process, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,10 @@ pub struct ServerSettings {
     /// `unknown-host`: the answer to requests for a host that is no site's: `421` (the default), `404`, or `"close"`,
     /// which ends the connection without an answer.
     pub unknown_host: UnknownHost,
+    /// `sendfile`: to which clients the kernel copies the content of files by itself: `"remote"` (the default: those on
+    /// other machines), `"always"` or `"off"`.
+    pub sendfile: Sendfile,
+    pub operators: OperatorSettings,
     /// `log-format`: `"text"` (the default) or `"json"`.
     pub log_format: LogFormat,
     /// `log`: what is logged, such as `"info,access=off"`. Default: `"info"`.
@@ -50,6 +55,12 @@ pub(super) const UNKNOWN_HOSTS: [(&str, UnknownHost); 3] = [
     ("421", UnknownHost::Misdirected),
     ("404", UnknownHost::NotFound),
     ("close", UnknownHost::Close),
+];
+
+pub(super) const SENDFILE: [(&str, Sendfile); 3] = [
+    ("remote", Sendfile::Remote),
+    ("always", Sendfile::Always),
+    ("off", Sendfile::Off),
 ];
 
 /// A request line and header fields beyond this are refused with 431. As nginx: four buffers of 8 KiB.
@@ -72,6 +83,8 @@ impl Default for ServerSettings {
             chunk_size: 64 << 10,
             cache: CacheOptions::default(),
             unknown_host: UnknownHost::default(),
+            sendfile: Sendfile::default(),
+            operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -79,8 +92,8 @@ impl Default for ServerSettings {
 }
 
 impl ServerSettings {
-    /// Reads `[server]`.
-    pub fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
+    /// Reads `[server]`; paths are relative to `folder`.
+    pub fn read(folder: &Path, mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
         let defaults = Self::default();
         let settings = Self {
             listen: listen(&mut section, errors).unwrap_or(defaults.listen),
@@ -109,6 +122,8 @@ impl ServerSettings {
                     .unwrap_or(defaults.cache.bytes),
             },
             unknown_host: unknown_host(&mut section, errors).unwrap_or_default(),
+            sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
+            operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
                 .choice("log-format", &LOG_FORMATS, errors)
                 .unwrap_or(defaults.log_format),
@@ -119,8 +134,9 @@ impl ServerSettings {
     }
 
     /// The settings that a running server keeps, and whether each of them differs from another's.
-    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 2] {
+    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 3] {
         [
+            ("admin, debug-secret-file, record", self.operators != other.operators),
             ("cached-files, cache-memory", self.cache != other.cache),
             ("log-format", self.log_format != other.log_format),
         ]
@@ -130,13 +146,14 @@ impl ServerSettings {
     pub fn net(&self) -> NetOptions {
         NetOptions {
             chunk_size: self.chunk_size,
+            sendfile: self.sendfile,
             head_size: HEAD_SIZE,
             deadlines: Deadlines {
                 idle: self.idle_timeout,
                 head: self.head_timeout,
-                stall: self.stall_timeout,
                 linger: LINGER,
             },
+            stall: self.stall_timeout,
         }
     }
 }

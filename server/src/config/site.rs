@@ -3,6 +3,7 @@
 use super::{
     ConfigErrors,
     document::{Located, Section},
+    grants,
     plugins::Catalogue,
     roots::GivenRoot,
     units::size,
@@ -16,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
-use wasmserve_policy::{Budget, ChainSpec, PolicySpec};
+use wasmserve_policy::{Budget, ChainSpec, PolicySpec, ServiceBudget};
 
 /// What may stand in `[[site]]` and in `[defaults]` alike; the keys that were given.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +36,18 @@ pub struct GivenSite {
     resolver: Option<Resolver>,
     /// `plugins`: a folder, read as `--plugins` does; or `[[site.policy]]` tables in the form of `plugins.toml`, whose
     /// plugins are named relative to this file. `policy = []` asks no policy where `[defaults]` names some.
-    chain: Option<Vec<PolicySpec>>,
+    chain: Option<GivenChain>,
     budget: GivenBudget,
+    /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
+    /// the `plugins.toml` of the site's folder says.
+    services: Option<ServiceBudget>,
+}
+
+/// A chain, and what its own `plugins.toml` says of services.
+#[derive(Clone, Debug, Default)]
+struct GivenChain {
+    policies: Vec<PolicySpec>,
+    services: ServiceBudget,
 }
 
 /// `[site.budget]`: what the policies of a site may use together.
@@ -82,6 +93,9 @@ impl GivenSite {
                 .section("budget", errors)
                 .map(|budget| GivenBudget::read(budget, errors))
                 .unwrap_or_default(),
+            services: section
+                .section("services", errors)
+                .map(|services| grants::read_budget(services, errors)),
         }
     }
 
@@ -95,6 +109,7 @@ impl GivenSite {
             resolver: self.resolver.or(base.resolver),
             chain: self.chain.or_else(|| base.chain.clone()),
             budget: self.budget.over(&base.budget),
+            services: self.services.or_else(|| base.services.clone()),
         }
     }
 
@@ -112,7 +127,7 @@ fn chain(
     section: &mut Section<'_>,
     catalogue: &mut Catalogue,
     errors: &mut ConfigErrors,
-) -> Option<Vec<PolicySpec>> {
+) -> Option<GivenChain> {
     let plugins = section.string("plugins", errors);
     let entries = section.sections("policy", errors);
     match (plugins, entries) {
@@ -121,8 +136,14 @@ fn chain(
             errors.push(section.error_at(&plugins, problem));
             None
         }
-        (Some(plugins), None) => Some(catalogue.folder(&folder.join(plugins.value), errors)),
-        (None, Some(entries)) => Some(catalogue.policies(folder, entries, errors)),
+        (Some(plugins), None) => {
+            let (policies, services) = catalogue.folder(&folder.join(plugins.value), errors);
+            Some(GivenChain { policies, services })
+        }
+        (None, Some(entries)) => Some(GivenChain {
+            policies: catalogue.policies(folder, entries, errors),
+            services: ServiceBudget::default(),
+        }),
         (None, None) => None,
     }
 }
@@ -144,10 +165,11 @@ impl GivenBudget {
         }
     }
 
-    fn resolve(&self) -> Budget {
+    fn resolve(&self, services: ServiceBudget) -> Budget {
         let defaults = Budget::default();
         Budget {
             evidence: self.evidence.unwrap_or(defaults.evidence),
+            services,
         }
     }
 }
@@ -176,15 +198,18 @@ impl<'c> SiteReader<'c> {
         let given = GivenSite::read(&self.folder, &mut section, self.catalogue, errors).over(&self.defaults);
         let roots = self.roots(&mut section, &given.root, errors);
         section.finish(errors);
+        let compression = given.compression();
+        let chain = given.chain.unwrap_or_default();
+        let services = given.services.unwrap_or(chain.services);
         let chain = ChainSpec {
             site: name.into(),
-            policies: given.chain.clone().unwrap_or_default(),
+            policies: chain.policies,
             roots: roots.iter().map(|(name, _)| name.clone()).collect(),
-            budget: given.budget.resolve(),
+            budget: given.budget.resolve(services),
         };
         let files = FilesOptions {
             roots,
-            compression: given.compression(),
+            compression,
             resolver: given.resolver.unwrap_or_default(),
             ..FilesOptions::new("")
         };

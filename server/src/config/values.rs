@@ -19,6 +19,14 @@ pub fn chunk_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The size at which a recording is begun anew.
+pub fn record_limit(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        bytes if bytes >= 64 << 10 => Ok(bytes),
+        _ => Err("must be 64KiB or more".into()),
+    }
+}
+
 pub fn error_status(text: &str) -> Result<StatusCode, String> {
     match text.parse::<StatusCode>() {
         Ok(status) if status.is_client_error() || status.is_server_error() => Ok(status),

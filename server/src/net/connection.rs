@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 by hyper over a watched socket, until either side is done.
+//! One connection: HTTP/1.1 by hyper over the transport, watched, until either side is done.
 
 use super::{
     activity::{Activity, Deadlines, Stage},
@@ -6,27 +6,32 @@ use super::{
     stop::Stop,
     watched::Watched,
 };
-use crate::sites::Sites;
+use crate::{sites::Sites, watch::Watch};
 use arc_swap::ArcSwap;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use std::{net::SocketAddr, pin::pin, sync::Arc};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
+use wasmserve_transport::{Fault, Options, Sendfile, accept};
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct NetOptions {
     /// The most bytes of a file that a connection holds in memory.
     pub chunk_size: usize,
+    /// To whom the kernel copies file bytes.
+    pub sendfile: Sendfile,
     /// The most bytes of a request line and header fields; beyond: 431.
     pub head_size: usize,
     pub deadlines: Deadlines,
+    /// How long a client may take no byte of its response.
+    pub stall: Duration,
 }
 
 /// What every connection shares.
 pub struct Server {
     /// The current generation: what every request that begins now is answered by.
     pub sites: ArcSwap<Sites>,
+    pub watch: Watch,
     /// What connections that begin now are served by.
     options: ArcSwap<NetOptions>,
 }
@@ -34,9 +39,10 @@ pub struct Server {
 // === impl Server ===
 
 impl Server {
-    pub fn new(sites: Arc<Sites>, options: NetOptions) -> Arc<Self> {
+    pub fn new(sites: Arc<Sites>, watch: Watch, options: NetOptions) -> Arc<Self> {
         Arc::new(Self {
             sites: ArcSwap::new(sites),
+            watch,
             options: ArcSwap::from_pointee(options),
         })
     }
@@ -66,10 +72,15 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
     let options = server.options.load_full();
     let activity = Activity::new();
     let client = Some(peer.ip().to_canonical());
-    // The place where a connection's stream and the bodies that it carries are chosen.
-    let io = Watched::new(TokioIo::new(stream), activity.clone());
+    let transport = Options {
+        stall: Some(options.stall),
+        chunk_size: options.chunk_size,
+        sendfile: options.sendfile,
+    };
+    let (socket, delivery) = accept(stream, transport);
+    let io = Watched::new(socket, activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        exchange(server.clone(), options.chunk_size, activity.clone(), client, request)
+        exchange(server.clone(), activity.clone(), delivery.clone(), client, request)
     });
     let mut connection = pin!(options.http().serve_connection(io, service));
     let mut expired = pin!(activity.expired(&options.deadlines));
@@ -89,7 +100,9 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
 
 fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
     let Err(error) = ended else { return };
-    if error.is_parse() {
+    if is_stall(&error) {
+        note_given_up("the client to take more of a response", peer);
+    } else if error.is_parse() {
         tracing::info!(%peer, error = %Chain(&error), "a request could not be read");
     } else {
         tracing::debug!(%peer, error = %Chain(&error), "a connection broke");
@@ -98,11 +111,23 @@ fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
 
 fn note_expiry(stage: Stage, peer: SocketAddr) {
     let waited_for = match stage {
-        Stage::Idle | Stage::Linger => return,
+        Stage::Idle | Stage::Linger | Stage::Exchange => return,
         Stage::Head => "the rest of a request's head",
-        Stage::Exchange => "the client to take more of a response",
     };
+    note_given_up(waited_for, peer);
+}
+
+fn note_given_up(waited_for: &str, peer: SocketAddr) {
     tracing::info!(%peer, waited_for, "a connection was given up");
+}
+
+/// Whether the transport ended the connection because its client took nothing.
+fn is_stall(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let fault = cause
+        .and_then(io::Error::get_ref)
+        .and_then(|fault| fault.downcast_ref());
+    fault == Some(&Fault::Stalled)
 }
 
 /// An error with its causes on one line.

@@ -1,9 +1,9 @@
 //! One request from hyper to the spine, and its answer back.
 
-use super::{activity::Activity, body::Body, connection::Server};
+use super::{activity::Activity, body::body, connection::Server};
 use crate::{
     observe::Record,
-    request::{Arrival, Delivery, handle},
+    request::{Answering, Arrival, handle},
 };
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt;
@@ -11,6 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use std::{net::IpAddr, sync::Arc, time::Duration, time::SystemTime};
 use tokio::time::timeout;
 use wasmserve_files::Content;
+use wasmserve_transport::{Body, Delivery};
 
 /// Nobody reads request bodies, but a connection can be used again only behind them: up to so many bytes are read and
 /// thrown away, for so long. Beyond that the connection ends with the response.
@@ -32,20 +33,21 @@ pub struct Unanswered;
 /// Answers one request of a connection.
 pub async fn exchange(
     server: Arc<Server>,
-    chunk_size: usize,
     activity: Arc<Activity>,
+    delivery: Delivery,
     client: Option<IpAddr>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Unanswered> {
     let under_way = activity.begin();
-    let (head, body) = request.into_parts();
-    let afterwards = discard(&head, body, activity);
+    let (head, unread) = request.into_parts();
+    let afterwards = discard(&head, unread, activity);
     let mut record = Record::begin(&head, client);
     let head_only = head.method == Method::HEAD;
 
     let sites = server.sites.load_full();
     let mut reply = handle(
         &sites,
+        &server.watch,
         Arrival {
             head,
             client,
@@ -54,7 +56,7 @@ pub async fn exchange(
     )
     .await;
 
-    if reply.delivery == Delivery::Withheld {
+    if reply.answering == Answering::Withheld {
         return Err(Unanswered);
     }
     record.decided(&mut reply);
@@ -67,8 +69,7 @@ pub async fn exchange(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = Body::new(reply.answer.content, chunk_size, reply.pace, record, under_way);
-    let mut response = Response::new(body);
+    let mut response = Response::new(body(&delivery, reply.answer.content, reply.pace, record, under_way));
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
     Ok(response)

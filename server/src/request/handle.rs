@@ -10,6 +10,7 @@ use super::{
 use crate::{
     site::Site,
     sites::{Sites, UnknownHost},
+    watch::{Watch, debug},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
@@ -33,13 +34,13 @@ pub struct Reply {
     pub facts: Vec<(String, String)>,
     /// Bytes of body a second.
     pub pace: Option<u64>,
-    pub delivery: Delivery,
+    pub answering: Answering,
 }
 
 /// Whether a client gets its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    Sent,
+pub enum Answering {
+    Given,
     /// The connection ends instead.
     Withheld,
 }
@@ -48,13 +49,21 @@ pub enum Delivery {
 const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 
 /// Answers a request.
-pub async fn handle(sites: &Sites, arrival: Arrival) -> Reply {
+pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply {
+    if debug::asked(watch.debug.as_ref(), &mut arrival.head.headers) {
+        // On the heap: hardly any request asks for it.
+        return Box::pin(debug::traced(sites, arrival)).await;
+    }
     let (site, request) = match question(sites, arrival) {
         Ok(Some((site, request))) => (site, Arc::new(request)),
         Ok(None) => return Reply::undecided(capabilities()),
         Err(refusal) => return Reply::refused(&refusal),
     };
-    let verdict = site.chain.decide(&request).await;
+    let verdict = match watch.record.as_ref().filter(|recording| recording.is_due()) {
+        None => site.chain.decide(&request).await,
+        // On the heap, so that a request which is not recorded does not carry the room for it.
+        Some(recording) => Box::pin(recording.decide(site, &request)).await,
+    };
     let answer = carry_out(site, &request, &verdict).await;
     let Verdict { facts, pace, .. } = verdict;
     Reply {
@@ -62,7 +71,7 @@ pub async fn handle(sites: &Sites, arrival: Arrival) -> Reply {
         request: Some(request),
         facts,
         pace,
-        delivery: Delivery::Sent,
+        answering: Answering::Given,
     }
 }
 
@@ -174,7 +183,7 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
 }
 
 /// `OPTIONS *`: what every path allows.
-fn capabilities() -> Answer {
+pub(crate) fn capabilities() -> Answer {
     let headers = HeaderMap::from_iter([(header::ALLOW, ALLOW)]);
     Answer {
         status: StatusCode::NO_CONTENT,
@@ -187,26 +196,27 @@ fn capabilities() -> Answer {
 // === impl Reply ===
 
 impl Reply {
-    fn refused(refusal: &Refusal) -> Self {
-        let delivery = match refusal {
-            Refusal::UnknownHost(UnknownHost::Close) => Delivery::Withheld,
-            _ => Delivery::Sent,
+    /// An answer to what is refused before any policy is asked.
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
+        let answering = match refusal {
+            Refusal::UnknownHost(UnknownHost::Close) => Answering::Withheld,
+            _ => Answering::Given,
         };
         Self {
-            delivery,
+            answering,
             ..Self::undecided(refusal.answer())
         }
     }
 
     /// An answer that no policy was asked about.
-    fn undecided(mut answer: Answer) -> Self {
+    pub(crate) fn undecided(mut answer: Answer) -> Self {
         answer.headers.insert(header::SERVER, SERVER);
         Self {
             answer,
             request: None,
             facts: Vec::new(),
             pace: None,
-            delivery: Delivery::Sent,
+            answering: Answering::Given,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     site::{Site, SiteSpec},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     error::Error,
     fmt::{self, Write},
     path::PathBuf,
@@ -60,7 +60,7 @@ impl Loader {
     /// # Errors
     /// When a site cannot be served: there is no serving with a part of them.
     pub async fn load(&mut self, configuration: &Configuration, before: Option<&Sites>) -> Result<Sites, LoadErrors> {
-        self.pool.protect_also(configuration.sources.iter().cloned().collect());
+        self.pool.protect_also(configuration.protected());
         let known = before.into_iter().flat_map(Sites::iter);
         let known: HashMap<&str, &Arc<Site>> = known.map(|site| (&*site.name, site)).collect();
         let mut loading = None;
@@ -83,8 +83,8 @@ impl Loader {
     }
 
     /// From now on nothing else is protected than this.
-    pub fn settle(&self, sources: &BTreeSet<PathBuf>) {
-        self.pool.protect(sources.iter().cloned().collect());
+    pub fn settle(&self, protected: &[PathBuf]) {
+        self.pool.protect(protected.to_vec());
     }
 
     async fn site(
