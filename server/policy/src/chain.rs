@@ -1,6 +1,6 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
+    Fault, Grants, Limits, Mapping, Outcome, Place, PolicySpec, Request, Response, Verdict,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -9,12 +9,12 @@ use crate::{
     explain::{self, Explanation, Step},
     policy::{Policy, Ran},
     questions::{Circumstances, Established},
-    shadow::ShadowInfo,
+    shadow::{self, ShadowInfo},
     start::Configured,
     verdict::Missing,
     withheld::{Withheld, Withholding},
 };
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 /// The policies of a site in one generation.
 pub struct Chain {
@@ -200,6 +200,19 @@ impl Chain {
 
     pub fn policies(&self) -> Vec<PolicyInfo> {
         self.policies.iter().map(|policy| policy.info()).collect()
+    }
+
+    /// What the policies and the candidates beside them were loaded from, with the digests of the files.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (Cow<'_, PolicySpec>, String)> {
+        self.policies.iter().flat_map(|policy| {
+            let own = (Cow::Borrowed(&policy.spec), policy.digest().to_owned());
+            let candidate = policy.spec.shadow.as_ref().zip(policy.shadow.as_ref());
+            let candidate = candidate.map(|(spec, shadow)| {
+                let candidate = shadow::candidate(&policy.spec, spec);
+                (Cow::Owned(candidate), shadow.info().digest)
+            });
+            std::iter::once(own).chain(candidate)
+        })
     }
 
     /// What the policies did so far, in the order of the chain.

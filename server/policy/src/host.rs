@@ -17,7 +17,7 @@ use crate::{
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -60,6 +60,15 @@ pub struct HostError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 pub struct Host {
     engine: Arc<Engine>,
 }
+
+/// The loading of many chains. Each file is read once, however many chains run it, so that all of them run the same.
+pub struct Loading {
+    host: Host,
+    files: Files,
+}
+
+/// What files were found to hold.
+type Files = HashMap<PathBuf, Arc<Compiled>>;
 
 /// The engine and what all calls share.
 pub(crate) struct Engine {
@@ -117,13 +126,25 @@ impl Host {
 
     /// Compiles, checks and configures every policy of a chain.
     pub async fn load(&self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.loading().load(spec).await
+    }
+
+    /// Begins to load many chains, which all run what their files hold now.
+    pub fn loading(&self) -> Loading {
+        Loading {
+            host: self.clone(),
+            files: HashMap::new(),
+        }
+    }
+
+    async fn load_from(&self, spec: ChainSpec, files: &mut Files) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
         let share = Arc::new(Share::default());
         for policy in &spec.policies {
-            let component = self.compile(policy).await?;
+            let component = self.read(policy, files).await?;
             let shadow = match &policy.shadow {
-                Some(shadow) => Some(self.shadow(policy, shadow, &spec).await?),
+                Some(shadow) => Some(self.shadow(policy, shadow, &spec, files).await?),
                 None => None,
             };
             let share = share.clone();
@@ -141,15 +162,26 @@ impl Host {
         ))
     }
 
+    /// What a policy's file holds: looked at once.
+    async fn read(&self, policy: &PolicySpec, files: &mut Files) -> Result<Arc<Compiled>, LoadError> {
+        if let Some(compiled) = files.get(&policy.wasm) {
+            return Ok(compiled.clone());
+        }
+        let compiled = self.compile(policy).await?;
+        files.insert(policy.wasm.clone(), compiled.clone());
+        Ok(compiled)
+    }
+
     /// Loads the candidate that runs beside a policy.
     async fn shadow(
         &self,
         live: &PolicySpec,
         shadow: &ShadowSpec,
         chain: &ChainSpec,
+        files: &mut Files,
     ) -> Result<Arc<Shadow>, LoadError> {
         let spec = shadow::candidate(live, shadow);
-        let component = self.compile(&spec).await?;
+        let component = self.read(&spec, files).await?;
         let company = Company {
             share: Arc::default(),
             // The lane is for those whose answers are waited for.
@@ -182,6 +214,29 @@ impl Host {
             Ok(compiled) => compiled.map_err(refuse),
             Err(error) => Err(refuse(format!("compiling it failed: {error}"))),
         }
+    }
+}
+
+// === impl Loading ===
+
+impl Loading {
+    /// Compiles, checks and configures every policy of a chain.
+    pub async fn load(&mut self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.host.load_from(spec, &mut self.files).await
+    }
+
+    /// Whether the files of a chain hold what it was loaded from.
+    ///
+    /// # Errors
+    /// When one cannot be read any more, or holds something else that is no policy.
+    pub async fn is_current(&mut self, chain: &Chain) -> Result<bool, LoadError> {
+        for (spec, digest) in chain.origins() {
+            let found = self.host.read(&spec, &mut self.files).await?;
+            if found.digest != digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

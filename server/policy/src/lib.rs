@@ -56,7 +56,7 @@ pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use explain::{Explanation, Step};
 pub use grants::{Grants, KeyValueGrant};
-pub use host::{Host, HostError, HostOptions};
+pub use host::{Host, HostError, HostOptions, Loading};
 pub use recorder::Exchange;
 pub use request::Request;
 pub use services::ServiceBudget;

@@ -184,6 +184,11 @@ impl Policy {
         Ok(policy)
     }
 
+    /// SHA-256 of its file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// Makes an instance as every call does, so that what is wrong with the configuration shows at load, and writes what
     /// `configure` says.
     async fn try_instance(self: &Arc<Self>) -> Result<(), Failure> {
@@ -212,6 +217,10 @@ impl Policy {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
         match self.start.configured() {
             Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+            // Thousands of sites would fill the log.
+            Configured::EachCall { reason } if self.start.is_one_of_many() => {
+                tracing::debug!(policy, site, digest, reason, "a policy is loaded");
+            }
             Configured::EachCall { reason } => {
                 tracing::info!(
                     policy,

@@ -3,7 +3,7 @@ use crate::{Grants, ServiceBudget};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 /// The chain of a site, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChainSpec {
     pub site: Arc<str>,
     pub policies: Vec<PolicySpec>,
@@ -30,7 +30,7 @@ impl Default for Budget {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
     /// The name that logs and errors use.
     pub name: String,
@@ -49,7 +49,7 @@ pub struct PolicySpec {
 }
 
 /// A policy that is asked what another one is asked, off the response path. Its decisions are compared and thrown away.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShadowSpec {
     /// A component, or a core module with component-type metadata.
     pub wasm: PathBuf,

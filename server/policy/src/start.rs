@@ -144,6 +144,12 @@ impl Start {
         Configured::EachCall { reason }
     }
 
+    /// Whether it is configured for each call only because there are many and it is not called often enough yet.
+    pub fn is_one_of_many(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(*state, State::Plain(_) | State::Capturing)
+    }
+
     /// What to make an instance of, and whether `configure` has to be called then.
     pub fn instances(&self, engine: &Engine) -> (Arc<PolicyWithServicesPre<Call>>, bool) {
         self.last

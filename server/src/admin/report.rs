@@ -2,7 +2,6 @@
 
 use crate::{
     config::grants,
-    explain::Asked,
     net::Server,
     site::Site,
     watch::{Recording, record::RecordCounts},
@@ -14,6 +13,8 @@ use wasmserve_policy::{Configured, Counts, Limits, PolicyInfo, Room, ShadowCount
 /// Everything, for one answer.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// Counts up with every reload.
+    generation: u64,
     sites: Vec<SiteReport>,
     /// `None`: nothing is recorded.
     recording: Option<RecordingReport>,
@@ -30,8 +31,7 @@ struct RecordingReport {
 #[derive(Debug, Serialize)]
 struct SiteReport {
     name: String,
-    /// Counts up with every reload.
-    generation: u64,
+    hosts: Vec<String>,
     policies: Vec<PolicyReport>,
     /// The room that kept decisions take.
     evidence: Room,
@@ -73,17 +73,14 @@ struct LimitsReport {
     concurrent: usize,
 }
 
-/// The site that answers a request.
-pub fn site_for<'a>(server: &'a Server, _asked: &Asked) -> &'a Site {
-    &server.site
-}
-
 // === impl Report ===
 
 impl Report {
     pub fn of(server: &Server) -> Self {
+        let sites = server.sites.load();
         Self {
-            sites: vec![SiteReport::of(&server.site)],
+            generation: sites.generation,
+            sites: sites.iter().map(|site| SiteReport::of(site)).collect(),
             recording: server.watch.record.as_ref().map(RecordingReport::of),
         }
     }
@@ -104,7 +101,7 @@ impl SiteReport {
         let policies = site.chain.policies().into_iter().zip(site.chain.counts());
         Self {
             name: site.name.to_string(),
-            generation: 1,
+            hosts: site.spec.hosts.iter().map(ToString::to_string).collect(),
             policies: policies.map(|(info, counts)| PolicyReport::of(info, counts)).collect(),
             evidence: site.chain.evidence(),
         }

@@ -6,6 +6,7 @@ mod descriptors;
 mod explain;
 mod options;
 mod password;
+mod reload;
 mod replay;
 mod report;
 mod serve;
@@ -41,7 +42,7 @@ enum Command {
     /// Load everything as serving would, print what each plugin is, and exit
     ///
     /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
-    Check(Box<ServeOptions>),
+    Check(Box<check::CheckOptions>),
     /// Decide one request and say why it is answered so: loading everything as serving would, or by a server that runs
     ///
     /// For every plugin in order: what it asked, what it was told, what it decided and logged, whether the decision would

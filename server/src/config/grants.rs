@@ -4,7 +4,8 @@
 use super::{
     ConfigErrors,
     document::{Located, Section, suggest},
-    limits::{memory_size, positive_duration},
+    limits::memory_size,
+    units::positive,
 };
 use std::collections::BTreeSet;
 use wasmserve_policy::{Grants, KeyValueGrant, ServiceBudget};
@@ -50,7 +51,7 @@ fn key_value(mut table: Section<'_>, errors: &mut ConfigErrors) -> KeyValueGrant
         }
         buckets.insert(bucket.value);
     }
-    let time_to_live = table.parsed("time-to-live", positive_duration, errors);
+    let time_to_live = table.parsed("time-to-live", positive, errors);
     table.finish(errors);
     KeyValueGrant { buckets, time_to_live }
 }

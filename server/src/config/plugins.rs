@@ -12,7 +12,7 @@ use super::{
     manifest::MANIFEST_FILE,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,19 +23,28 @@ use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec,
 pub const CHAIN_FILE: &str = "plugins.toml";
 
 /// `isolation`: what a call starts from. `reuse` is for plugins that keep state on purpose.
-const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
+pub(super) const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
 
 /// `evidence`: whether decisions are kept with what they went by, and used again.
-const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
+pub(super) const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
 
 /// A folder's chain, resolved.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PluginFolder {
     pub policies: Vec<PolicySpec>,
     /// What services may keep for all of them together.
     pub services: ServiceBudget,
+    /// What each plugin is before the operator's word, by where it was looked for.
+    plugins: HashMap<PathBuf, PolicySpec>,
     /// Every file that was read or will be loaded, and the folder itself: never to be served.
     pub protected: BTreeSet<PathBuf>,
+}
+
+/// The plugins that a configuration of many sites names: each is looked for once.
+#[derive(Default)]
+pub struct Catalogue {
+    reader: PluginFolder,
+    folders: HashMap<PathBuf, (Vec<PolicySpec>, ServiceBudget)>,
 }
 
 /// A `[[policy]]` table, exactly as written.
@@ -71,9 +80,8 @@ impl PluginFolder {
         let names = file_names(dir)?;
         let chain_file = dir.join(CHAIN_FILE);
         let mut folder = Self {
-            policies: Vec::new(),
-            services: ServiceBudget::default(),
             protected: BTreeSet::from([dir.to_owned()]),
+            ..Self::default()
         };
         // Anything of that name counts, even a directory or a broken link: then reading it is the error, rather than
         // the folder quietly falling back to other rules.
@@ -115,12 +123,16 @@ impl PluginFolder {
         if entries.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
             errors.push(no_policy(file));
         }
-        let mut names = BTreeMap::new();
-        for section in entries.unwrap_or_default() {
-            let entry = PolicyEntry::read(section, &mut errors);
-            self.add_policy(dir, entry, &mut names, &mut errors);
-        }
+        self.read_policies(dir, entries.unwrap_or_default(), &mut errors);
         errors.check()
+    }
+
+    fn read_policies(&mut self, dir: &Path, entries: Vec<Section<'_>>, errors: &mut ConfigErrors) {
+        let mut names = BTreeMap::new();
+        for section in entries {
+            let entry = PolicyEntry::read(section, errors);
+            self.add_policy(dir, entry, &mut names, errors);
+        }
     }
 
     fn add_policy(
@@ -191,8 +203,26 @@ impl PluginFolder {
         errors: &mut ConfigErrors,
     ) -> Option<PolicySpec> {
         let path = dir.join(&plugin.value);
+        if let Some(known) = self.plugins.get(&path) {
+            return Some(known.clone());
+        }
+        let found = self.look_for_plugin(dir, &path, plugin, section, errors);
+        if let Some(found) = &found {
+            self.plugins.insert(path, found.clone());
+        }
+        found
+    }
+
+    fn look_for_plugin(
+        &mut self,
+        dir: &Path,
+        path: &Path,
+        plugin: &Located<String>,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<PolicySpec> {
         if path.join(MANIFEST_FILE).symlink_metadata().is_ok() {
-            return match Manifest::read(&path) {
+            return match Manifest::read(path) {
                 Ok(manifest) => self.built_plugin(dir, manifest, errors),
                 Err(found) => {
                     errors.extend(found);
@@ -201,8 +231,8 @@ impl PluginFolder {
             };
         }
         if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
-            self.protected.insert(path.clone());
-            return Some(bare_module(path));
+            self.protected.insert(path.to_owned());
+            return Some(bare_module(path.to_owned()));
         }
         let problem = format!("there is no plugin `{}`", plugin.value);
         let hint = format!(
@@ -257,6 +287,41 @@ impl PluginFolder {
             errors.push(nothing_to_run(dir, names));
         }
         errors.check()
+    }
+}
+
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// The chain of a folder, and what services may keep for it; empty when it was read before and something was wrong
+    /// with it.
+    pub fn folder(&mut self, dir: &Path, errors: &mut ConfigErrors) -> (Vec<PolicySpec>, ServiceBudget) {
+        if let Some(known) = self.folders.get(dir) {
+            return known.clone();
+        }
+        let chain = match PluginFolder::read(dir) {
+            Ok(folder) => {
+                self.reader.protected.extend(folder.protected);
+                (folder.policies, folder.services)
+            }
+            Err(found) => {
+                errors.extend(found);
+                Default::default()
+            }
+        };
+        self.folders.insert(dir.to_owned(), chain.clone());
+        chain
+    }
+
+    /// The chain that `[[policy]]` tables of another file make; plugins are named relative to `dir`.
+    pub fn policies(&mut self, dir: &Path, entries: Vec<Section<'_>>, errors: &mut ConfigErrors) -> Vec<PolicySpec> {
+        self.reader.read_policies(dir, entries, errors);
+        std::mem::take(&mut self.reader.policies)
+    }
+
+    /// Every file that was read or will be loaded, and the folders: never to be served.
+    pub fn into_protected(self) -> BTreeSet<PathBuf> {
+        self.reader.protected
     }
 }
 

@@ -6,9 +6,10 @@ use super::{
     stop::Stop,
     watched::Watched,
 };
-use crate::{site::Site, watch::Watch};
+use crate::{sites::Sites, watch::Watch};
+use arc_swap::ArcSwap;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 use wasmserve_transport::{Fault, Options, Sendfile, accept};
 
@@ -28,50 +29,61 @@ pub struct NetOptions {
 
 /// What every connection shares.
 pub struct Server {
-    pub site: Arc<Site>,
+    /// The current generation: what every request that begins now is answered by.
+    pub sites: ArcSwap<Sites>,
     pub watch: Watch,
-    pub options: NetOptions,
-    http: http1::Builder,
+    /// What connections that begin now are served by.
+    options: ArcSwap<NetOptions>,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub fn new(site: Arc<Site>, watch: Watch, options: NetOptions) -> Arc<Self> {
+    pub fn new(sites: Arc<Sites>, watch: Watch, options: NetOptions) -> Arc<Self> {
+        Arc::new(Self {
+            sites: ArcSwap::new(sites),
+            watch,
+            options: ArcSwap::from_pointee(options),
+        })
+    }
+
+    /// How connections that begin from now on are served.
+    pub fn set_options(&self, options: NetOptions) {
+        self.options.store(Arc::new(options));
+    }
+}
+
+impl NetOptions {
+    fn http(&self) -> http1::Builder {
         let mut http = http1::Builder::new();
-        http.max_header_size(options.head_size)
+        http.max_header_size(self.head_size)
             // A client may say that it has sent everything and still wait for its answer (RFC 9112, section 9.6).
             .half_close(true)
             // hyper queues chunks of a body up to this size: about one, where its default is 400 KiB.
-            .max_buf_size(options.head_size)
+            .max_buf_size(self.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
-        Arc::new(Self {
-            site,
-            watch,
-            options,
-            http,
-        })
+        http
     }
 }
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
 pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
+    let options = server.options.load_full();
     let activity = Activity::new();
     let client = Some(peer.ip().to_canonical());
-    let options = Options {
-        stall: Some(server.options.stall),
-        chunk_size: server.options.chunk_size,
-        sendfile: server.options.sendfile,
+    let transport = Options {
+        stall: Some(options.stall),
+        chunk_size: options.chunk_size,
+        sendfile: options.sendfile,
     };
-    let (socket, delivery) = accept(stream, options);
+    let (socket, delivery) = accept(stream, transport);
     let io = Watched::new(socket, activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, activity, delivery) = (server.clone(), activity.clone(), delivery.clone());
-        async move { Ok::<_, Infallible>(exchange(server, activity, delivery, client, request).await) }
+        exchange(server.clone(), activity.clone(), delivery.clone(), client, request)
     });
-    let mut connection = pin!(server.http.serve_connection(io, service));
-    let mut expired = pin!(activity.expired(&server.options.deadlines));
+    let mut connection = pin!(options.http().serve_connection(io, service));
+    let mut expired = pin!(activity.expired(&options.deadlines));
     let mut stopping = false;
     loop {
         tokio::select! {

@@ -3,7 +3,7 @@
 use super::{activity::Activity, body::body, connection::Server};
 use crate::{
     observe::Record,
-    request::{Arrival, handle},
+    request::{Answering, Arrival, handle},
 };
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt;
@@ -25,6 +25,11 @@ enum Afterwards {
     Close,
 }
 
+/// Why a request gets no answer at all: the connection ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the host is no site's")]
+pub struct Unanswered;
+
 /// Answers one request of a connection.
 pub async fn exchange(
     server: Arc<Server>,
@@ -32,15 +37,16 @@ pub async fn exchange(
     delivery: Delivery,
     client: Option<IpAddr>,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Unanswered> {
     let under_way = activity.begin();
     let (head, unread) = request.into_parts();
     let afterwards = discard(&head, unread, activity);
     let mut record = Record::begin(&head, client);
     let head_only = head.method == Method::HEAD;
 
+    let sites = server.sites.load_full();
     let mut reply = handle(
-        &server.site,
+        &sites,
         &server.watch,
         Arrival {
             head,
@@ -50,6 +56,9 @@ pub async fn exchange(
     )
     .await;
 
+    if reply.answering == Answering::Withheld {
+        return Err(Unanswered);
+    }
     record.decided(&mut reply);
     if head_only {
         reply.answer.content = Content::Parts(Vec::new());
@@ -63,7 +72,7 @@ pub async fn exchange(
     let mut response = Response::new(body(&delivery, reply.answer.content, reply.pace, record, under_way));
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
-    response
+    Ok(response)
 }
 
 /// Sees to the request's body while the answer is made and sent.

@@ -42,7 +42,7 @@ const FINISH: Duration = Duration::from_secs(5);
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// What is recorded, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordOptions {
     pub file: PathBuf,
     /// Bytes of the file, and of the one before it.
