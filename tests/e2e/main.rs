@@ -24,4 +24,5 @@ mod sendfile;
 mod sharing;
 mod standard;
 mod stopping;
+mod tls;
 mod variants;

@@ -12,6 +12,7 @@ use wasmserve_policy::{Configured, Grants, Limits, PolicyInfo};
 pub fn run(options: &ServeOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let site = runtime.block_on(Site::load(options.site()))?;
+    options.net()?;
     print!("{}", describe(&site));
     Ok(ExitCode::SUCCESS)
 }

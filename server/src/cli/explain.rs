@@ -9,7 +9,10 @@ mod secrets;
 mod text;
 
 use super::{Outcome, ServeOptions};
-use crate::{request::Arrival, site::Site};
+use crate::{
+    request::{Arrival, Scheme},
+    site::Site,
+};
 use account::Account;
 use anyhow::Context;
 use clap::Args;
@@ -84,6 +87,10 @@ impl ExplainOptions {
         Arrival {
             head: self.head(),
             client: Some(self.client.to_canonical()),
+            scheme: match self.url.scheme_str() {
+                Some("https") => Scheme::Https,
+                _ => Scheme::Http,
+            },
             at: SystemTime::now(),
         }
     }
@@ -175,7 +182,7 @@ mod tests {
         ] {
             let options = typed(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
             let head = options.head();
-            let host = Target::of(&head).map(|target| match target {
+            let host = Target::of(&head, Scheme::Http).map(|target| match target {
                 Target::Resource {
                     host: Host { name, .. },
                     ..

@@ -2,7 +2,7 @@
 
 use crate::{
     config::units::{duration, size},
-    net::{NetOptions, activity::Deadlines},
+    net::{NetOptions, Tls, TlsError, activity::Deadlines},
     observe::LogFormat,
     site::SiteOptions,
 };
@@ -38,6 +38,16 @@ pub struct ServeOptions {
         help_heading = "Connections"
     )]
     listen: Vec<SocketAddr>,
+
+    /// Certificate of this server, and those that lead from it to one that clients trust, in PEM: speaks HTTPS
+    ///
+    /// With HTTP/2 where the client offers it. The file and its key are never served.
+    #[arg(long, requires = "tls_key", value_name = "FILE", help_heading = "Connections")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)
+    #[arg(long, requires = "tls_cert", value_name = "FILE", help_heading = "Connections")]
+    tls_key: Option<PathBuf>,
 
     /// Folder with the plugins that decide every request
     ///
@@ -172,6 +182,9 @@ impl ServeOptions {
 
     fn files(&self) -> FilesOptions {
         let mut files = FilesOptions::new(&self.root);
+        files
+            .protected
+            .extend(self.tls_cert.iter().chain(&self.tls_key).cloned());
         files.compression = self.compress.then(Compression::default);
         let defaults = RootOptions::new(&self.root);
         let root = RootOptions {
@@ -198,8 +211,14 @@ impl ServeOptions {
         files
     }
 
-    pub fn net(&self) -> NetOptions {
-        NetOptions {
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn net(&self) -> Result<NetOptions, TlsError> {
+        let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
+        Ok(NetOptions {
+            tls: files
+                .map(|(certificate, key)| Tls::load(certificate, key))
+                .transpose()?,
             chunk_size: self.chunk_size,
             sendfile: match self.sendfile {
                 SendfileRule::Remote => Sendfile::Remote,
@@ -213,7 +232,7 @@ impl ServeOptions {
                 linger: LINGER,
             },
             stall: self.stall_timeout,
-        }
+        })
     }
 
     pub fn listen(&self) -> &[SocketAddr] {

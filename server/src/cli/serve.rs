@@ -4,6 +4,7 @@ use super::{Outcome, ServeOptions, descriptors::Descriptors};
 use crate::{
     net::{Bound, ListenError, Server, Stopper, stop::Stopped},
     observe::log,
+    request::Scheme,
     site::Site,
 };
 use anyhow::Context;
@@ -43,13 +44,13 @@ async fn serve(options: &ServeOptions) -> Outcome {
     let mut site = options.site();
     site.files.cache.descriptors = site.files.cache.descriptors.min(descriptors.cached_files());
     let site = Site::load(site).await?;
-    let server = Server::new(Arc::new(site), options.net());
+    let server = Server::new(Arc::new(site), options.net()?);
     let bound = options
         .listen()
         .iter()
         .map(|address| Bound::new(*address))
         .collect::<Result<Vec<_>, ListenError>>()?;
-    announce(&bound).context("cannot write to standard output")?;
+    announce(&bound, server.scheme()).context("cannot write to standard output")?;
 
     let (stopper, stop) = Stopper::new();
     for listener in bound {
@@ -67,10 +68,10 @@ async fn serve(options: &ServeOptions) -> Outcome {
 }
 
 /// One line for each address, for people and for programs.
-fn announce(bound: &[Bound]) -> io::Result<()> {
+fn announce(bound: &[Bound], scheme: Scheme) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for listener in bound {
-        writeln!(output, "listening on http://{}", listener.address)?;
+        writeln!(output, "listening on {}://{}", scheme.as_str(), listener.address)?;
     }
     output.flush()
 }

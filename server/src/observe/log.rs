@@ -3,6 +3,7 @@
 //! Nothing waits for it. A request that would have to wait because standard error is not being read loses its line instead;
 //! lost lines are counted and reported at the end.
 
+use super::line::Line;
 use std::{io, panic};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -42,7 +43,7 @@ pub fn start(format: LogFormat, filter: EnvFilter) -> LogGuard {
         .with_writer(writer)
         .with_ansi(false);
     match format {
-        LogFormat::Text => subscriber.init(),
+        LogFormat::Text => subscriber.event_format(Line).init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
     // A bug ends one connection and nothing else; it is told like everything else.

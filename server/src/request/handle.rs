@@ -5,12 +5,12 @@
 
 use super::{
     refusal::{ALLOW, Refusal},
-    target::{Host, SCHEME, Target},
+    target::{Host, Scheme, Target},
 };
 use crate::site::Site;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
-use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer};
+use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
 use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
 
 /// A request's head and what the connection knows about it.
@@ -18,6 +18,7 @@ pub struct Arrival {
     pub head: Parts,
     /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
     pub client: Option<IpAddr>,
+    pub scheme: Scheme,
     pub at: SystemTime,
 }
 
@@ -31,9 +32,6 @@ pub struct Reply {
     /// Bytes of body a second.
     pub pace: Option<u64>,
 }
-
-/// `Server`: the name without a version, which would only tell which holes to try. A policy may change or remove it.
-const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 
 /// Answers a request.
 pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
@@ -68,7 +66,7 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
 
 /// What the chain is asked: a request with one host and a canonical path. `None` for `OPTIONS *`, which is about no path.
 pub(crate) fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>, Refusal> {
-    let (host, path, query) = match Target::of(&arrival.head)? {
+    let (host, path, query) = match Target::of(&arrival.head, arrival.scheme)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, SitePath::from_uri(path)?, query.map(str::to_owned)),
     };
@@ -76,6 +74,7 @@ pub(crate) fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>,
     let Arrival {
         head: Parts { method, headers, .. },
         client,
+        scheme,
         at: arrived,
     } = arrival;
     let site = site.name.clone();
@@ -84,7 +83,7 @@ pub(crate) fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>,
         path,
         query,
         headers,
-        scheme: SCHEME,
+        scheme: scheme.as_str(),
         host,
         site,
         client,
@@ -138,7 +137,8 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
     if !status.is_client_error() && !status.is_server_error() {
         return plain;
     }
-    let Some(page) = site.files.error_page(status, place, &request.headers).await else {
+    // On the heap: an answer that is no error should not carry the room for this.
+    let Some(page) = Box::pin(site.files.error_page(status, place, &request.headers)).await else {
         return plain;
     };
     let found = Found::Missing {

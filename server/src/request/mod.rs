@@ -11,4 +11,4 @@ pub mod target;
 
 pub use handle::{Arrival, Reply, handle};
 pub use refusal::Refusal;
-pub use target::{Host, Target, TargetError};
+pub use target::{Host, Scheme, Target, TargetError};
