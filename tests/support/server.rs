@@ -66,6 +66,7 @@ impl Launch {
         command
             .env_remove("RUST_LOG")
             .env_remove("RUST_BACKTRACE")
+            .env_remove("RUNTIME_DIRECTORY")
             .env("NO_COLOR", "1");
         Self { command }
     }
@@ -82,6 +83,11 @@ impl Launch {
 
     pub fn arguments<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.command.args(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.command.env(name, value.into());
         self
     }
 

@@ -314,7 +314,11 @@ impl Drop for OpenFile {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
             && let Some(descriptor) = self.descriptor.take()
         {
-            runtime.spawn_blocking(move || drop(descriptor));
+            let device = Arc::clone(&self.device);
+            runtime.spawn(async move {
+                // Whatever keeps it from running drops the descriptor, which closes it too.
+                let _ = device.closers.run(move || drop(descriptor)).await;
+            });
         }
     }
 }

@@ -257,7 +257,9 @@ impl Files {
             return Ok(fresh);
         }
         let directory = directory.relative().to_owned();
-        let placing = patiently(root, move |root, patience| {
+        let ahead = || root.device_ahead(&base, &directory);
+        let (base, directory) = (Arc::clone(&base), directory.clone());
+        let placing = patiently(root, ahead, move |root, patience| {
             let found = root.place(&base, &directory, patience);
             found.map_err(|errno| opened::sort(errno, root, &directory, patience))
         });
@@ -268,17 +270,21 @@ impl Files {
 }
 
 async fn root_base(root: &Arc<Root>) -> Result<Arc<Base>, Trouble> {
-    let opening = patiently(root, |root, patience| {
-        root.base(patience).map_err(|errno| match Trouble::of(errno) {
-            Trouble::WouldBlock if patience == Patience::Never => Trouble::WouldBlock,
-            Trouble::Exhausted => opened::sort(errno, root, "", patience),
-            // A root that is gone is the operator's trouble, not a sign that every file was deleted.
-            _ => {
-                let (path, error): (_, &dyn std::error::Error) = (root.options.path.display(), &errno);
-                tracing::error!(root = root.name, %path, error, "cannot open the root");
-                Trouble::Busy
-            }
-        })
-    });
+    let opening = patiently(
+        root,
+        || root.device(),
+        |root, patience| {
+            root.base(patience).map_err(|errno| match Trouble::of(errno) {
+                Trouble::WouldBlock if patience == Patience::Never => Trouble::WouldBlock,
+                Trouble::Exhausted => opened::sort(errno, root, "", patience),
+                // A root that is gone is the operator's trouble, not a sign that every file was deleted.
+                _ => {
+                    let (path, error): (_, &dyn std::error::Error) = (root.options.path.display(), &errno);
+                    tracing::error!(root = root.name, %path, error, "cannot open the root");
+                    Trouble::Busy
+                }
+            })
+        },
+    );
     opening.await
 }

@@ -4,7 +4,8 @@
 //! deployment that flips a link or moves a directory into place is seen.
 use crate::{
     beneath::{self, Method, Patience},
-    lane::Lane,
+    device,
+    lane::{self, Lanes, NotRun},
     options::RootOptions,
     stat::{Freshness, Identity, Stat},
     trouble::Trouble,
@@ -23,7 +24,8 @@ use std::{
 /// How late a change in the file system is seen.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
-/// Jobs of one root that open and look things up at once, and how many more may wait before the answer is 503.
+/// Jobs of one root that open and look things up on one device at once, and how many more may wait before the answer
+/// is 503.
 const OPENERS: usize = 32;
 const QUEUE: usize = 1024;
 
@@ -51,7 +53,9 @@ pub(crate) struct Root {
     pub(crate) name: String,
     pub(crate) options: RootOptions,
     pub(crate) method: Method,
-    lane: Lane,
+    /// By the device that a job is expected to wait for, so that a disk that hangs somewhere beneath the root is not felt
+    /// beside it.
+    openers: Lanes,
     base: ArcSwap<Base>,
 }
 
@@ -80,6 +84,10 @@ impl Base {
     pub(crate) fn is_fresh(&self) -> bool {
         self.opened.elapsed() < FRESH
     }
+
+    fn device(&self) -> u64 {
+        self.key.directory.device
+    }
 }
 
 impl AsFd for Base {
@@ -98,24 +106,73 @@ impl Root {
             name,
             options,
             method,
-            lane: Lane::new(OPENERS, QUEUE),
+            openers: Lanes::new(OPENERS, QUEUE),
             base,
         })
     }
 
-    /// Runs a job on the root's share of the blocking pool.
+    /// Runs a job on the root's share of the blocking pool; `device` is the one that it is expected to wait for.
     ///
     /// # Errors
     /// [`Trouble::Busy`] when as many wait already as may.
     pub(crate) async fn elsewhere<T: Send + 'static>(
         &self,
+        device: u64,
         job: impl FnOnce() -> std::result::Result<T, Trouble> + Send + 'static,
     ) -> std::result::Result<T, Trouble> {
-        self.lane.run(job).await.unwrap_or_else(|not_run| {
+        self.run(device, job).await.unwrap_or_else(|not_run| {
             let error: &dyn std::error::Error = &not_run;
             tracing::warn!(root = self.name, error, "cannot look a file up now");
             Err(Trouble::Busy)
         })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        device: u64,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> std::result::Result<T, NotRun> {
+        let of_root = self.openers.of(device).enter().await?;
+        let of_device = match device::openers(device) {
+            Some(openers) => Some(openers.enter().await?),
+            None => None,
+        };
+        lane::run([Some(of_root), of_device], job).await
+    }
+
+    /// The device that looking `path` up would wait for: the one that holds the longest part of the path which the kernel
+    /// can name without waiting. A directory that something is mounted on is always such a part. Where the kernel cannot
+    /// tell (step by step; a link that it has not read yet) it is the device before that. Never blocks.
+    pub(crate) fn device_ahead(&self, base: &Base, path: &str) -> u64 {
+        let mut device = base.device();
+        let ends: Vec<usize> = path
+            .match_indices('/')
+            .map(|(end, _)| end)
+            .chain([path.len()])
+            .collect();
+        // What is beneath something unknown is unknown: halving finds the longest part in a few steps, however many
+        // segments a client sent.
+        let (mut known, mut unknown) = (0, ends.len());
+        while known < unknown {
+            let middle = (known + unknown) / 2;
+            let part = &path[..ends[middle]];
+            let located = self
+                .method
+                .locate(base.as_fd(), part, self.options.symlinks, Patience::Never);
+            match located.and_then(|located| Stat::of(&located.handle, Freshness::Known)) {
+                Ok(stat) => {
+                    device = stat.identity.device;
+                    known = middle + 1;
+                }
+                Err(_) => unknown = middle,
+            }
+        }
+        device
+    }
+
+    /// The device that the root's own directory was last seen on.
+    pub(crate) fn device(&self) -> u64 {
+        self.base.load().device()
     }
 
     /// The root's own directory, at most [`FRESH`] old.

@@ -169,9 +169,10 @@ impl Scope {
                 }
             }
             let load = async {
+                let ahead = self.root.device_ahead(&self.base, path);
                 let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
                 let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
-                self.root.elsewhere(job).await.map(Arc::new)
+                self.root.elsewhere(ahead, job).await.map(Arc::new)
             };
             // On the heap, because an entry that is found should not carry the room for making one.
             let entry = Box::pin(cache.replace(self.base.key, path, earlier.as_ref(), load)).await?;

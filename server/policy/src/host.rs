@@ -1,13 +1,17 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, LoadError, PolicySpec,
+    Chain, ChainSpec, LoadError, PolicySpec, ShadowSpec,
     call::Call,
     component::{self, Compiled},
     evidence::Key,
+    grants::Links,
     instance::Shelf,
+    lane::{Lane, Share},
     link,
-    policy::Policy,
+    policy::{Company, Policy},
     running::{Ticker, Ticking},
+    services::Sites,
+    shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
 };
 use std::{
@@ -61,15 +65,21 @@ pub struct Host {
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
     ticker: Ticker,
+    /// Where calls go on that do not end soon.
+    pub lane: Lane,
     slots: Arc<Semaphore>,
     key: Key,
     /// Where instances wait to be called again.
     shelves: Mutex<Vec<Weak<Shelf>>>,
     /// What is loaded, by digest: the same file is compiled once.
     compiled: Mutex<HashMap<String, Weak<Compiled>>>,
-    /// Without logging, and with it.
-    linkers: [OnceLock<Arc<Linker<Call>>>; 2],
+    /// One for each combination of optional imports, when first needed.
+    linkers: [OnceLock<Arc<Linker<Call>>>; Links::COUNT],
     pub starts: Starts,
+    /// What services keep for each site.
+    pub sites: Sites,
+    /// Where candidates are compared; made for the first one.
+    bench: OnceLock<Bench>,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -90,12 +100,15 @@ impl Host {
         let engine = Engine {
             wasm,
             ticker,
+            lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
             slots: Arc::new(Semaphore::new(instances as usize)),
             key: Key::random(),
             shelves: Mutex::default(),
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
+            sites: Sites::default(),
+            bench: OnceLock::new(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -106,16 +119,53 @@ impl Host {
     pub async fn load(&self, spec: ChainSpec) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
+        let share = Arc::new(Share::default());
         for policy in &spec.policies {
             let component = self.compile(policy).await?;
-            policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
+            let shadow = match &policy.shadow {
+                Some(shadow) => Some(self.shadow(policy, shadow, &spec).await?),
+                None => None,
+            };
+            let share = share.clone();
+            let company = Company { share, shadow };
+            let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
+            policies.push(policy.await?);
         }
+        self.engine.sites.of(&spec.site).limit(&spec.budget.services);
         Ok(Chain::new(
             spec.site,
             policies,
             self.engine.key.clone(),
             spec.budget.evidence,
         ))
+    }
+
+    /// Loads the candidate that runs beside a policy.
+    async fn shadow(
+        &self,
+        live: &PolicySpec,
+        shadow: &ShadowSpec,
+        chain: &ChainSpec,
+    ) -> Result<Arc<Shadow>, LoadError> {
+        let spec = shadow::candidate(live, shadow);
+        let component = self.compile(&spec).await?;
+        // Its turns on the lane are counted apart from those of the site.
+        let company = Company {
+            share: Arc::default(),
+            shadow: None,
+        };
+        let candidate = Policy::load(self.engine.clone(), &component, spec, chain, company)
+            .await
+            .map_err(|error| LoadError {
+                reason: format!("{}; to a shadow only logging and sharing are granted", error.reason),
+                ..error
+            })?;
+        let bench = self.engine.bench().map_err(|error| LoadError {
+            policy: live.name.clone(),
+            wasm: shadow.wasm.clone(),
+            reason: format!("no thread can be started for shadows: {error}"),
+        })?;
+        Ok(Arc::new(Shadow::new(candidate, live, shadow, bench)))
     }
 
     async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
@@ -180,12 +230,12 @@ impl Engine {
     }
 
     /// What policies are linked with.
-    pub fn linker(&self, logging: bool) -> wasmtime::Result<Arc<Linker<Call>>> {
-        let cell = &self.linkers[usize::from(logging)];
+    pub fn linker(&self, links: Links) -> wasmtime::Result<Arc<Linker<Call>>> {
+        let cell = &self.linkers[links.index()];
         if let Some(linker) = cell.get() {
             return Ok(linker.clone());
         }
-        let linker = Arc::new(link::linker(&self.wasm, logging)?);
+        let linker = Arc::new(link::linker(&self.wasm, links)?);
         Ok(cell.get_or_init(|| linker).clone())
     }
 
@@ -213,8 +263,22 @@ impl Engine {
         }
     }
 
+    /// Whether a call that nobody waits for may take a place.
+    pub fn is_idle(&self) -> bool {
+        self.slots.available_permits() > 1
+    }
+
+    /// Where candidates are compared.
+    pub fn bench(&self) -> std::io::Result<Bench> {
+        if let Some(bench) = self.bench.get() {
+            return Ok(bench.clone());
+        }
+        let bench = Bench::start()?;
+        Ok(self.bench.get_or_init(|| bench).clone())
+    }
+
     /// The epoch ticks until this is dropped.
-    pub fn ticking(&self) -> Ticking<'_> {
+    pub fn ticking(&self) -> Ticking {
         self.ticker.call()
     }
 

@@ -1,12 +1,12 @@
 //! `wasmserve check`: load everything, say what it is, serve nothing.
 
 use super::{Outcome, ServeOptions};
-use crate::site::Site;
+use crate::{config::grants, site::Site};
 use anyhow::Context;
 use bytesize::ByteSize;
 use humantime::format_duration;
 use std::{borrow::Borrow, process::ExitCode};
-use wasmserve_policy::{Configured, Grants, Limits, PolicyInfo};
+use wasmserve_policy::{Configured, Limits, PolicyInfo, ShadowInfo};
 
 /// Loads a site and prints its plugins.
 pub fn run(options: &ServeOptions) -> Outcome {
@@ -35,14 +35,25 @@ fn properties(policy: &PolicyInfo) -> String {
         ("digest", format!("sha256:{}", policy.digest)),
         ("contract", policy.contract.clone()),
         ("imports", listed(&policy.imports)),
-        ("grants", listed(&granted(&policy.grants))),
+        ("grants", listed(&grants::describe(&policy.grants))),
         ("limits", limits(&policy.limits)),
         ("configured", configured(&policy.configured)),
     ];
+    let shadow = policy.shadow.iter().map(|shadow| ("shadow", in_words(shadow)));
     properties
-        .iter()
+        .into_iter()
+        .chain(shadow)
         .map(|(name, value)| format!("   {name:<11}{value}\n"))
         .collect()
+}
+
+fn in_words(shadow: &ShadowInfo) -> String {
+    let (file, digest) = (shadow.wasm.display(), &shadow.digest);
+    let share = match shadow.one_in {
+        1 => "every request".to_owned(),
+        count => format!("one of {count} requests"),
+    };
+    format!("{file} (sha256:{digest}), {share}, {}", limits(&shadow.limits))
 }
 
 fn limits(limits: &Limits) -> String {
@@ -62,13 +73,6 @@ fn configured(configured: &Configured) -> String {
         Configured::Once => "once, every call starts from its memory".to_owned(),
         Configured::EachCall { reason } => format!("for each call: {reason}"),
     }
-}
-
-fn granted(grants: &Grants) -> Vec<&'static str> {
-    let all = [("logging", grants.logging), ("sharing", grants.sharing)];
-    all.into_iter()
-        .filter_map(|(name, granted)| granted.then_some(name))
-        .collect()
 }
 
 fn listed(names: &[impl Borrow<str>]) -> String {

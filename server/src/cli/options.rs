@@ -5,6 +5,10 @@ use crate::{
     net::{NetOptions, Tls, TlsError, activity::Deadlines},
     observe::LogFormat,
     site::SiteOptions,
+    watch::{
+        RecordOptions, Recording, Secret, Watch,
+        record::{file, redact::Rule},
+    },
 };
 use clap::{Args, ValueEnum};
 use http::StatusCode;
@@ -103,6 +107,50 @@ pub struct ServeOptions {
     /// A response is completed only after the client has acknowledged what was sent so and the file is still the same.
     #[arg(long, default_value = "remote", value_name = "RULE", help_heading = "Files")]
     sendfile: SendfileRule,
+    /// Unix socket that answers operators: health, sites, and why a request is answered as it is
+    ///
+    /// Only its owner can connect (mode 0600). One that a dead server left behind is replaced. [default: admin.sock in the
+    /// folder that RUNTIME_DIRECTORY names, as systemd sets it; otherwise none]
+    #[arg(long, value_name = "SOCKET", help_heading = "Operators")]
+    admin: Option<PathBuf>,
+
+    /// File with a secret: a request whose header field Wasmserve-Debug has it explains itself
+    ///
+    /// At least 16 visible characters, such as `openssl rand -hex 16` prints. The answer then has the header fields
+    /// Wasmserve-Explain and Server-Timing, and the log has the whole account under the id in Wasmserve-Trace. Without
+    /// this option the header field means nothing; plugins never see it.
+    #[arg(long, value_name = "FILE", help_heading = "Operators")]
+    debug_secret_file: Option<PathBuf>,
+
+    /// File that real requests and what is decided about them are recorded to, for `wasmserve replay`
+    ///
+    /// Lines of JSON, for its owner alone (mode 0600). Nobody waits for it: what cannot be written in time is dropped and
+    /// counted.
+    #[arg(long, value_name = "FILE", help_heading = "Operators")]
+    record: Option<PathBuf>,
+
+    /// Size at which the recording becomes FILE.1, in place of an older one, and another is begun
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = record_limit, requires = "record", help_heading = "Operators")]
+    record_limit: u64,
+
+    /// Record one request of so many
+    #[arg(
+        long,
+        default_value = "1",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u64).range(1..),
+        requires = "record",
+        help_heading = "Operators"
+    )]
+    record_one_in: u64,
+
+    /// What is recorded as it is, as a digest, or not at all; may be given several times, the last for a name wins
+    ///
+    /// header:NAME, cookie:NAME, query:NAME (a parameter) or client, then =keep, =hash or =drop; the name * is every other
+    /// one. Unless told otherwise, digests stand for the values of cookies and of queries, for Authorization, Referer and
+    /// for header fields whose names speak of keys, tokens and the like. What is not kept cannot be replayed.
+    #[arg(long, value_name = "RULE", requires = "record", help_heading = "Operators")]
+    record_redact: Vec<Rule>,
 
     /// How log lines are written, to standard error
     #[arg(long, default_value = "text", value_name = "FORMAT", help_heading = "Log")]
@@ -162,6 +210,8 @@ enum SendfileRule {
     /// To none: all files are read
     Off,
 }
+/// The folder that systemd makes for a unit (`RuntimeDirectory=`).
+const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 
 /// A request line and header fields beyond this are refused with 431. As nginx: four buffers of 8 KiB.
 const HEAD_SIZE: usize = 32 * 1024;
@@ -186,6 +236,7 @@ impl ServeOptions {
             .protected
             .extend(self.tls_cert.iter().chain(&self.tls_key).cloned());
         files.compression = self.compress.then(Compression::default);
+        files.protected.extend(self.secrets());
         let defaults = RootOptions::new(&self.root);
         let root = RootOptions {
             symlinks: match self.symlinks {
@@ -235,6 +286,40 @@ impl ServeOptions {
         })
     }
 
+    /// Where operators ask.
+    pub fn admin(&self) -> Option<PathBuf> {
+        let runtime = || {
+            let folders = std::env::var_os(RUNTIME_DIRECTORY)?;
+            // systemd separates several with colons (systemd.exec(5)).
+            let first = std::env::split_paths(&folders).next()?;
+            (!first.as_os_str().is_empty()).then(|| first.join("admin.sock"))
+        };
+        self.admin.clone().or_else(runtime)
+    }
+
+    /// What is watched of requests.
+    ///
+    /// # Errors
+    /// When the secret's file has none, or when nothing can be recorded.
+    pub fn watch(&self) -> Result<Watch, anyhow::Error> {
+        let record = self.record.clone().map(|file| RecordOptions {
+            file,
+            limit: self.record_limit,
+            one_in: self.record_one_in,
+            rules: self.record_redact.clone(),
+        });
+        Ok(Watch {
+            debug: self.debug_secret_file.as_deref().map(Secret::read).transpose()?,
+            record: record.map(Recording::start).transpose()?,
+        })
+    }
+
+    /// What must not be served, beside configuration and plugins.
+    fn secrets(&self) -> impl Iterator<Item = PathBuf> {
+        let recordings = self.record.iter().flat_map(|file| [file.clone(), file::before(file)]);
+        self.debug_secret_file.clone().into_iter().chain(recordings)
+    }
+
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
     }
@@ -265,6 +350,13 @@ fn chunk_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size(text)?) {
         Ok(bytes) if (4 << 10..=16 << 20).contains(&bytes) => Ok(bytes),
         _ => Err("must be between 4KiB and 16MiB".into()),
+    }
+}
+
+fn record_limit(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        bytes if bytes >= 64 << 10 => Ok(bytes),
+        _ => Err("must be 64KiB or more".into()),
     }
 }
 

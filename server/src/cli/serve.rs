@@ -2,6 +2,7 @@
 
 use super::{Outcome, ServeOptions, descriptors::Descriptors};
 use crate::{
+    admin::{self, Socket},
     net::{Bound, ListenError, Server, Stopper, stop::Stopped},
     observe::log,
     request::Scheme,
@@ -43,8 +44,11 @@ async fn serve(options: &ServeOptions) -> Outcome {
     let room = Arc::new(Semaphore::new(room(options, descriptors)));
     let mut site = options.site();
     site.files.cache.descriptors = site.files.cache.descriptors.min(descriptors.cached_files());
+    let watch = options.watch()?;
     let site = Site::load(site).await?;
-    let server = Server::new(Arc::new(site), options.net()?);
+    let server = Server::new(Arc::new(site), watch, options.net()?);
+    let watched = server.clone();
+    let admin = options.admin().map(|path| Socket::bind(&path)).transpose()?;
     let bound = options
         .listen()
         .iter()
@@ -57,12 +61,24 @@ async fn serve(options: &ServeOptions) -> Outcome {
         tokio::spawn(listener.accept(server.clone(), room.clone(), stop.clone()));
     }
     drop(stop);
+    let admin = admin.map(|socket| {
+        tracing::info!(path = %socket.path().display(), "listening for operators");
+        tokio::spawn(admin::serve(socket, server))
+    });
 
     let name = signals.next().await;
     tracing::info!(signal = name, "stopping: responses under way are finished");
     tokio::select! {
         stopped = stopper.stop(options.drain_timeout()) => note_stopped(stopped, options.drain_timeout()),
         name = signals.next() => tracing::warn!(signal = name, "stopped at once"),
+    }
+    if let Some(admin) = admin {
+        admin.abort();
+        // Its socket is removed when it has ended.
+        let _ = admin.await;
+    }
+    if let Some(recording) = &watched.watch.record {
+        tokio::task::block_in_place(|| recording.finish());
     }
     Ok(ExitCode::SUCCESS)
 }

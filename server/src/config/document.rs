@@ -265,6 +265,12 @@ impl<'a> Section<'a> {
         self.document.error(&located.span, problem)
     }
 
+    /// Whether the value of a key is a table.
+    pub fn holds_table(&self, key: &str) -> bool {
+        let value = self.entries.get(key);
+        value.is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
     pub fn contains(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }

@@ -47,7 +47,8 @@ impl GivenLimits {
     }
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+/// A duration that is longer than nothing.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("must be longer than nothing".into()),
         some => Ok(some),
@@ -55,7 +56,7 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A WebAssembly memory of 32-bit addresses has 4 GiB at most.
-fn memory_size(text: &str) -> Result<usize, String> {
+pub fn memory_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size(text)?) {
         Ok(bytes) if (1..=4 << 30).contains(&bytes) => Ok(bytes),
         _ => Err("must be between 1B and 4GiB".into()),

@@ -6,6 +6,7 @@
 
 pub mod document;
 pub mod errors;
+pub mod grants;
 pub mod limits;
 pub mod manifest;
 pub mod plugins;

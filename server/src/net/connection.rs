@@ -9,7 +9,7 @@ use super::{
     tls::{Protocol, Tls},
     watched::Watched,
 };
-use crate::{request::Scheme, site::Site};
+use crate::{request::Scheme, site::Site, watch::Watch};
 use http::Response;
 use hyper::{
     Request,
@@ -49,6 +49,7 @@ pub struct NetOptions {
 /// What every connection shares.
 pub struct Server {
     pub site: Arc<Site>,
+    pub watch: Watch,
     pub options: NetOptions,
     http1: http1::Builder,
     http2: hyper_http2::Builder<Streams>,
@@ -67,7 +68,7 @@ struct Link {
 // === impl Server ===
 
 impl Server {
-    pub fn new(site: Arc<Site>, options: NetOptions) -> Arc<Self> {
+    pub fn new(site: Arc<Site>, watch: Watch, options: NetOptions) -> Arc<Self> {
         let mut http1 = http1::Builder::new();
         http1
             .max_header_size(options.head_size)
@@ -80,6 +81,7 @@ impl Server {
         let http2 = http2::builder(options.head_size, options.stall);
         Arc::new(Self {
             site,
+            watch,
             options,
             http1,
             http2,

@@ -43,6 +43,7 @@ pub async fn exchange(
 
     let mut reply = handle(
         &server.site,
+        &server.watch,
         Arrival {
             head,
             client,

@@ -7,7 +7,10 @@ use super::{
     refusal::{ALLOW, Refusal},
     target::{Host, Scheme, Target},
 };
-use crate::site::Site;
+use crate::{
+    site::Site,
+    watch::{Watch, debug},
+};
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
@@ -34,13 +37,21 @@ pub struct Reply {
 }
 
 /// Answers a request.
-pub async fn handle(site: &Site, arrival: Arrival) -> Reply {
+pub async fn handle(site: &Site, watch: &Watch, mut arrival: Arrival) -> Reply {
+    if debug::asked(watch.debug.as_ref(), &mut arrival.head.headers) {
+        // On the heap: hardly any request asks for it.
+        return Box::pin(debug::traced(site, arrival)).await;
+    }
     let request = match question(site, arrival) {
         Ok(Some(request)) => Arc::new(request),
         Ok(None) => return Reply::undecided(capabilities()),
         Err(refusal) => return Reply::undecided(refusal.answer()),
     };
-    let verdict = site.chain.decide(&request).await;
+    let verdict = match watch.record.as_ref().filter(|recording| recording.is_due()) {
+        None => site.chain.decide(&request).await,
+        // On the heap, so that a request which is not recorded does not carry the room for it.
+        Some(recording) => Box::pin(recording.decide(site, &request)).await,
+    };
     let answer = carry_out(site, &request, &verdict).await;
     let Verdict { facts, pace, .. } = verdict;
     Reply {
@@ -158,7 +169,7 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
 }
 
 /// `OPTIONS *`: what every path allows.
-fn capabilities() -> Answer {
+pub(crate) fn capabilities() -> Answer {
     let headers = HeaderMap::from_iter([(header::ALLOW, ALLOW)]);
     Answer {
         status: StatusCode::NO_CONTENT,
@@ -172,7 +183,7 @@ fn capabilities() -> Answer {
 
 impl Reply {
     /// An answer that no policy was asked about.
-    fn undecided(mut answer: Answer) -> Self {
+    pub(crate) fn undecided(mut answer: Answer) -> Self {
         answer.headers.insert(header::SERVER, SERVER);
         Self {
             answer,
