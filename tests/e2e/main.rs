@@ -31,4 +31,5 @@ mod sharing;
 mod sites;
 mod standard;
 mod stopping;
+mod tls;
 mod variants;

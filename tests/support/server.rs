@@ -101,7 +101,8 @@ impl Launch {
     pub fn start(self) -> Server {
         let (mut child, log) = self.spawn();
         let found = log.wait(PATIENCE, |line| {
-            let (_, address) = line.split_once("listening on http://")?;
+            let (_, url) = line.split_once("listening on http")?;
+            let (_, address) = url.split_once("://")?;
             let end = address.find(|c: char| !(c.is_ascii_digit() || ".:[]abcdef".contains(c)));
             address[..end.unwrap_or(address.len())].parse().ok()
         });

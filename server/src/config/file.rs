@@ -67,11 +67,9 @@ impl Configuration {
         errors.check()?;
         let mut sources = catalogue.into_protected();
         sources.insert(file.to_owned());
-        Ok(Self {
-            server: server.unwrap_or_default(),
-            sites,
-            sources,
-        })
+        let server = server.unwrap_or_default();
+        sources.extend(server.tls_files());
+        Ok(Self { server, sites, sources })
     }
 }
 

@@ -26,4 +26,4 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use file::Configuration;
 pub use manifest::Manifest;
 pub use operators::OperatorSettings;
-pub use server::ServerSettings;
+pub use server::{ServerSettings, TlsFiles};

@@ -7,11 +7,16 @@ use super::{
     values::{chunk_size, listen_address, log_filter},
 };
 use crate::{
-    net::{NetOptions, activity::Deadlines},
+    net::{NetOptions, Tls, TlsError, activity::Deadlines},
     observe::LogFormat,
     sites::UnknownHost,
 };
-use std::{collections::HashSet, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use wasmserve_files::CacheOptions;
 use wasmserve_transport::Sendfile;
 
@@ -42,11 +47,21 @@ pub struct ServerSettings {
     /// `sendfile`: to which clients the kernel copies the content of files by itself: `"remote"` (the default: those on
     /// other machines), `"always"` or `"off"`.
     pub sendfile: Sendfile,
+    /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken. Default: plain HTTP.
+    pub tls: Option<TlsFiles>,
     pub operators: OperatorSettings,
     /// `log-format`: `"text"` (the default) or `"json"`.
     pub log_format: LogFormat,
     /// `log`: what is logged, such as `"info,access=off"`. Default: `"info"`.
     pub log: String,
+}
+
+/// What HTTPS is spoken with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and those that lead from it to one that clients trust.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -84,6 +99,7 @@ impl Default for ServerSettings {
             cache: CacheOptions::default(),
             unknown_host: UnknownHost::default(),
             sendfile: Sendfile::default(),
+            tls: None,
             operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
@@ -123,6 +139,7 @@ impl ServerSettings {
             },
             unknown_host: unknown_host(&mut section, errors).unwrap_or_default(),
             sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
+            tls: tls(folder, &mut section, errors),
             operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
                 .choice("log-format", &LOG_FORMATS, errors)
@@ -143,8 +160,13 @@ impl ServerSettings {
     }
 
     /// How connections are served.
-    pub fn net(&self) -> NetOptions {
-        NetOptions {
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn net(&self) -> Result<NetOptions, TlsError> {
+        let tls = self.tls.as_ref();
+        Ok(NetOptions {
+            tls: tls.map(|files| Tls::load(&files.certificate, &files.key)).transpose()?,
             chunk_size: self.chunk_size,
             sendfile: self.sendfile,
             head_size: HEAD_SIZE,
@@ -154,6 +176,34 @@ impl ServerSettings {
                 linger: LINGER,
             },
             stall: self.stall_timeout,
+        })
+    }
+
+    /// Read again at each reload, and never served.
+    pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.tls.iter();
+        files.flat_map(|files| [files.certificate.clone(), files.key.clone()])
+    }
+}
+
+impl From<(PathBuf, PathBuf)> for TlsFiles {
+    fn from((certificate, key): (PathBuf, PathBuf)) -> Self {
+        Self { certificate, key }
+    }
+}
+
+fn tls(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<TlsFiles> {
+    let certificate = section.string("tls-cert", errors);
+    let key = section.string("tls-key", errors);
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: folder.join(certificate.value),
+            key: folder.join(key.value),
+        }),
+        (None, None) => None,
+        (Some(lonely), None) | (None, Some(lonely)) => {
+            errors.push(section.error_at(&lonely, "`tls-cert` and `tls-key` go together".to_owned()));
+            None
         }
     }
 }

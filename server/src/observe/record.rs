@@ -38,10 +38,10 @@ pub enum Ending {
 // === impl Record ===
 
 impl Record {
-    /// Begins when a request's head has been read.
-    pub fn begin(head: &Parts, client: Option<IpAddr>) -> Self {
+    /// Begins with a request's head, whose first byte `arrived` then.
+    pub fn begin(head: &Parts, client: Option<IpAddr>, arrived: Instant) -> Self {
         Self {
-            arrived: Instant::now(),
+            arrived,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
