@@ -16,11 +16,11 @@ mod loading;
 mod messages;
 mod methods;
 mod misbehaving;
-
 mod paths;
 mod protected;
 mod questions;
 mod ranges;
+mod shared_cache;
 mod sharing;
 mod standard;
 mod stopping;

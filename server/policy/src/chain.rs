@@ -199,7 +199,8 @@ impl Progress {
             pace: None,
             changes: Vec::new(),
             dependences: Vec::new(),
-            now: circumstances.now,
+            arrived: request.arrived,
+            begun: Instant::now(),
         };
         Self {
             circumstances,

@@ -5,7 +5,10 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 use wasmserve_files::SitePath;
 pub use wasmserve_files::{Missing, Place};
 
@@ -21,8 +24,9 @@ pub struct Verdict {
     pub(crate) changes: Vec<Arc<[HeaderChange]>>,
     /// What the answer depends on, as far as caches are concerned.
     pub(crate) dependences: Vec<Arc<Dependence>>,
-    /// When the request arrived, in seconds since 1970.
-    pub(crate) now: u64,
+    /// When the request arrived, and when the chain began with it.
+    pub(crate) arrived: SystemTime,
+    pub(crate) begun: Instant,
 }
 
 #[derive(Debug)]
@@ -71,9 +75,16 @@ impl Verdict {
         for other in &self.dependences {
             dependence.join(other);
         }
-        dependence.apply(self.now, headers);
+        dependence.apply(|| self.now(), headers);
         if let Outcome::Fault(_) = self.outcome {
             forbid_storing(headers);
         }
+    }
+
+    /// Seconds since 1970 at this moment: what a cache counts from. Policies and files may have taken their time since the
+    /// request arrived.
+    fn now(&self) -> u64 {
+        let now = self.arrived + self.begun.elapsed();
+        now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 }

@@ -6,10 +6,16 @@ use super::{
     stop::Stop,
     watched::Watched,
 };
-use crate::site::Site;
+use crate::{observe::record, site::Site};
+use http::StatusCode;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+};
 use tokio::net::TcpStream;
 
 /// How connections are served.
@@ -61,7 +67,7 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return note_end(ended, peer),
+            ended = connection.as_mut() => return note_end(ended, peer, client),
             stage = expired.as_mut() => return note_expiry(stage, peer),
             () = stop.requested(), if !stopping => {
                 stopping = true;
@@ -71,12 +77,25 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
     }
 }
 
-fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
+fn note_end(ended: hyper::Result<()>, peer: SocketAddr, client: Option<IpAddr>) {
     let Err(error) = ended else { return };
     if error.is_parse() {
         tracing::info!(%peer, error = %Chain(&error), "a request could not be read");
+        record::unreadable(refused_with(&error), client);
     } else {
         tracing::debug!(%peer, error = %Chain(&error), "a connection broke");
+    }
+}
+
+/// What hyper answers to a head that it cannot read. It closes without a word on the preface of an HTTP/2 connection.
+fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_version_h2() {
+        None
+    } else if error.is_parse_too_large() {
+        // A request line alone too: what is left of a head's limit counts for both.
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else {
+        Some(StatusCode::BAD_REQUEST)
     }
 }
 
