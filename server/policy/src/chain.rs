@@ -200,7 +200,6 @@ impl Progress {
             changes: Vec::new(),
             dependences: Vec::new(),
             arrived: request.arrived,
-            begun: Instant::now(),
         };
         Self {
             circumstances,

@@ -318,6 +318,21 @@ async fn sharing_is_derived_from_what_was_asked() {
     }
 }
 
+/// A file that took its time to be opened does not prolong what it is fresh for.
+#[tokio::test]
+async fn freshness_counts_from_when_the_answer_is_made() {
+    let chain = Chains::one(&asking(&["clock.before 1000000060"], &proceed()))
+        .load()
+        .await;
+    let verdict = decide(&chain, get("/")).await;
+    for (waited, expected) in [(0, "max-age=59"), (59, "max-age=0"), (3600, "max-age=0")] {
+        let mut headers = http::HeaderMap::new();
+        let now = verdict.arrived + std::time::Duration::from_secs(waited);
+        verdict.apply_at(|| now, http::StatusCode::OK, None, &mut headers);
+        assert_eq!(headers["cache-control"], expected, "after {waited} s");
+    }
+}
+
 #[tokio::test]
 async fn no_later_policy_undoes_what_sharing_says() {
     let mut chains = Chains::one(&asking(&["request.cookie session"], &proceed()));
