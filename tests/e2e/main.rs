@@ -27,6 +27,7 @@ mod reload;
 mod sendfile;
 mod services;
 mod shadow;
+mod shared_cache;
 mod sharing;
 mod sites;
 mod standard;

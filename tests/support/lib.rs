@@ -1,7 +1,7 @@
 //! What tests from outside are made of: a tree of files ([`Tree`]), a chain of plugins ([`Chain`]), many sites
 //! ([`Hosting`]), the real server over them ([`Launch`], [`Server`]), with a [`Certificate`] where it speaks TLS, a client
-//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside it ([`Nginx`]), and what the
-//! kernel says about the server's process ([`process`]).
+//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), and what
+//! the kernel says about the server's process ([`process`]).
 //!
 //! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
 #![forbid(unsafe_code)]

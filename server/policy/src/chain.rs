@@ -268,7 +268,7 @@ impl Progress {
             pace: None,
             changes: Vec::new(),
             dependences: Vec::new(),
-            now: circumstances.now,
+            arrived: request.arrived,
         };
         Self {
             circumstances,

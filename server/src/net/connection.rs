@@ -9,9 +9,9 @@ use super::{
     tls::{Protocol, Tls},
     watched::Watched,
 };
-use crate::{request::Scheme, sites::Sites, watch::Watch};
+use crate::{observe::record, request::Scheme, sites::Sites, watch::Watch};
 use arc_swap::ArcSwap;
-use http::Response;
+use http::{Response, StatusCode};
 use hyper::{
     Request,
     body::Incoming,
@@ -197,7 +197,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return note_end(ended, peer),
+            ended = connection.as_mut() => return note_end(ended, peer, link.client),
             stage = expired.as_mut() => return note_expiry(stage, peer),
             () = stop.requested(), if !stopping => {
                 stopping = true;
@@ -233,14 +233,27 @@ impl Link {
     }
 }
 
-fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
+fn note_end(ended: hyper::Result<()>, peer: SocketAddr, client: Option<IpAddr>) {
     let Err(error) = ended else { return };
     if is_stall(&error) {
         note_given_up("the client to take more of a response", peer);
     } else if error.is_parse() {
         tracing::info!(%peer, error = %Chain(&error), "a request could not be read");
+        record::unreadable(refused_with(&error), client);
     } else {
         tracing::debug!(%peer, error = %Chain(&error), "a connection broke");
+    }
+}
+
+/// What hyper answers to a head that it cannot read. It closes without a word on the preface of an HTTP/2 connection.
+fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_version_h2() {
+        None
+    } else if error.is_parse_too_large() {
+        // A request line alone too: what is left of a head's limit counts for both.
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else {
+        Some(StatusCode::BAD_REQUEST)
     }
 }
 

@@ -98,6 +98,18 @@ impl Drop for Record {
     }
 }
 
+/// The line of a head that could not be read: no policy was asked, and nothing in it is known. `status` is what it was
+/// answered with, if with anything.
+pub fn unreadable(status: Option<StatusCode>, client: Option<IpAddr>) {
+    tracing::info!(
+        target: "access",
+        status = status.map(|status| status.as_u16()),
+        bytes = 0,
+        client = client.map(tracing::field::display),
+        outcome = "unreadable",
+    );
+}
+
 /// `user=alice tier="two words"`; none at all when there are none.
 fn facts(facts: &[(String, String)]) -> Option<String> {
     let text: Vec<String> = facts

@@ -30,6 +30,9 @@ Tasks:
   stress              Many clients at once: memory, descriptors and latency stay within bounds. Takes minutes.
   help                Print this.
 
+Tests of disks that fail or hang mount file systems in user space; where that cannot be done they fail, unless
+WASMSERVE_TESTS_WITHOUT_FUSE=1 leaves them out.
+
 Missing packages are installed with apt-get, and only by root on Debian or a relative of it. Elsewhere one line says what
 to install. Toolchains are never downloaded.
 ";
