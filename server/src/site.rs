@@ -1,6 +1,6 @@
 //! A site: what is decided about its requests, and its files.
 
-use crate::config::{ConfigErrors, plugins::PluginFolder};
+use crate::config::{ConfigErrors, code_cache::CodeCacheOption, plugins::PluginFolder};
 use std::{path::PathBuf, sync::Arc};
 use wasmserve_files::{Files, FilesError, FilesOptions};
 use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError};
@@ -19,6 +19,7 @@ pub struct SiteOptions {
     pub files: FilesOptions,
     /// `None`: no policy is asked.
     pub plugins: Option<PathBuf>,
+    pub code_cache: CodeCacheOption,
 }
 
 /// Why a site cannot be served.
@@ -46,16 +47,22 @@ impl Site {
             name,
             mut files,
             plugins,
+            code_cache,
         } = options;
         let folder = plugins.as_deref().map(PluginFolder::read).transpose()?;
         let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();
         files
             .protected
             .extend(folder.iter().flat_map(|folder| folder.protected.iter().cloned()));
+        let code = folder.as_ref().and_then(|_| code_cache.open(&files));
+        files.protected.extend(code.iter().map(|code| code.folder().to_owned()));
         let files = Files::new(files)?;
         let chain = match folder {
             Some(folder) => {
-                let host = Host::new(HostOptions::default())?;
+                let host = Host::new(HostOptions {
+                    code,
+                    ..HostOptions::default()
+                })?;
                 host.load(folder.chain(name.clone(), roots)).await?
             }
             None => Chain::empty(name.clone()),

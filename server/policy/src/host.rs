@@ -1,7 +1,9 @@
 //! The engine, shared by every site of the process.
 use crate::{
     Chain, ChainSpec, LoadError, PolicySpec,
+    ahead::Ahead,
     call::Call,
+    code::{CodeCache, Codes},
     component::{self, Compiled},
     evidence::Key,
     instance::Shelf,
@@ -39,11 +41,16 @@ const KEEP_RESIDENT: usize = 1 << 20;
 pub struct HostOptions {
     /// Instances that may be alive at once. Calls beyond it wait within their wall time.
     pub instances: u32,
+    /// Where compiled code is kept from one start to the next. `None`: everything is compiled at each start.
+    pub code: Option<Arc<CodeCache>>,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { instances: 256 }
+        Self {
+            instances: 256,
+            code: None,
+        }
     }
 }
 
@@ -60,6 +67,7 @@ pub struct Host {
 /// The engine and what all calls share.
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
+    pub codes: Codes,
     ticker: Ticker,
     slots: Arc<Semaphore>,
     key: Key,
@@ -70,6 +78,7 @@ pub(crate) struct Engine {
     /// Without logging, and with it.
     linkers: [OnceLock<Arc<Linker<Call>>>; 2],
     pub starts: Starts,
+    pub ahead: Ahead,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -85,9 +94,11 @@ impl Host {
     /// As [`Host::new`], with as many snapshots as are said.
     pub fn with_snapshots(options: HostOptions, snapshots: SnapshotOptions) -> Result<Self, HostError> {
         let instances = options.instances.max(1);
-        let wasm = wasmtime::Engine::new(&engine_config(instances)).map_err(|error| HostError(error.into()))?;
+        let config = engine_config(instances);
+        let wasm = wasmtime::Engine::new(&config).map_err(|error| HostError(error.into()))?;
         let ticker = Ticker::start(&wasm).map_err(|error| HostError(error.into()))?;
         let engine = Engine {
+            codes: Codes::new(wasm.clone(), config, options.code),
             wasm,
             ticker,
             slots: Arc::new(Semaphore::new(instances as usize)),
@@ -96,6 +107,7 @@ impl Host {
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
+            ahead: Ahead::new(instances as usize / 2),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -165,14 +177,14 @@ impl Engine {
         &self.key
     }
 
-    /// The component of a file. Compiled at once, unless a chain uses the same file already.
+    /// The component of a file: the same one for every chain that uses the file.
     fn compiled(&self, file: &Path) -> Result<Arc<Compiled>, String> {
         let (bytes, digest) = component::open(file)?;
         let known = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = known().get(&digest).and_then(Weak::upgrade) {
             return Ok(compiled);
         }
-        let compiled = Arc::new(component::compile(&self.wasm, bytes, digest.clone())?);
+        let compiled = Arc::new(component::inspect(&self.wasm, bytes, digest.clone())?);
         let mut known = known();
         known.retain(|_, compiled| compiled.strong_count() > 0);
         known.insert(digest, Arc::downgrade(&compiled));
@@ -201,7 +213,16 @@ impl Engine {
         }
     }
 
+    /// A place for an instance that nobody waits for, if there is one.
+    pub fn spare_slot(&self) -> Option<Slot> {
+        let permit = self.slots.clone().try_acquire_owned().ok()?;
+        Some(Slot { _permit: Some(permit) })
+    }
+
     fn give_up_one(&self) {
+        if self.ahead.give_up_one() {
+            return;
+        }
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         shelves.retain(|shelf| shelf.strong_count() > 0);
         let given_up = shelves

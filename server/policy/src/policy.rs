@@ -6,6 +6,7 @@ use crate::{
     ChainSpec, Configured, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
     bindings::exports::wasmserve::policy::guest,
     call::Phase,
+    code::CodeFrom,
     component::{CONTRACT, Compiled, one_line},
     config,
     counters::Counters,
@@ -86,15 +87,15 @@ impl Policy {
     ) -> Result<Self, String> {
         check_spec(&spec)?;
         let linker = engine.linker(spec.grants.logging).map_err(|error| one_line(&error))?;
-        link::check(&linker, compiled, &spec.grants)?;
+        link::check(compiled, &spec.grants)?;
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
-        let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
+        let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await?;
         let policy = Self {
             site: chain.site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
-            start: start.map_err(|failure| cannot_configure(&failure))?,
+            start,
             rules: Rules {
                 roots: chain.roots.clone(),
                 establishes: spec.establishes.clone(),
@@ -109,7 +110,7 @@ impl Policy {
         policy
             .try_instance()
             .await
-            .map_err(|failure| cannot_configure(&failure))?;
+            .map_err(|failure| failure.while_configuring())?;
         policy.tell_loaded();
         Ok(policy)
     }
@@ -125,7 +126,9 @@ impl Policy {
             let _ticking = self.engine.ticking();
             let instance = self.instance(slot).await?;
             let journal = instance.store.data().journal.clone();
-            drop(instance);
+            if self.shelf.is_none() {
+                self.start.offer_ahead(&self.engine, instance);
+            }
             Ok::<Said, Failure>(journal.take())
         };
         let said = timeout(wall, instance).await.unwrap_or(Err(Failure::TooSlow(wall)))?;
@@ -135,17 +138,19 @@ impl Policy {
 
     fn tell_loaded(&self) {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
-        match self.start.configured() {
-            Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+        let code = match self.start.code() {
+            CodeFrom::Cache => "cached",
+            CodeFrom::Compiler => "compiled",
+        };
+        match self.configured() {
+            Configured::Once => tracing::info!(policy, site, digest, code, configured = "once", "a policy is loaded"),
+            Configured::Ahead { reason } => {
+                let configured = "ahead of every call";
+                tracing::info!(policy, site, digest, code, configured, reason, "a policy is loaded");
+            }
             Configured::EachCall { reason } => {
-                tracing::info!(
-                    policy,
-                    site,
-                    digest,
-                    configured = "for every call",
-                    reason,
-                    "a policy is loaded"
-                );
+                let configured = "for every call";
+                tracing::info!(policy, site, digest, code, configured, reason, "a policy is loaded");
             }
         }
     }
@@ -159,8 +164,13 @@ impl Policy {
             imports: self.imports.clone(),
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
-            configured: self.start.configured(),
+            configured: self.configured(),
+            code: self.start.code(),
         }
+    }
+
+    fn configured(&self) -> Configured {
+        self.start.configured(self.spec.reuse.isolation)
     }
 }
 
@@ -190,13 +200,6 @@ async fn within<F: Future>(wall: Duration, call: F) -> Result<F::Output, Elapsed
     match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
         Poll::Ready(outcome) => Ok(outcome),
         Poll::Pending => timeout(wall, call).await,
-    }
-}
-
-fn cannot_configure(failure: &Failure) -> String {
-    match failure.place() {
-        place if place.is_empty() => format!("cannot be configured: {failure}"),
-        place => format!("cannot be configured: {failure} (in {place})"),
     }
 }
 
@@ -235,7 +238,10 @@ impl Policy {
     ) -> Result<Ran, Failure> {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await.map_err(|_| Failure::Busy)?;
-        let warm = self.shelf.as_ref().and_then(|shelf| shelf.take());
+        let warm = match &self.shelf {
+            Some(shelf) => shelf.take(),
+            None => self.ahead(),
+        };
         let slot = match &warm {
             Some(_) => None,
             None => Some(self.engine.slot().await),
@@ -305,12 +311,20 @@ impl Policy {
         )
     }
 
+    /// An instance that was configured ahead, for this call alone.
+    fn ahead(&self) -> Option<Box<Instance>> {
+        let mut instance = self.start.take_ahead(&self.engine)?;
+        instance.store.data_mut().recorder = self.recorder();
+        self.counters.ahead();
+        Some(instance)
+    }
+
     /// A new instance in its configured state.
     async fn instance(&self, slot: Slot) -> Result<Box<Instance>, Failure> {
         let (instances, configure) = self.start.instances(&self.engine);
         let store = store(
             &self.engine,
-            &self.start.setting,
+            self.start.setting(),
             &self.spec.limits,
             Phase::Configuring,
             self.recorder(),

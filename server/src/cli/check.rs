@@ -6,7 +6,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use humantime::format_duration;
 use std::{borrow::Borrow, process::ExitCode};
-use wasmserve_policy::{Configured, Grants, Limits, PolicyInfo};
+use wasmserve_policy::{CodeFrom, Configured, Grants, Limits, PolicyInfo};
 
 /// Loads a site and prints its plugins.
 pub fn run(options: &ServeOptions) -> Outcome {
@@ -37,6 +37,7 @@ fn properties(policy: &PolicyInfo) -> String {
         ("grants", listed(&granted(&policy.grants))),
         ("limits", limits(&policy.limits)),
         ("configured", configured(&policy.configured)),
+        ("code", code(policy.code).to_owned()),
     ];
     properties
         .iter()
@@ -59,7 +60,15 @@ fn limits(limits: &Limits) -> String {
 fn configured(configured: &Configured) -> String {
     match configured {
         Configured::Once => "once, every call starts from its memory".to_owned(),
+        Configured::Ahead { reason } => format!("ahead, an instance for each call: {reason}"),
         Configured::EachCall { reason } => format!("for each call: {reason}"),
+    }
+}
+
+fn code(from: CodeFrom) -> &'static str {
+    match from {
+        CodeFrom::Cache => "from the cache",
+        CodeFrom::Compiler => "compiled",
     }
 }
 

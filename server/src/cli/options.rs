@@ -1,7 +1,10 @@
 //! The options of serving, as they are typed. Their texts are the manual.
 
 use crate::{
-    config::units::{duration, size},
+    config::{
+        code_cache::CodeCacheOption,
+        units::{duration, size},
+    },
     net::{NetOptions, activity::Deadlines},
     observe::LogFormat,
     site::SiteOptions,
@@ -45,6 +48,14 @@ pub struct ServeOptions {
     /// plugin is asked and every file beneath the root is served to everyone.
     #[arg(long, short, value_name = "DIR", help_heading = "Policy")]
     plugins: Option<PathBuf>,
+
+    /// Folder in which the compiled code of plugins is kept, so that the next start is quick; off: none is
+    ///
+    /// Such a folder must not be changeable by other users, nor lie beneath a served folder; otherwise everything is
+    /// compiled at each start, and the log says why. What is in it can be removed at any time
+    /// [default: wasmserve in $CACHE_DIRECTORY of systemd, $XDG_CACHE_HOME or ~/.cache].
+    #[arg(long, value_name = "DIR|off", help_heading = "Policy")]
+    code_cache: Option<CodeCacheOption>,
 
     /// List the entries of folders that have no index file
     #[arg(long, help_heading = "Files")]
@@ -149,6 +160,10 @@ impl ServeOptions {
             name: SITE.into(),
             files: self.files(),
             plugins: self.plugins.clone(),
+            code_cache: match &self.code_cache {
+                Some(option) => option.clone(),
+                None => CodeCacheOption::by_environment(|name| std::env::var_os(name)),
+            },
         }
     }
 

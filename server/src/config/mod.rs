@@ -4,6 +4,7 @@
 //! specifications that the crates `policy` and `files` take. Every error of a file is reported at once. What is wrong
 //! refuses the whole: a chain that cannot be read never means a server without it.
 
+pub mod code_cache;
 pub mod document;
 pub mod errors;
 pub mod limits;
