@@ -67,6 +67,10 @@ impl Launch {
             .env_remove("RUST_LOG")
             .env_remove("RUST_BACKTRACE")
             .env_remove("RUNTIME_DIRECTORY")
+            // Without these, no code is kept on disk.
+            .env_remove("HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("CACHE_DIRECTORY")
             .env("NO_COLOR", "1");
         Self { command }
     }

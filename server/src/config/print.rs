@@ -53,6 +53,9 @@ fn server(settings: &ServerSettings) -> Table {
         table.insert("tls-cert".into(), path(certificate));
         table.insert("tls-key".into(), path(key));
     }
+    if let Some(option) = &settings.code_cache {
+        table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
+    }
     table.extend(operators(&settings.operators));
     table
 }

@@ -1,7 +1,7 @@
 //! `[server]`: what holds for the whole process, whichever site is asked for.
 
 use super::{
-    ConfigErrors, OperatorSettings,
+    CodeCacheOption, ConfigErrors, OperatorSettings,
     document::Section,
     units::{duration, positive, size},
     values::{chunk_size, listen_address, log_filter},
@@ -49,6 +49,9 @@ pub struct ServerSettings {
     pub sendfile: Sendfile,
     /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken. Default: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: `wasmserve` in systemd's
+    /// `CACHE_DIRECTORY`, `XDG_CACHE_HOME` or `~/.cache`.
+    pub code_cache: Option<CodeCacheOption>,
     pub operators: OperatorSettings,
     /// `log-format`: `"text"` (the default) or `"json"`.
     pub log_format: LogFormat,
@@ -100,6 +103,7 @@ impl Default for ServerSettings {
             unknown_host: UnknownHost::default(),
             sendfile: Sendfile::default(),
             tls: None,
+            code_cache: None,
             operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
@@ -140,6 +144,7 @@ impl ServerSettings {
             unknown_host: unknown_host(&mut section, errors).unwrap_or_default(),
             sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
             tls: tls(folder, &mut section, errors),
+            code_cache: code_cache(folder, &mut section, errors),
             operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
                 .choice("log-format", &LOG_FORMATS, errors)
@@ -151,8 +156,9 @@ impl ServerSettings {
     }
 
     /// The settings that a running server keeps, and whether each of them differs from another's.
-    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 3] {
+    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 4] {
         [
+            ("code-cache", self.code_cache != other.code_cache),
             ("admin, debug-secret-file, record", self.operators != other.operators),
             ("cached-files, cache-memory", self.cache != other.cache),
             ("log-format", self.log_format != other.log_format),
@@ -179,6 +185,14 @@ impl ServerSettings {
         })
     }
 
+    /// Where compiled code is kept.
+    pub fn code_cache(&self) -> CodeCacheOption {
+        match &self.code_cache {
+            Some(option) => option.clone(),
+            None => CodeCacheOption::by_environment(|name| std::env::var_os(name)),
+        }
+    }
+
     /// Read again at each reload, and never served.
     pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
         let files = self.tls.iter();
@@ -189,6 +203,13 @@ impl ServerSettings {
 impl From<(PathBuf, PathBuf)> for TlsFiles {
     fn from((certificate, key): (PathBuf, PathBuf)) -> Self {
         Self { certificate, key }
+    }
+}
+
+fn code_cache(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<CodeCacheOption> {
+    match section.string("code-cache", errors)?.value.as_str() {
+        "off" => Some(CodeCacheOption::Off),
+        path => Some(CodeCacheOption::Folder(folder.join(path))),
     }
 }
 

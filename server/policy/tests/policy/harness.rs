@@ -18,7 +18,13 @@ pub const NOW: u64 = 1_000_000_000;
 
 /// One engine for all tests: what it reserves is large.
 pub fn host() -> Host {
-    static HOST: LazyLock<Host> = LazyLock::new(|| Host::new(HostOptions { instances: 64 }).unwrap());
+    static HOST: LazyLock<Host> = LazyLock::new(|| {
+        Host::new(HostOptions {
+            instances: 64,
+            ..HostOptions::default()
+        })
+        .unwrap()
+    });
     HOST.clone()
 }
 
