@@ -3,12 +3,14 @@
 use crate::config::{ConfigErrors, plugins::PluginFolder};
 use std::{path::PathBuf, sync::Arc};
 use wasmserve_files::{Files, FilesError, FilesOptions};
-use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError};
+use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Observers};
 
 /// What answers requests: loaded, checked and ready.
 pub struct Site {
     pub name: Arc<str>,
     pub chain: Chain,
+    /// Told of every finished exchange.
+    pub observers: Arc<Observers>,
     pub files: Files,
 }
 
@@ -53,13 +55,19 @@ impl Site {
             .protected
             .extend(folder.iter().flat_map(|folder| folder.protected.iter().cloned()));
         let files = Files::new(files)?;
-        let chain = match folder {
+        let (chain, observers) = match folder {
             Some(folder) => {
                 let host = Host::new(HostOptions::default())?;
-                host.load(folder.chain(name.clone(), roots)).await?
+                let chain = host.load(folder.chain(name.clone(), roots)).await?;
+                (chain, host.load_observers(&name, &folder.observers).await?)
             }
-            None => Chain::empty(name.clone()),
+            None => (Chain::empty(name.clone()), Observers::default()),
         };
-        Ok(Self { name, chain, files })
+        Ok(Self {
+            name,
+            chain,
+            observers: Arc::new(observers),
+            files,
+        })
     }
 }

@@ -17,6 +17,7 @@ mod messages;
 mod methods;
 mod misbehaving;
 
+mod observers;
 mod paths;
 mod protected;
 mod questions;

@@ -12,3 +12,14 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     with: { "wasi:keyvalue/store.bucket": crate::services::Bucket },
 });
+
+/// The world of observers.
+pub(crate) mod observer {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "wasmserve:policy/observer",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: { "wasi:config/store": super::wasi::config::store },
+    });
+}

@@ -1,6 +1,7 @@
 //! What a call of a guest owns, and how its questions are answered.
 use crate::{
     bindings::{
+        observer::wasmserve::policy::observation,
         wasi::{config::store as config, logging::logging},
         wasmserve::policy::{clock, request},
     },
@@ -33,6 +34,7 @@ pub(crate) enum Phase {
     Capturing,
     /// `configure`, before one `decide`.
     Configuring,
+    /// `decide`, or `observe`.
     Deciding,
 }
 
@@ -138,6 +140,14 @@ impl Call {
         self.meter = meter;
         self.recorder.transcribe(transcript);
         // What `configure` says was written when the policy was loaded.
+        self.journal.take();
+    }
+
+    /// From here on, the guest observes.
+    pub fn begin_observing(&mut self, services: Arc<Services>, meter: Meter) {
+        self.phase = Phase::Deciding;
+        self.services = Some(services);
+        self.meter = meter;
         self.journal.take();
     }
 
@@ -274,6 +284,9 @@ impl request::Host for Call {
         self.optional(Question::Fact(name))
     }
 }
+
+/// Types only.
+impl observation::Host for Call {}
 
 impl clock::Host for Call {
     fn now(&mut self) -> Result<u64> {

@@ -16,6 +16,8 @@ use wit_component::ComponentEncoder;
 /// The contract that a policy has to export.
 pub(crate) const CONTRACT: &str = "wasmserve:policy/guest@0.1.0";
 const GUEST: &str = "wasmserve:policy/guest@";
+/// The contract that an observer has to export.
+pub(crate) const OBSERVING: &str = "wasmserve:policy/observing@0.1.0";
 const OBSERVER: &str = "wasmserve:policy/observing@";
 /// No plugin is this large; a language runtime takes about 20 MiB.
 const MAX_FILE: u64 = 256 << 20;
@@ -29,6 +31,10 @@ pub(crate) struct Compiled {
     pub digest: String,
     /// Names of what it imports, in order.
     pub imports: Vec<String>,
+    /// Names of the interfaces that it exports.
+    exports: Vec<String>,
+    /// It was a core module.
+    core: bool,
     /// The component with what reads its state, compiled when first needed.
     instrumented: OnceLock<Component>,
     /// How long it took to capture a configured state.
@@ -64,10 +70,11 @@ pub(crate) fn compile(engine: &Engine, bytes: Vec<u8>, digest: String) -> Result
     };
     let component =
         Component::new(engine, &bytes).map_err(|error| format!("does not compile: {}", one_line(&error)))?;
-    check_contract(engine, &component, core)?;
-    let imports = component
-        .component_type()
-        .imports(engine)
+    let ty = component.component_type();
+    let imports = ty.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports = ty
+        .exports(engine)
+        .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
         .map(|(name, _)| name.to_owned())
         .collect();
     Ok(Compiled {
@@ -78,6 +85,8 @@ pub(crate) fn compile(engine: &Engine, bytes: Vec<u8>, digest: String) -> Result
         plain: Default::default(),
         digest,
         imports,
+        exports,
+        core,
     })
 }
 
@@ -123,29 +132,70 @@ fn componentize(engine: &Engine, module: &[u8]) -> Result<Vec<u8>, String> {
     })
 }
 
-fn check_contract(engine: &Engine, component: &Component, core: bool) -> Result<(), String> {
-    let ty = component.component_type();
-    let instances: Vec<&str> = ty
-        .exports(engine)
-        .filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentInstance(_)))
-        .map(|(name, _)| name)
-        .collect();
-    if instances.contains(&CONTRACT) {
-        return Ok(());
+/// What a component is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Policy,
+    Observer,
+}
+
+impl Role {
+    fn contract(self) -> &'static str {
+        match self {
+            Self::Policy => CONTRACT,
+            Self::Observer => OBSERVING,
+        }
     }
-    if let Some(other) = instances.iter().find(|name| name.starts_with(GUEST)) {
-        return Err(format!(
-            "speaks {other}, and this server speaks {CONTRACT}: build it against the server's wit/"
-        ));
+
+    /// What the contract is called in any version.
+    fn any_version(self) -> &'static str {
+        match self {
+            Self::Policy => GUEST,
+            Self::Observer => OBSERVER,
+        }
     }
-    if instances.iter().any(|name| name.starts_with(OBSERVER)) {
-        return Err("is an observer, not a policy".into());
+
+    fn other(self) -> Self {
+        match self {
+            Self::Policy => Self::Observer,
+            Self::Observer => Self::Policy,
+        }
     }
-    if core {
-        // A module without component-type metadata makes a component, an empty one.
-        return Err("is a core module without the metadata that wit-bindgen adds: it exports no policy".into());
+
+    /// For errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Observer => "observer",
+        }
     }
-    Err(format!("is not a policy: it does not export {CONTRACT}"))
+}
+
+impl Compiled {
+    /// Whether it is what it is to be, in the version that this server speaks. The error is one line for the operator.
+    pub fn check(&self, role: Role) -> Result<(), String> {
+        let (contract, name) = (role.contract(), role.name());
+        let exported = |beginning: &str| self.exports.iter().find(|export| export.starts_with(beginning));
+        if self.exports.iter().any(|export| export == contract) {
+            return Ok(());
+        }
+        if let Some(other) = exported(role.any_version()) {
+            return Err(format!(
+                "speaks {other}, and this server speaks {contract}: build it against the server's wit/"
+            ));
+        }
+        if exported(role.other().any_version()).is_some() {
+            let other = role.other().name();
+            return Err(format!("is no {name}: list it as [[{other}]] in plugins.toml"));
+        }
+        if self.core {
+            // A module without component-type metadata makes a component, an empty one.
+            return Err(format!(
+                "is a core module without the metadata that wit-bindgen adds: it exports no {name}"
+            ));
+        }
+        Err(format!("is no {name}: it does not export {contract}"))
+    }
 }
 
 /// An error and its causes, in one line.

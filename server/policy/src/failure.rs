@@ -52,6 +52,14 @@ impl Failure {
         names.map(|(_, name)| printable(name).into_owned()).collect()
     }
 
+    /// What it means to a plugin that is loaded, in one line.
+    pub fn cannot_configure(&self) -> String {
+        match self.place() {
+            place if place.is_empty() => format!("cannot be configured: {self}"),
+            place => format!("cannot be configured: {self} (in {place})"),
+        }
+    }
+
     /// The backtrace in one line.
     pub fn place(&self) -> String {
         self.backtrace().join(", called by ")

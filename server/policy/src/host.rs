@@ -1,12 +1,13 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, LoadError, PolicySpec,
+    Chain, ChainSpec, Limits, LoadError, Observers, PolicySpec,
     call::Call,
-    component::{self, Compiled},
+    component::{self, Compiled, Role},
     evidence::Key,
     grants::Links,
-    instance::Shelf,
+    instance::Spare,
     link,
+    observer::Observer,
     policy::Policy,
     running::{Ticker, Ticking},
     services::Sites,
@@ -66,7 +67,7 @@ pub(crate) struct Engine {
     slots: Arc<Semaphore>,
     key: Key,
     /// Where instances wait to be called again.
-    shelves: Mutex<Vec<Weak<Shelf>>>,
+    spares: Mutex<Vec<Weak<dyn Spare>>>,
     /// What is loaded, by digest: the same file is compiled once.
     compiled: Mutex<HashMap<String, Weak<Compiled>>>,
     /// One for each combination of optional imports, when first needed.
@@ -96,7 +97,7 @@ impl Host {
             ticker,
             slots: Arc::new(Semaphore::new(instances as usize)),
             key: Key::random(),
-            shelves: Mutex::default(),
+            spares: Mutex::default(),
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
@@ -112,7 +113,7 @@ impl Host {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
         for policy in &spec.policies {
-            let component = self.compile(policy).await?;
+            let component = self.compile(policy, Role::Policy).await?;
             policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
         }
         self.engine.sites.of(&spec.site).limit(&spec.budget.services);
@@ -124,7 +125,17 @@ impl Host {
         ))
     }
 
-    async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
+    /// Compiles, checks and configures the observers of a site, and starts a task for each.
+    pub async fn load_observers(&self, site: &Arc<str>, specs: &[PolicySpec]) -> Result<Observers, LoadError> {
+        let mut observers = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let component = self.compile(spec, Role::Observer).await?;
+            observers.push(Observer::load(self.engine.clone(), &component, spec.clone(), site).await?);
+        }
+        Ok(Observers::start(observers))
+    }
+
+    async fn compile(&self, policy: &PolicySpec, role: Role) -> Result<Arc<Compiled>, LoadError> {
         let (engine, file) = (self.engine.clone(), policy.wasm.clone());
         let refuse = |reason| LoadError {
             policy: policy.name.clone(),
@@ -133,7 +144,9 @@ impl Host {
         };
         let compiled = tokio::task::spawn_blocking(move || engine.compiled(&file)).await;
         match compiled {
-            Ok(compiled) => compiled.map_err(refuse),
+            Ok(compiled) => compiled
+                .and_then(|compiled| compiled.check(role).map(|()| compiled))
+                .map_err(refuse),
             Err(error) => Err(refuse(format!("compiling it failed: {error}"))),
         }
     }
@@ -156,6 +169,20 @@ fn check_chain(spec: &ChainSpec) -> Result<(), LoadError> {
                 "another policy of the chain has this name: give it a \"name\" of its own".into(),
             ));
         }
+    }
+    Ok(())
+}
+
+/// Checks what no configuration can make possible.
+pub(crate) fn check_limits(limits: &Limits) -> Result<(), String> {
+    let Limits { memory, concurrent, .. } = *limits;
+    if memory > MAX_MEMORY {
+        return Err(format!(
+            "asks for {memory} bytes of memory; at most {MAX_MEMORY} are allowed"
+        ));
+    }
+    if concurrent == 0 || concurrent > Semaphore::MAX_PERMITS {
+        return Err(format!("cannot have {concurrent} calls under way at once"));
     }
     Ok(())
 }
@@ -208,12 +235,9 @@ impl Engine {
     }
 
     fn give_up_one(&self) {
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        shelves.retain(|shelf| shelf.strong_count() > 0);
-        let given_up = shelves
-            .iter()
-            .filter_map(Weak::upgrade)
-            .any(|shelf| shelf.give_up_one());
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.retain(|spare| spare.strong_count() > 0);
+        let given_up = spares.iter().filter_map(Weak::upgrade).any(|spare| spare.give_up_one());
         if !given_up {
             tracing::debug!("all instances are being called: further calls wait");
         }
@@ -224,14 +248,13 @@ impl Engine {
         self.ticker.call()
     }
 
-    /// A new shelf for instances that wait to be called again.
-    pub fn shelf(&self) -> Arc<Shelf> {
-        let shelf = Arc::new(Shelf::default());
-        self.shelves
+    /// Remembers where instances wait to be called again, so that they can be given up when places are short.
+    pub fn spare<S: Spare + 'static>(&self, spare: &Arc<S>) {
+        let spare: Arc<dyn Spare> = spare.clone();
+        self.spares
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::downgrade(&shelf));
-        shelf
+            .push(Arc::downgrade(&spare));
     }
 
     /// A seed for one load.

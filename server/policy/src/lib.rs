@@ -15,6 +15,7 @@
 pub mod chain;
 pub mod explain;
 pub mod host;
+pub mod observer;
 pub mod request;
 pub mod spec;
 pub mod verdict;
@@ -49,6 +50,7 @@ pub use decided::NotKept;
 pub use explain::{Explanation, Step};
 pub use grants::{Grants, KeyValueGrant};
 pub use host::{Host, HostError, HostOptions};
+pub use observer::{Ending, Finished, Observers};
 pub use recorder::Exchange;
 pub use request::Request;
 pub use services::ServiceBudget;

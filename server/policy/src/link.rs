@@ -1,6 +1,7 @@
 //! What a policy may import, and how it is linked. What is not granted is not linked, so it cannot be called.
 use crate::{
     bindings::{
+        observer::wasmserve::policy::observation,
         wasi::{
             config::store as config,
             keyvalue::{atomics, store as key_value},
@@ -9,7 +10,7 @@ use crate::{
         wasmserve::policy::{clock, counters, request},
     },
     call::Call,
-    component::Compiled,
+    component::{Compiled, Role},
     grants::Links,
     wasi,
 };
@@ -19,9 +20,10 @@ use wasmtime::{
 };
 
 /// The whole of what an import is called, and what it takes to have it.
-const KNOWN: [(&str, Offer); 7] = [
-    ("wasmserve:policy/request@0.1.0", Offer::Always),
-    ("wasmserve:policy/clock@0.1.0", Offer::Always),
+const KNOWN: [(&str, Offer); 8] = [
+    ("wasmserve:policy/request@0.1.0", Offer::To(Role::Policy)),
+    ("wasmserve:policy/clock@0.1.0", Offer::To(Role::Policy)),
+    ("wasmserve:policy/observation@0.1.0", Offer::To(Role::Observer)),
     ("wasi:config/store@0.2.0-rc.1", Offer::Always),
     ("wasi:logging/logging@0.1.0-draft", Offer::Granted(Grant::Logging)),
     ("wasmserve:policy/counters@0.1.0", Offer::Granted(Grant::Counters)),
@@ -32,6 +34,7 @@ const KNOWN: [(&str, Offer); 7] = [
 #[derive(Clone, Copy)]
 enum Offer {
     Always,
+    To(Role),
     Granted(Grant),
 }
 
@@ -61,10 +64,10 @@ impl Grant {
     }
 }
 
-/// Checks what a policy imports against what it may. The error is one line for the operator.
-pub(crate) fn check(linker: &Linker<Call>, compiled: &Compiled, links: Links) -> Result<(), String> {
+/// Checks what a plugin imports against what it may. The error is one line for the operator.
+pub(crate) fn check(linker: &Linker<Call>, compiled: &Compiled, links: Links, role: Role) -> Result<(), String> {
     for import in &compiled.imports {
-        check_import(import, links)?;
+        check_import(import, links, role)?;
     }
     let linked = linker.instantiate_pre(&compiled.component);
     linked
@@ -72,9 +75,10 @@ pub(crate) fn check(linker: &Linker<Call>, compiled: &Compiled, links: Links) ->
         .map_err(|error| format!("cannot be linked: {}", crate::component::one_line(&error)))
 }
 
-fn check_import(import: &str, links: Links) -> Result<(), String> {
+fn check_import(import: &str, links: Links, role: Role) -> Result<(), String> {
     if let Some((_, offer)) = KNOWN.iter().find(|(name, _)| *name == import) {
         return match offer {
+            Offer::To(other) if *other != role => Err(format!("imports {import}, which only a {} can", other.name())),
             Offer::Granted(grant) if !grant.is_among(links) => {
                 Err(format!("imports {import}, which is not granted: {}", grant.how()))
             }
@@ -96,6 +100,7 @@ pub(crate) fn linker(engine: &Engine, links: Links) -> Result<Linker<Call>> {
     let mut linker = Linker::new(engine);
     request::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     clock::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
+    observation::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     config::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     if links.logging {
         logging::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;

@@ -3,10 +3,10 @@
 //! In the order of a call: wait for a turn (this policy's, then one of the engine's instances), instantiate, decide, check
 //! the decision. Whatever goes wrong is a [`Failure`], which the log names and the client does not.
 use crate::{
-    ChainSpec, Configured, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
+    ChainSpec, Configured, Fault, Isolation, LoadError, PolicyInfo, PolicySpec,
     bindings::exports::wasmserve::policy::guest,
     call::Phase,
-    component::{CONTRACT, Compiled, one_line},
+    component::{CONTRACT, Compiled, Role, one_line},
     config,
     counters::Counters,
     decided::Decided,
@@ -14,7 +14,7 @@ use crate::{
     dependence::is_reserved,
     failure::Failure,
     grants::Links,
-    host::{Engine, Slot},
+    host::{Engine, Slot, check_limits},
     instance::{Instance, Shelf, store},
     journal::Said,
     link,
@@ -90,7 +90,7 @@ impl Policy {
         check_spec(&spec)?;
         let links = Links::from(&spec.grants);
         let linker = engine.linker(links).map_err(|error| one_line(&error))?;
-        link::check(&linker, compiled, links)?;
+        link::check(&linker, compiled, links, Role::Policy)?;
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
         let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
@@ -98,7 +98,7 @@ impl Policy {
             site: chain.site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
-            start: start.map_err(|failure| cannot_configure(&failure))?,
+            start: start.map_err(|failure| failure.cannot_configure())?,
             rules: Rules {
                 roots: chain.roots.clone(),
                 establishes: spec.establishes.clone(),
@@ -106,7 +106,11 @@ impl Policy {
             },
             services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
             turns: Semaphore::new(spec.limits.concurrent),
-            shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
+            shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| {
+                let shelf = Arc::default();
+                engine.spare(&shelf);
+                shelf
+            }),
             counters: Counters::default(),
             engine,
             spec,
@@ -114,7 +118,7 @@ impl Policy {
         policy
             .try_instance()
             .await
-            .map_err(|failure| cannot_configure(&failure))?;
+            .map_err(|failure| failure.cannot_configure())?;
         policy.tell_loaded();
         Ok(policy)
     }
@@ -141,7 +145,7 @@ impl Policy {
     fn tell_loaded(&self) {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
         match self.start.configured() {
-            Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+            Configured::Once | Configured::EachInstance => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
             Configured::EachCall { reason } => {
                 tracing::info!(
                     policy,
@@ -170,22 +174,12 @@ impl Policy {
 }
 
 fn check_spec(spec: &PolicySpec) -> Result<(), String> {
-    let Limits { memory, concurrent, .. } = spec.limits;
     if let Some(name) = spec.establishes.iter().find(|name| is_reserved(name)) {
         return Err(format!(
             "establishes the fact {name:?}, and names with wasmserve. or tls. are the server's own"
         ));
     }
-    if memory > crate::host::MAX_MEMORY {
-        return Err(format!(
-            "asks for {memory} bytes of memory; at most {} are allowed",
-            crate::host::MAX_MEMORY
-        ));
-    }
-    if concurrent == 0 || concurrent > Semaphore::MAX_PERMITS {
-        return Err(format!("cannot have {concurrent} calls under way at once"));
-    }
-    Ok(())
+    check_limits(&spec.limits)
 }
 
 /// Ends a call that takes longer. The timer is made when the call does not end in its first turn, which a tick bounds:
@@ -195,13 +189,6 @@ async fn within<F: Future>(wall: Duration, call: F) -> Result<F::Output, Elapsed
     match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
         Poll::Ready(outcome) => Ok(outcome),
         Poll::Pending => timeout(wall, call).await,
-    }
-}
-
-fn cannot_configure(failure: &Failure) -> String {
-    match failure.place() {
-        place if place.is_empty() => format!("cannot be configured: {failure}"),
-        place => format!("cannot be configured: {failure} (in {place})"),
     }
 }
 

@@ -87,6 +87,8 @@ pub enum Configured {
     /// For each call that runs, because its memory cannot be captured, or because there are many policies and it is not
     /// called often enough yet.
     EachCall { reason: String },
+    /// When an instance is made, which is kept until it fails: an observer.
+    EachInstance,
 }
 
 /// All that there are of an engine.

@@ -19,6 +19,9 @@ use tokio::{
     sync::Semaphore,
 };
 
+/// How long observers have, when all exchanges have ended, to take note of them.
+const TELL_OBSERVERS: Duration = Duration::from_secs(5);
+
 /// Serves until a signal ends it.
 pub fn run(options: &ServeOptions) -> Outcome {
     let log = log::start(options.log_format(), options.log_filter());
@@ -43,6 +46,7 @@ async fn serve(options: &ServeOptions) -> Outcome {
     let mut site = options.site();
     site.files.cache.descriptors = site.files.cache.descriptors.min(descriptors.cached_files());
     let site = Site::load(site).await?;
+    let observers = site.observers.clone();
     let server = Server::new(Arc::new(site), options.net());
     let bound = options
         .listen()
@@ -59,8 +63,12 @@ async fn serve(options: &ServeOptions) -> Outcome {
 
     let name = signals.next().await;
     tracing::info!(signal = name, "stopping: responses under way are finished");
+    let finish = async {
+        note_stopped(stopper.stop(options.drain_timeout()).await, options.drain_timeout());
+        observers.drain(TELL_OBSERVERS).await;
+    };
     tokio::select! {
-        stopped = stopper.stop(options.drain_timeout()) => note_stopped(stopped, options.drain_timeout()),
+        () = finish => {}
         name = signals.next() => tracing::warn!(signal = name, "stopped at once"),
     }
     Ok(ExitCode::SUCCESS)

@@ -32,13 +32,14 @@ const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
 #[derive(Debug)]
 pub struct PluginFolder {
     pub policies: Vec<PolicySpec>,
+    pub observers: Vec<PolicySpec>,
     /// What services may keep for all of them together.
     pub services: ServiceBudget,
     /// Every file that was read or will be loaded, and the folder itself: never to be served.
     pub protected: BTreeSet<PathBuf>,
 }
 
-/// A `[[policy]]` table, exactly as written.
+/// A `[[policy]]` or `[[observer]]` table, exactly as written.
 struct PolicyEntry<'a> {
     section: Section<'a>,
     plugin: Option<Located<String>>,
@@ -62,6 +63,7 @@ impl PluginFolder {
         let chain_file = dir.join(CHAIN_FILE);
         let mut folder = Self {
             policies: Vec::new(),
+            observers: Vec::new(),
             services: ServiceBudget::default(),
             protected: BTreeSet::from([dir.to_owned()]),
         };
@@ -76,13 +78,13 @@ impl PluginFolder {
     }
 
     /// The chain for a site.
-    pub fn chain(self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
+    pub fn chain(&self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
         ChainSpec {
             site,
-            policies: self.policies,
+            policies: self.policies.clone(),
             roots,
             budget: Budget {
-                services: self.services,
+                services: self.services.clone(),
                 ..Budget::default()
             },
         }
@@ -98,6 +100,7 @@ impl PluginFolder {
             return errors.check();
         }
         let entries = root.sections("policy", &mut errors);
+        let observers = root.sections("observer", &mut errors);
         if let Some(section) = root.section("services", &mut errors) {
             self.services = grants::read_budget(section, &mut errors);
         }
@@ -107,31 +110,33 @@ impl PluginFolder {
         }
         let mut names = BTreeMap::new();
         for section in entries.unwrap_or_default() {
-            let entry = PolicyEntry::read(section, &mut errors);
-            self.add_policy(dir, entry, &mut names, &mut errors);
+            let entry = PolicyEntry::of_policy(section, &mut errors);
+            let policy = self.resolve(dir, entry, &mut names, &mut errors);
+            self.policies.extend(policy);
+        }
+        for section in observers.unwrap_or_default() {
+            let entry = PolicyEntry::of_observer(section, &mut errors);
+            let observer = self.resolve(dir, entry, &mut names, &mut errors);
+            self.observers.extend(observer);
         }
         errors.check()
     }
 
-    fn add_policy(
+    /// The plugin of an entry, with what the operator says about it.
+    fn resolve(
         &mut self,
         dir: &Path,
         entry: PolicyEntry<'_>,
         names: &mut BTreeMap<String, String>,
         errors: &mut ConfigErrors,
-    ) {
-        let Some(plugin) = &entry.plugin else { return };
-        let Some(mut policy) = self.find_plugin(dir, plugin, &entry.section, errors) else {
-            return;
-        };
+    ) -> Option<PolicySpec> {
+        let plugin = entry.plugin.as_ref()?;
+        let mut policy = self.find_plugin(dir, plugin, &entry.section, errors)?;
         if let Some(name) = &entry.name {
             policy.name = name.value.clone();
         }
         if let Some(other) = names.insert(policy.name.clone(), plugin.value.clone()) {
-            let problem = format!(
-                "two policies are named `{}` (the other one runs `{other}`)",
-                policy.name
-            );
+            let problem = format!("two plugins are named `{}` (the other one runs `{other}`)", policy.name);
             let located = entry.name.as_ref().unwrap_or(plugin);
             errors.push(
                 entry
@@ -144,7 +149,7 @@ impl PluginFolder {
         policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
-        self.policies.push(policy);
+        Some(policy)
     }
 
     /// The plugin that an entry names: a folder with a manifest, or a module.
@@ -278,15 +283,32 @@ fn nothing_to_run(dir: &Path, names: &[PathBuf]) -> ConfigError {
 // === impl PolicyEntry ===
 
 impl<'a> PolicyEntry<'a> {
-    fn read(mut section: Section<'a>, errors: &mut ConfigErrors) -> Self {
+    fn of_policy(mut section: Section<'a>, errors: &mut ConfigErrors) -> Self {
+        let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
+        let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
+        Self::read(section, Reuse { evidence, isolation }, errors)
+    }
+
+    fn of_observer(section: Section<'a>, errors: &mut ConfigErrors) -> Self {
+        let entry = Self::read(section, Reuse::default(), errors);
+        if entry.grants.sharing {
+            errors.push(
+                entry
+                    .section
+                    .error("`sharing` is for policies: an observer has no response to share"),
+            );
+        }
+        entry
+    }
+
+    /// The keys that both have.
+    fn read(mut section: Section<'a>, reuse: Reuse, errors: &mut ConfigErrors) -> Self {
         let plugin = section.required_string("plugin", errors);
         let name = section.string("name", errors);
         let grants = grants::read(&mut section, errors);
         let limits = section
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
-        let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
-        let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
         let config = section.table("config", errors).unwrap_or_default();
         section.report_unknown(errors);
         for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
@@ -299,7 +321,7 @@ impl<'a> PolicyEntry<'a> {
             name,
             grants,
             limits: limits.unwrap_or_default(),
-            reuse: Reuse { evidence, isolation },
+            reuse,
             config,
         }
     }
@@ -364,7 +386,7 @@ mod tests {
             ),
             (
                 "[[policy]]\nplugin = \"a.wasm\"\n[[policy]]\nplugin = \"a.wasm\"\n",
-                "plugins.toml:4:10: two policies are named `a` (the other one runs `a.wasm`)\n    \
+                "plugins.toml:4:10: two plugins are named `a` (the other one runs `a.wasm`)\n    \
                  hint: give one of them another `name`",
             ),
             (

@@ -35,6 +35,7 @@ pub async fn exchange(
     let (head, body) = request.into_parts();
     let afterwards = discard(&head, body, activity);
     let mut record = Record::begin(&head, client);
+    record.of_site(&server.site);
     let head_only = head.method == Method::HEAD;
 
     let mut reply = handle(
