@@ -10,6 +10,7 @@ mod directories;
 mod disks;
 mod downloads;
 mod explain;
+mod granted;
 mod headers;
 mod host;
 mod loading;
@@ -18,6 +19,7 @@ mod methods;
 mod misbehaving;
 
 mod observers;
+mod outbound;
 mod paths;
 mod protected;
 mod questions;

@@ -79,7 +79,10 @@ fn a_client_that_goes_away_aborted_the_exchange() {
     connection.take(10_000).expect("the beginning");
     drop(connection);
     let written = written(&server, "_large.bin");
-    assert!(written.contains("200") && written.contains("Ending::Aborted"), "{written}");
+    assert!(
+        written.contains("200") && written.contains("Ending::Aborted"),
+        "{written}"
+    );
 }
 
 #[test]
@@ -89,7 +92,10 @@ fn an_error_or_a_trap_loses_a_batch_and_no_more() {
     for (path, reason) in [("/err", "an error of its own"), ("/trap", "unreachable")] {
         server.get(path);
         let line = server.logged(reason);
-        assert!(line.contains("an observer failed") && line.contains("observer-"), "{line}");
+        assert!(
+            line.contains("an observer failed") && line.contains("observer-"),
+            "{line}"
+        );
     }
     server.get("/take/after/1/1");
     assert!(written(&server, "_take_after_1_1").contains("/take/after/1/1"));
@@ -127,14 +133,15 @@ fn what_an_observer_cannot_keep_up_with_is_dropped_and_counted() {
     let chain = Chain::new([
         reader(),
         observer().settings(&format!(
-            "grants = [\"logging\"]\n{COMMON}\nlimits = {{ running = \"3s\", wall = \"3s\" }}"
+            "grants = [\"logging\"]\n{COMMON}\nlimits = {{ running = \"8s\", wall = \"8s\" }}"
         )),
     ]);
     let server = Launch::new(&tree).plugins(&chain).start();
     server.get("/loop");
     let mut connection = server.connect();
-    let long = format!("/{}", "x".repeat(30_000));
-    for _ in 0..400 {
+    // Bytes that wait are bounded, too: some 1,000 of these.
+    let long = format!("/{}", vec!["x".repeat(200); 19].join("/"));
+    for _ in 0..2500 {
         connection.request("GET", &long, &[]);
     }
     let line = server.logged("an observer cannot keep up");

@@ -10,7 +10,12 @@ wasmtime::component::bindgen!({
         "wasi:keyvalue/atomics": async | trappable,
     },
     exports: { default: async },
-    with: { "wasi:keyvalue/store.bucket": crate::services::Bucket },
+    with: {
+        "wasi:keyvalue/store.bucket": crate::services::Bucket,
+        "wasi:http": wasmtime_wasi_http::p2::bindings::http,
+        "wasi:io": wasmtime_wasi::p2::bindings::io,
+        "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+    },
 });
 
 /// The world of observers.

@@ -53,7 +53,7 @@ pub use host::{Host, HostError, HostOptions};
 pub use observer::{Ending, Finished, Observers};
 pub use recorder::Exchange;
 pub use request::Request;
-pub use services::ServiceBudget;
+pub use services::{HttpGrant, Origin, OriginHost, ServiceBudget};
 pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse};
 pub use start::{Configured, SnapshotOptions};
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};

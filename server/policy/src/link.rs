@@ -31,6 +31,9 @@ const KNOWN: [(&str, Offer); 8] = [
     ("wasi:keyvalue/atomics@0.2.0-draft", Offer::Granted(Grant::KeyValue)),
 ];
 
+/// In any 0.2 version.
+const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2."];
+
 #[derive(Clone, Copy)]
 enum Offer {
     Always,
@@ -43,6 +46,7 @@ enum Grant {
     Logging,
     Counters,
     KeyValue,
+    Http,
 }
 
 impl Grant {
@@ -51,6 +55,7 @@ impl Grant {
             Self::Logging => links.logging,
             Self::Counters => links.counters,
             Self::KeyValue => links.key_value,
+            Self::Http => links.http,
         }
     }
 
@@ -60,6 +65,7 @@ impl Grant {
             Self::Logging => "add \"logging\" to its grants",
             Self::Counters => "add \"counters\" to its grants",
             Self::KeyValue => "add \"key-value\" to its grants",
+            Self::Http => "say what it may reach, such as http = { allow = [\"https://api.example.org\"] }",
         }
     }
 }
@@ -76,9 +82,11 @@ pub(crate) fn check(linker: &Linker<Call>, compiled: &Compiled, links: Links, ro
 }
 
 fn check_import(import: &str, links: Links, role: Role) -> Result<(), String> {
-    if let Some((_, offer)) = KNOWN.iter().find(|(name, _)| *name == import) {
+    let known = KNOWN.iter().find(|(name, _)| *name == import).map(|(_, offer)| *offer);
+    let http = HTTP.iter().any(|name| import.starts_with(name));
+    if let Some(offer) = known.or(http.then_some(Offer::Granted(Grant::Http))) {
         return match offer {
-            Offer::To(other) if *other != role => Err(format!("imports {import}, which only a {} can", other.name())),
+            Offer::To(other) if other != role => Err(format!("imports {import}, which only a {} can", other.name())),
             Offer::Granted(grant) if !grant.is_among(links) => {
                 Err(format!("imports {import}, which is not granted: {}", grant.how()))
             }
@@ -111,6 +119,9 @@ pub(crate) fn linker(engine: &Engine, links: Links) -> Result<Linker<Call>> {
     if links.key_value {
         key_value::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
         atomics::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
+    }
+    if links.http {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     }
     wasi::add_to_linker(&mut linker)?;
     Ok(linker)

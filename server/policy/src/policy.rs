@@ -104,7 +104,7 @@ impl Policy {
                 establishes: spec.establishes.clone(),
                 grants: spec.grants.clone(),
             },
-            services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
+            services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(&chain.site))?,
             turns: Semaphore::new(spec.limits.concurrent),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| {
                 let shelf = Arc::default();
@@ -145,7 +145,9 @@ impl Policy {
     fn tell_loaded(&self) {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
         match self.start.configured() {
-            Configured::Once | Configured::EachInstance => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+            Configured::Once | Configured::EachInstance => {
+                tracing::info!(policy, site, digest, configured = "once", "a policy is loaded")
+            }
             Configured::EachCall { reason } => {
                 tracing::info!(
                     policy,

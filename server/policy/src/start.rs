@@ -17,7 +17,8 @@ use crate::{
     spec::Limits,
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
@@ -51,6 +52,8 @@ pub(crate) struct Origin {
     pub config: Vec<(String, String)>,
     pub reads: BTreeSet<String>,
     pub links: Links,
+    pub environment: BTreeMap<String, String>,
+    pub directories: BTreeMap<String, PathBuf>,
     pub memory: usize,
     pub answers: usize,
     pub configure: Duration,
@@ -113,14 +116,15 @@ impl Start {
             return Ok(start);
         }
         let plain = compiled.plain(&linker, origin.links).map_err(Failure::Trapped)?;
-        let (config, reads) = (origin.config.clone(), origin.reads.clone());
         let start = Arc::new(Self {
             compiled: compiled.clone(),
             linker,
             limits: limits.clone(),
             setting: Arc::new(Setting {
-                config,
-                reads,
+                config: origin.config.clone(),
+                reads: origin.reads.clone(),
+                environment: origin.environment.clone(),
+                directories: origin.directories.clone(),
                 seed: engine.seed(),
             }),
             plain,
@@ -308,6 +312,8 @@ impl Origin {
             config,
             reads: reads.clone(),
             links: Links::from(grants),
+            environment: grants.environment.clone(),
+            directories: grants.directories.clone(),
             memory: limits.memory,
             answers: limits.answers,
             configure: limits.configure,

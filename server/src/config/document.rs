@@ -221,6 +221,36 @@ impl<'a> Section<'a> {
         )
     }
 
+    /// A table of strings by names that are not known beforehand.
+    pub fn texts(
+        &mut self,
+        key: &'static str,
+        errors: &mut ConfigErrors,
+    ) -> Option<Vec<(Located<String>, Located<String>)>> {
+        let section = self.section(key, errors)?;
+        let mut texts = Vec::new();
+        for (name, value) in section.entries {
+            let name = Located {
+                span: name.span(),
+                value: name.into_inner().into_owned(),
+            };
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::String(text) => texts.push((
+                    name,
+                    Located {
+                        value: text.into_owned(),
+                        span,
+                    },
+                )),
+                other => {
+                    let _: Option<()> = self.wrong_type(&name.value, &span, "a string", &other, errors);
+                }
+            }
+        }
+        Some(texts)
+    }
+
     /// A table that is handed on as it is.
     pub fn table(&mut self, key: &'static str, errors: &mut ConfigErrors) -> Option<toml::Table> {
         self.section(key, errors).map(|section| section.into_table(errors))

@@ -110,12 +110,12 @@ impl PluginFolder {
         }
         let mut names = BTreeMap::new();
         for section in entries.unwrap_or_default() {
-            let entry = PolicyEntry::of_policy(section, &mut errors);
+            let entry = PolicyEntry::of_policy(section, dir, &mut errors);
             let policy = self.resolve(dir, entry, &mut names, &mut errors);
             self.policies.extend(policy);
         }
         for section in observers.unwrap_or_default() {
-            let entry = PolicyEntry::of_observer(section, &mut errors);
+            let entry = PolicyEntry::of_observer(section, dir, &mut errors);
             let observer = self.resolve(dir, entry, &mut names, &mut errors);
             self.observers.extend(observer);
         }
@@ -146,6 +146,8 @@ impl PluginFolder {
             );
         }
         policy.limits = entry.limits.over(&policy.limits);
+        self.protected
+            .extend(entry.grants.http.iter().flat_map(|http| http.certificates.clone()));
         policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
@@ -283,14 +285,14 @@ fn nothing_to_run(dir: &Path, names: &[PathBuf]) -> ConfigError {
 // === impl PolicyEntry ===
 
 impl<'a> PolicyEntry<'a> {
-    fn of_policy(mut section: Section<'a>, errors: &mut ConfigErrors) -> Self {
+    fn of_policy(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
         let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
-        Self::read(section, Reuse { evidence, isolation }, errors)
+        Self::read(section, Reuse { evidence, isolation }, dir, errors)
     }
 
-    fn of_observer(section: Section<'a>, errors: &mut ConfigErrors) -> Self {
-        let entry = Self::read(section, Reuse::default(), errors);
+    fn of_observer(section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
+        let entry = Self::read(section, Reuse::default(), dir, errors);
         if entry.grants.sharing {
             errors.push(
                 entry
@@ -302,10 +304,10 @@ impl<'a> PolicyEntry<'a> {
     }
 
     /// The keys that both have.
-    fn read(mut section: Section<'a>, reuse: Reuse, errors: &mut ConfigErrors) -> Self {
+    fn read(mut section: Section<'a>, reuse: Reuse, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let plugin = section.required_string("plugin", errors);
         let name = section.string("name", errors);
-        let grants = grants::read(&mut section, errors);
+        let grants = grants::read(&mut section, dir, errors);
         let limits = section
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));

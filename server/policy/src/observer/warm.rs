@@ -102,9 +102,11 @@ impl Observer {
             setting: Arc::new(Setting {
                 config: config::entries(&spec.config)?,
                 reads: spec.reads.clone(),
+                environment: spec.grants.environment.clone(),
+                directories: spec.grants.directories.clone(),
                 seed: engine.seed(),
             }),
-            services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(site)),
+            services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(site))?,
             resting,
             engine,
             spec: spec.clone(),
