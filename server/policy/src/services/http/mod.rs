@@ -33,7 +33,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, io::TokioIo};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpHooks, io::TokioIo, p2::bindings::http::types::ErrorCode,
+};
 
 /// Bytes of a response's head, and fields in it.
 const MAX_HEAD: usize = 64 << 10;
@@ -130,12 +132,11 @@ impl HttpClient {
             tracing::debug!(%origin, "an outbound request was refused: the server is not allowed");
             return Err(Error::HttpRequestDenied);
         }
-        let turn = self
-            .site
-            .turns()
-            .try_acquire_owned()
-            .map_err(|_| Error::ConnectionLimitReached)?;
         let connect_timeout = shortest(options.connect_timeout, self.grant.connect_timeout, self.timeout);
+        let turn = timeout(connect_timeout, self.site.turns().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Error::ConnectionLimitReached);
+        };
         let connected = timeout(connect_timeout, self.connect(&origin, turn)).await;
         let (stream, turn) = connected.unwrap_or(Err(Error::ConnectionTimeout))?;
         let (mut sender, connection) = http1::Builder::new()
@@ -297,5 +298,16 @@ impl WasiHttpHooks for Outbound {
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK
+    }
+
+    // The policy is told, and logs what matters; whoever makes requests fail must not fill the log.
+    fn p2_error_from_connect(&mut self, error: &std::io::Error) -> ErrorCode {
+        tracing::debug!(%error, "an outbound request could not connect");
+        ErrorCode::ConnectionRefused
+    }
+
+    fn p2_error_from_tls(&mut self, error: &std::io::Error) -> ErrorCode {
+        tracing::debug!(%error, "an outbound request found no trusted server");
+        ErrorCode::TlsProtocolError
     }
 }
