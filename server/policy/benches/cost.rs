@@ -80,6 +80,7 @@ async fn load(host: &Host, guest: &Guest, reuse: Reuse) -> Chain {
     let spec = ChainSpec {
         site: "bench".into(),
         policies: vec![policy],
+        observers: Vec::new(),
         roots: BTreeSet::new(),
         budget: Budget::default(),
     };

@@ -77,6 +77,7 @@ async fn main() {
         let spec = ChainSpec {
             site: format!("site-{site}").into(),
             policies,
+            observers: Vec::new(),
             roots,
             budget: Budget::default(),
         };

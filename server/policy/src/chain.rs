@@ -1,6 +1,7 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    CodeFrom, Fault, Grants, Limits, Mapping, Outcome, Place, PolicySpec, Request, Response, Verdict,
+    CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response, Verdict,
+    component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -20,6 +21,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 pub struct Chain {
     site: Arc<str>,
     policies: Vec<Arc<Policy>>,
+    observers: Arc<Observers>,
     evidence: Evidence,
     facts_are_read: bool,
 }
@@ -46,16 +48,23 @@ pub struct PolicyInfo {
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
-        Self::new(site, Vec::new(), Key::random(), 0)
+        Self::new(site, Vec::new(), Observers::default(), Key::random(), 0)
     }
 
     /// Keeps at most as many bytes of evidence.
-    pub(crate) fn new(site: Arc<str>, policies: Vec<Arc<Policy>>, key: Key, bytes: usize) -> Self {
+    pub(crate) fn new(
+        site: Arc<str>,
+        policies: Vec<Arc<Policy>>,
+        observers: Observers,
+        key: Key,
+        bytes: usize,
+    ) -> Self {
         let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
         Self {
             site,
             policies,
+            observers: Arc::new(observers),
             evidence: Evidence::new(key, bytes, &keeps),
             facts_are_read,
         }
@@ -204,17 +213,24 @@ impl Chain {
         self.policies.iter().map(|policy| policy.info()).collect()
     }
 
-    /// What the policies and the candidates beside them were loaded from, with the digests of the files.
-    pub(crate) fn origins(&self) -> impl Iterator<Item = (Cow<'_, PolicySpec>, String)> {
-        self.policies.iter().flat_map(|policy| {
-            let own = (Cow::Borrowed(&policy.spec), policy.digest().to_owned());
+    /// Who is told of finished exchanges.
+    pub fn observers(&self) -> &Arc<Observers> {
+        &self.observers
+    }
+
+    /// What the policies, the candidates beside them and the observers were loaded from, with the digests of the files.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (Cow<'_, PolicySpec>, Role, String)> {
+        let observers = self.observers.origins();
+        let policies = self.policies.iter().flat_map(|policy| {
+            let own = (Cow::Borrowed(&policy.spec), Role::Policy, policy.digest().to_owned());
             let candidate = policy.spec.shadow.as_ref().zip(policy.shadow.as_ref());
             let candidate = candidate.map(|(spec, shadow)| {
                 let candidate = shadow::candidate(&policy.spec, spec);
-                (Cow::Owned(candidate), shadow.info().digest)
+                (Cow::Owned(candidate), Role::Policy, shadow.info().digest)
             });
             std::iter::once(own).chain(candidate)
-        })
+        });
+        policies.chain(observers.map(|(spec, digest)| (Cow::Borrowed(spec), Role::Observer, digest.to_owned())))
     }
 
     /// What the policies did so far, in the order of the chain.

@@ -22,6 +22,8 @@ use wit_component::ComponentEncoder;
 /// The contract that a policy has to export.
 pub(crate) const CONTRACT: &str = "wasmserve:policy/guest@0.1.0";
 const GUEST: &str = "wasmserve:policy/guest@";
+/// The contract that an observer has to export.
+pub(crate) const OBSERVING: &str = "wasmserve:policy/observing@0.1.0";
 const OBSERVER: &str = "wasmserve:policy/observing@";
 /// No plugin is this large; a language runtime takes about 20 MiB.
 const MAX_FILE: u64 = 256 << 20;
@@ -37,6 +39,10 @@ pub(crate) struct Compiled {
     pub digest: String,
     /// Names of what it imports, in order.
     pub imports: Vec<String>,
+    /// The instances that it exports.
+    exports: Vec<String>,
+    /// It was a core module.
+    core: bool,
     /// The component as it is.
     plain: OnceLock<(Component, CodeFrom)>,
     /// The component with what reads its state.
@@ -60,18 +66,21 @@ impl Compiled {
         Ok(self.instrumented.get_or_init(|| component).clone())
     }
 
+    /// The component as it is. The error is one line for the operator.
+    pub fn code(&self, codes: &Codes) -> Result<(Component, CodeFrom), String> {
+        if let Some(plain) = self.plain.get() {
+            return Ok(plain.clone());
+        }
+        let plain = codes
+            .component(&self.bytes, &self.fingerprint)
+            .map_err(|error| format!("does not compile: {}", one_line(&error)))?;
+        Ok(self.plain.get_or_init(|| plain).clone())
+    }
+
     /// What to make instances of, without a snapshot; shared by all policies of the file with the same grants. The error is
     /// one line for the operator.
     pub fn plain(&self, codes: &Codes, linker: &Linker<Call>, links: Links) -> Result<Linked, String> {
-        let (component, from) = match self.plain.get() {
-            Some(plain) => plain.clone(),
-            None => {
-                let plain = codes
-                    .component(&self.bytes, &self.fingerprint)
-                    .map_err(|error| format!("does not compile: {}", one_line(&error)))?;
-                self.plain.get_or_init(|| plain).clone()
-            }
-        };
+        let (component, from) = self.code(codes)?;
         let cell = &self.linked[links.index()];
         if let Some(linked) = cell.get() {
             return Ok((linked.clone(), from));
@@ -107,7 +116,6 @@ pub(crate) fn inspect(engine: &Engine, bytes: Vec<u8>, digest: String) -> Result
         Kind::CoreModule => (componentize(engine, &bytes)?, true),
     };
     let names = Names::of(&bytes).map_err(|error| format!("does not compile: {error}"))?;
-    check_contract(&names.exports, core)?;
     Ok(Compiled {
         fingerprint: Sha256::digest(&bytes).into(),
         bytes,
@@ -117,6 +125,8 @@ pub(crate) fn inspect(engine: &Engine, bytes: Vec<u8>, digest: String) -> Result
         instrumented: OnceLock::new(),
         capturing: OnceLock::new(),
         linked: Default::default(),
+        exports: names.exports,
+        core,
     })
 }
 
@@ -199,23 +209,70 @@ fn componentize(engine: &Engine, module: &[u8]) -> Result<Vec<u8>, String> {
     })
 }
 
-fn check_contract(instances: &[String], core: bool) -> Result<(), String> {
-    if instances.iter().any(|name| name == CONTRACT) {
-        return Ok(());
+/// What a component is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Policy,
+    Observer,
+}
+
+impl Role {
+    fn contract(self) -> &'static str {
+        match self {
+            Self::Policy => CONTRACT,
+            Self::Observer => OBSERVING,
+        }
     }
-    if let Some(other) = instances.iter().find(|name| name.starts_with(GUEST)) {
-        return Err(format!(
-            "speaks {other}, and this server speaks {CONTRACT}: build it against the server's wit/"
-        ));
+
+    /// What the contract is called in any version.
+    fn any_version(self) -> &'static str {
+        match self {
+            Self::Policy => GUEST,
+            Self::Observer => OBSERVER,
+        }
     }
-    if instances.iter().any(|name| name.starts_with(OBSERVER)) {
-        return Err("is an observer, not a policy".into());
+
+    fn other(self) -> Self {
+        match self {
+            Self::Policy => Self::Observer,
+            Self::Observer => Self::Policy,
+        }
     }
-    if core {
-        // A module without component-type metadata makes a component, an empty one.
-        return Err("is a core module without the metadata that wit-bindgen adds: it exports no policy".into());
+
+    /// For errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Observer => "observer",
+        }
     }
-    Err(format!("is not a policy: it does not export {CONTRACT}"))
+}
+
+impl Compiled {
+    /// Whether it is what it is to be, in the version that this server speaks. The error is one line for the operator.
+    pub fn check(&self, role: Role) -> Result<(), String> {
+        let (contract, name) = (role.contract(), role.name());
+        let exported = |beginning: &str| self.exports.iter().find(|export| export.starts_with(beginning));
+        if self.exports.iter().any(|export| export == contract) {
+            return Ok(());
+        }
+        if let Some(other) = exported(role.any_version()) {
+            return Err(format!(
+                "speaks {other}, and this server speaks {contract}: build it against the server's wit/"
+            ));
+        }
+        if exported(role.other().any_version()).is_some() {
+            let other = role.other().name();
+            return Err(format!("is no {name}: list it as [[{other}]] in plugins.toml"));
+        }
+        if self.core {
+            // A module without component-type metadata makes a component, an empty one.
+            return Err(format!(
+                "is a core module without the metadata that wit-bindgen adds: it exports no {name}"
+            ));
+        }
+        Err(format!("is no {name}: it does not export {contract}"))
+    }
 }
 
 /// An error and its causes, in one line.

@@ -119,9 +119,17 @@ impl Shelf {
             shelf.push(instance);
         }
     }
+}
 
-    /// Gives up the one that has waited longest, so that another policy can have its slot.
-    pub fn give_up_one(&self) -> bool {
+/// Where instances wait to be called again.
+pub(crate) trait Spare: Send + Sync {
+    /// Gives one up, so that another plugin can have its slot. `false`: there is none.
+    fn give_up_one(&self) -> bool;
+}
+
+impl Spare for Shelf {
+    /// The one that has waited longest.
+    fn give_up_one(&self) -> bool {
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if shelf.is_empty() {
             return false;

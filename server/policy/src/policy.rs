@@ -3,11 +3,11 @@
 //! In the order of a call: wait for a turn (this policy's, then one of the engine's instances), instantiate, decide, check
 //! the decision. Whatever goes wrong is a [`Failure`], which the log names and the client does not.
 use crate::{
-    ChainSpec, Configured, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
+    ChainSpec, Configured, Fault, Isolation, LoadError, PolicyInfo, PolicySpec,
     bindings::exports::wasmserve::policy::guest,
     call::Phase,
     code::CodeFrom,
-    component::{CONTRACT, Compiled, one_line},
+    component::{CONTRACT, Compiled, Role, one_line},
     config,
     counters::Counters,
     decided::Decided,
@@ -15,7 +15,7 @@ use crate::{
     dependence::is_reserved,
     failure::Failure,
     grants::Links,
-    host::{Engine, Slot},
+    host::{Engine, Slot, check_limits},
     instance::{Instance, Shelf, store},
     journal::Said,
     lane::{Lane, Lost, Share},
@@ -152,7 +152,7 @@ impl Policy {
         check_spec(&spec)?;
         let links = Links::from(&spec.grants);
         let linker = engine.linker(links).map_err(|error| one_line(&error))?;
-        link::check(compiled, links)?;
+        link::check(compiled, links, Role::Policy)?;
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
         let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await?;
@@ -166,12 +166,16 @@ impl Policy {
                 establishes: spec.establishes.clone(),
                 grants: spec.grants.clone(),
             },
-            services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
+            services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(&chain.site))?,
             turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
             share: company.share,
             calls: company.calls,
             habit: Habit::default(),
-            shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
+            shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| {
+                let shelf = Arc::default();
+                engine.spare(&shelf);
+                shelf
+            }),
             counters: Counters::default(),
             shadow: company.shadow,
             engine,
@@ -223,7 +227,9 @@ impl Policy {
             CodeFrom::Compiler => "compiled",
         };
         match self.configured() {
-            Configured::Once => tracing::info!(policy, site, digest, code, configured = "once", "a policy is loaded"),
+            Configured::Once | Configured::EachInstance => {
+                tracing::info!(policy, site, digest, code, configured = "once", "a policy is loaded")
+            }
             Configured::Ahead { reason } => {
                 let configured = "ahead of every call";
                 tracing::info!(policy, site, digest, code, configured, reason, "a policy is loaded");
@@ -260,22 +266,12 @@ impl Policy {
 }
 
 fn check_spec(spec: &PolicySpec) -> Result<(), String> {
-    let Limits { memory, concurrent, .. } = spec.limits;
     if let Some(name) = spec.establishes.iter().find(|name| is_reserved(name)) {
         return Err(format!(
             "establishes the fact {name:?}, and names with wasmserve. or tls. are the server's own"
         ));
     }
-    if memory > crate::host::MAX_MEMORY {
-        return Err(format!(
-            "asks for {memory} bytes of memory; at most {} are allowed",
-            crate::host::MAX_MEMORY
-        ));
-    }
-    if concurrent == 0 || concurrent > Semaphore::MAX_PERMITS {
-        return Err(format!("cannot have {concurrent} calls under way at once"));
-    }
-    Ok(())
+    check_limits(&spec.limits)
 }
 
 /// Ends a call that takes longer. The timer is made when the call does not end in its first turn, which a tick bounds:

@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 pub struct ChainSpec {
     pub site: Arc<str>,
     pub policies: Vec<PolicySpec>,
+    /// Who is told of finished exchanges.
+    pub observers: Vec<PolicySpec>,
     /// The names of the roots that a policy may place paths in.
     pub roots: BTreeSet<String>,
     pub budget: Budget,

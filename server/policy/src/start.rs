@@ -22,7 +22,8 @@ use crate::{
     spec::{Isolation, Limits},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -61,6 +62,8 @@ pub(crate) struct Origin {
     pub config: Vec<(String, String)>,
     pub reads: BTreeSet<String>,
     pub links: Links,
+    pub environment: BTreeMap<String, String>,
+    pub directories: BTreeMap<String, PathBuf>,
     pub memory: usize,
     pub answers: usize,
     pub configure: Duration,
@@ -113,6 +116,8 @@ pub enum Configured {
     /// For each call that runs, because its memory cannot be captured and it may not be configured ahead either, or because
     /// there are many policies and it is not called often enough yet.
     EachCall { reason: String },
+    /// When an instance is made, which is kept until it fails: an observer.
+    EachInstance,
 }
 
 /// All that there are of an engine.
@@ -151,6 +156,8 @@ impl Start {
             setting: Arc::new(Setting {
                 config: origin.config.clone(),
                 reads: origin.reads.clone(),
+                environment: origin.environment.clone(),
+                directories: origin.directories.clone(),
                 seed: engine.seed(),
             }),
             origin,
@@ -510,6 +517,8 @@ impl Origin {
             config,
             reads: reads.clone(),
             links: Links::from(grants),
+            environment: grants.environment.clone(),
+            directories: grants.directories.clone(),
             memory: limits.memory,
             answers: limits.answers,
             configure: limits.configure,

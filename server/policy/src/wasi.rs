@@ -1,17 +1,18 @@
 //! The WASI 0.2 basics that language runtimes need to start: clocks, chance, environment, streams.
 //!
-//! Nothing of the host is inherited: no environment, arguments, directories or sockets; the input has ended, and what is
-//! printed goes to the log. Whatever cannot be repeated says so to the recorder.
+//! Nothing of the host is inherited: no arguments or sockets, of the environment and the directories only what is granted;
+//! the input has ended, and what is printed goes to the log. Whatever cannot be repeated says so to the recorder.
 use crate::call::Call;
 use wasmtime::{
     Result,
     component::{HasData, HasSelf, Linker, Resource, ResourceTable},
+    format_err,
 };
 use wasmtime_wasi::{
     WasiView,
     cli::{WasiCli, WasiCliView},
     clocks::WasiClocksView,
-    filesystem::{WasiFilesystem, WasiFilesystemView},
+    filesystem::{Descriptor, WasiFilesystem, WasiFilesystemCtxView, WasiFilesystemView},
     p2::{
         DynInputStream, DynOutputStream, DynPollable,
         bindings::{
@@ -83,9 +84,29 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
     terminal_stdin::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     terminal_stdout::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     terminal_stderr::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
-    preopens::add_to_linker::<Call, WasiFilesystem>(l, Call::filesystem)?;
-    types::add_to_linker::<Call, WasiFilesystem>(l, Call::filesystem)?;
+    preopens::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
+    types::add_to_linker::<Call, WasiFilesystem>(l, files)?;
     Ok(())
+}
+
+/// Whatever is asked of a file, the answer may be another one the next time.
+fn files(call: &mut Call) -> WasiFilesystemCtxView<'_> {
+    call.recorder.unrepeatable("a file");
+    call.filesystem()
+}
+
+impl preopens::Host for Call {
+    fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
+        if !self.setting.directories.is_empty() {
+            // A handle is not in memory.
+            self.must_not_be_captured("a directory")?;
+        }
+        let directories = self.filesystem().get_directories()?;
+        match self.missing_directory() {
+            Some(reason) => Err(format_err!("{reason}")),
+            None => Ok(directories),
+        }
+    }
 }
 
 impl wall_clock::Host for Call {

@@ -46,7 +46,8 @@ struct PolicyReport {
     imports: Vec<String>,
     grants: Vec<String>,
     limits: LimitsReport,
-    /// How often `configure` runs: `once`, `ahead` of each call that runs, or for `each-call`.
+    /// How often `configure` runs: `once`, `ahead` of each call that runs, for `each-call`, or for
+    /// `each-instance` of an observer.
     configured: &'static str,
     /// Why more often than once.
     configured_because: Option<String>,
@@ -116,6 +117,7 @@ impl PolicyReport {
     fn of(info: PolicyInfo, counts: Counts) -> Self {
         let (configured, configured_because) = match info.configured {
             Configured::Once => ("once", None),
+            Configured::EachInstance => ("each-instance", None),
             Configured::Ahead { reason } => ("ahead", Some(reason)),
             Configured::EachCall { reason } => ("each-call", Some(reason)),
         };

@@ -103,9 +103,12 @@ fn policies(site: &Site) -> String {
         return "no plugins: every file beneath the root is served to everyone\n".to_owned();
     }
     let described = policies.iter().enumerate();
-    described
-        .map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)))
-        .collect()
+    let policies = described.map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)));
+    let observers = site.chain.observers().infos();
+    let observers = observers
+        .iter()
+        .map(|observer| format!("observer {}\n{}", observer.name, properties(observer)));
+    policies.chain(observers).collect()
 }
 
 /// One line each.
@@ -153,6 +156,7 @@ fn configured(configured: &Configured) -> String {
     match configured {
         Configured::Once => "once, every call starts from its memory".to_owned(),
         Configured::Ahead { reason } => format!("ahead, an instance for each call: {reason}"),
+        Configured::EachInstance => "once, and again after a failure".to_owned(),
         Configured::EachCall { reason } => format!("for each call: {reason}"),
     }
 }

@@ -28,6 +28,9 @@ use std::{
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
 
+/// How long observers have, when all exchanges have ended, to take note of them.
+const TELL_OBSERVERS: Duration = Duration::from_secs(5);
+
 /// A server that serves.
 pub struct Serving<'a> {
     options: &'a ServeOptions,
@@ -186,7 +189,9 @@ impl<'a> Serving<'a> {
 
     /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
     pub async fn stop(&self, limit: Duration) -> Stopped {
-        self.listeners.stop(limit).await
+        let stopped = self.listeners.stop(limit).await;
+        self.server.sites.load().drain_observers(TELL_OBSERVERS).await;
+        stopped
     }
 
     /// Ends what goes on while responses are finished.

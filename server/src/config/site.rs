@@ -4,7 +4,7 @@ use super::{
     ConfigErrors,
     document::{Located, Section},
     grants,
-    plugins::Catalogue,
+    plugins::{Catalogue, GivenChain},
     roots::GivenRoot,
     units::size,
 };
@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
-use wasmserve_policy::{Budget, ChainSpec, PolicySpec, ServiceBudget};
+use wasmserve_policy::{Budget, ChainSpec, ServiceBudget};
 
 /// What may stand in `[[site]]` and in `[defaults]` alike; the keys that were given.
 #[derive(Clone, Debug, Default)]
@@ -41,13 +41,6 @@ pub struct GivenSite {
     /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
     /// the `plugins.toml` of the site's folder says.
     services: Option<ServiceBudget>,
-}
-
-/// A chain, and what its own `plugins.toml` says of services.
-#[derive(Clone, Debug, Default)]
-struct GivenChain {
-    policies: Vec<PolicySpec>,
-    services: ServiceBudget,
 }
 
 /// `[site.budget]`: what the policies of a site may use together.
@@ -129,22 +122,20 @@ fn chain(
     errors: &mut ConfigErrors,
 ) -> Option<GivenChain> {
     let plugins = section.string("plugins", errors);
-    let entries = section.sections("policy", errors);
-    match (plugins, entries) {
-        (Some(plugins), Some(_)) => {
+    let policies = section.sections("policy", errors);
+    let observers = section.sections("observer", errors);
+    match (plugins, policies, observers) {
+        (Some(plugins), None, None) => Some(catalogue.folder(&folder.join(plugins.value), errors)),
+        (Some(plugins), _, _) => {
             let problem = "`plugins` and [[policy]] tables are two ways to say the same: give one of them";
             errors.push(section.error_at(&plugins, problem));
             None
         }
-        (Some(plugins), None) => {
-            let (policies, services) = catalogue.folder(&folder.join(plugins.value), errors);
-            Some(GivenChain { policies, services })
+        (None, None, None) => None,
+        (None, policies, observers) => {
+            let (policies, observers) = (policies.unwrap_or_default(), observers.unwrap_or_default());
+            Some(catalogue.entries(folder, policies, observers, errors))
         }
-        (None, Some(entries)) => Some(GivenChain {
-            policies: catalogue.policies(folder, entries, errors),
-            services: ServiceBudget::default(),
-        }),
-        (None, None) => None,
     }
 }
 
@@ -204,6 +195,7 @@ impl<'c> SiteReader<'c> {
         let chain = ChainSpec {
             site: name.into(),
             policies: chain.policies,
+            observers: chain.observers,
             roots: roots.iter().map(|(name, _)| name.clone()).collect(),
             budget: given.budget.resolve(services),
         };

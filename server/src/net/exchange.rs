@@ -43,10 +43,13 @@ pub async fn exchange(
     let (mut head, unread) = request.into_parts();
     name_host(&mut head);
     let afterwards = discard(&head, unread, activity);
-    let mut record = Record::begin(&head, client, under_way.since);
+    let mut record = Record::begin(&head, client, scheme, under_way.since);
     let head_only = head.method == Method::HEAD;
 
     let sites = server.sites.load_full();
+    if let Some(site) = sites.observed(&head, scheme) {
+        record.of_site(site);
+    }
     let mut reply = handle(
         &sites,
         &server.watch,

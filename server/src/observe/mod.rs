@@ -5,4 +5,5 @@ pub mod log;
 pub mod record;
 
 pub use log::{LogFormat, LogGuard};
-pub use record::{Ending, Record};
+pub use record::Record;
+pub use wasmserve_policy::Ending;

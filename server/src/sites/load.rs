@@ -119,7 +119,7 @@ impl Loader {
         loading: &mut Option<Loading>,
     ) -> Result<Arc<Chain>, SiteError> {
         let before = before.filter(|site| site.spec.chain == spec.chain);
-        if spec.chain.policies.is_empty() {
+        if spec.chain.policies.is_empty() && spec.chain.observers.is_empty() {
             let empty = || Arc::new(Chain::empty(spec.name().clone()));
             return Ok(before.map_or_else(empty, |site| site.chain.clone()));
         }

@@ -56,6 +56,10 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v fusermount3",
     },
     Tool {
+        package: "openssl",
+        present: "command -v openssl",
+    },
+    Tool {
         package: "python3-pip",
         present: "python3 -m pip --version",
     },

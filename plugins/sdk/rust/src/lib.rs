@@ -46,6 +46,9 @@
 //! - `serde`: `Config::read` turns the whole configuration into a type of your own.
 //! - `logging`: the module `logging` writes to the server's log, and a panic's message is logged before it traps. Such a
 //!   policy needs `grants = ["logging"]` in the chain.
+//! - `counters`: the module `counters` has token buckets. Needs the grant `counters`.
+//! - `key-value`: the module `key_value` keeps pairs from one request to others. Needs the grant `key-value`.
+//! - `observer`: the module `observer` is for plugins that are told of finished exchanges.
 //!
 //! # Testing
 //!
@@ -60,11 +63,17 @@ extern crate self as wasmserve_plugin;
 
 pub mod bindings;
 mod config;
+#[cfg(feature = "counters")]
+pub mod counters;
 mod decision;
 #[doc(hidden)]
 pub mod export;
+#[cfg(feature = "key-value")]
+pub mod key_value;
 #[cfg(feature = "logging")]
 pub mod logging;
+#[cfg(feature = "observer")]
+pub mod observer;
 pub mod path;
 mod request;
 #[cfg(feature = "serde")]

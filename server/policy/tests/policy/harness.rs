@@ -42,6 +42,7 @@ impl Chains {
             spec: ChainSpec {
                 site: "test".into(),
                 policies: Vec::new(),
+                observers: Vec::new(),
                 roots,
                 budget: Budget::default(),
             },
