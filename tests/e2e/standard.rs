@@ -1,4 +1,8 @@
 //! The standard policies over sockets; what each key of their configuration does is tested beside them.
+mod fields;
+mod guards;
+mod mapping;
+
 use support::{Chain, Launch, Policy, Response, Tree, password_hash, tool};
 
 fn tree() -> Tree {

@@ -2,7 +2,7 @@
 use crate::hash::PasswordHash;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use wasmserve_plugin::{Config, path};
+use wasmserve_plugin::{Config, Mistakes};
 
 /// What the operator configured.
 #[derive(Deserialize)]
@@ -33,54 +33,29 @@ fn default_realm() -> String {
 /// Everything that is wrong with it, each with its key.
 pub fn read(config: &Config) -> Result<Settings, String> {
     let written: Written = config.read()?;
-    let mut errors = Vec::new();
-    if written.prefixes.is_empty() {
-        errors.push("`prefixes` is empty: nothing would be guarded".to_owned());
-    }
-    for prefix in &written.prefixes {
-        if let Err(problem) = check_prefix(prefix) {
-            errors.push(format!("`prefixes`: {prefix:?} {problem}"));
-        }
-    }
+    let mut mistakes = Mistakes::default();
+    mistakes.check_prefixes("prefixes", &written.prefixes);
     if written.realm.is_empty() || !written.realm.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        errors.push(format!("`realm` is {:?}: expected printable ASCII", written.realm));
+        mistakes.note(
+            "realm",
+            format_args!("is {:?}: expected printable ASCII", written.realm),
+        );
     }
     let mut users = BTreeMap::new();
     for (name, text) in written.users {
         let hash = check_name(&name)
             .map_err(str::to_owned)
             .and_then(|()| PasswordHash::parse(&text));
-        match hash {
-            Ok(hash) => drop(users.insert(name, hash)),
-            Err(problem) => errors.push(format!("`users`: {name:?} {problem}")),
+        if let Some(hash) = mistakes.take("users", &name, hash) {
+            users.insert(name, hash);
         }
     }
-    if errors.is_empty() {
-        return Ok(Settings {
-            prefixes: written.prefixes,
-            users,
-            realm: written.realm,
-        });
-    }
-    Err(errors.join("; "))
-}
-
-/// A prefix that cannot match would leave open what it was meant to guard.
-fn check_prefix(prefix: &str) -> Result<(), &'static str> {
-    path::check(prefix)?;
-    if prefix.contains('*') {
-        return Err("is not a pattern: everything beneath a prefix is guarded, so leave out `*`");
-    }
-    let escapes = |at: usize| {
-        prefix
-            .as_bytes()
-            .get(at + 1..at + 3)
-            .is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
-    };
-    if prefix.bytes().enumerate().any(|(at, byte)| byte == b'%' && escapes(at)) {
-        return Err("is percent-encoded: prefixes are compared with decoded paths");
-    }
-    Ok(())
+    mistakes.check()?;
+    Ok(Settings {
+        prefixes: written.prefixes,
+        users,
+        realm: written.realm,
+    })
 }
 
 /// RFC 7617, section 2: a name holds no colon and no control character.

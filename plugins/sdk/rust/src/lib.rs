@@ -63,9 +63,13 @@ mod config;
 mod decision;
 #[doc(hidden)]
 pub mod export;
+mod host_pattern;
 #[cfg(feature = "logging")]
 pub mod logging;
+mod mistakes;
+mod network;
 pub mod path;
+mod pattern;
 mod request;
 #[cfg(feature = "serde")]
 mod settings;
@@ -77,7 +81,11 @@ pub use decision::{
     Changes, Decision, Header, HeaderChange, HeaderOperation, Missing, Outcomes, Place, Response, Sharing, deny,
     proceed, redirect, respond, unauthorized,
 };
+pub use host_pattern::HostPattern;
+pub use mistakes::Mistakes;
+pub use network::Network;
 pub use path::covers;
+pub use pattern::Pattern;
 pub use request::Request;
 
 /// Decides requests. One type of a plugin implements this and is named in [`export!`].
