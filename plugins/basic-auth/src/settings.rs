@@ -11,6 +11,7 @@ struct Written {
     prefixes: Vec<String>,
     #[serde(default)]
     users: BTreeMap<String, String>,
+    htpasswd: Option<String>,
     #[serde(default = "default_realm")]
     realm: String,
 }
@@ -42,12 +43,22 @@ pub fn read(config: &Config) -> Result<Settings, String> {
         );
     }
     let mut users = BTreeMap::new();
-    for (name, text) in written.users {
-        let hash = check_name(&name)
-            .map_err(str::to_owned)
-            .and_then(|()| PasswordHash::parse(&text));
-        if let Some(hash) = mistakes.take("users", &name, hash) {
-            users.insert(name, hash);
+    for (name, text) in &written.users {
+        match user(name, text) {
+            Ok(hash) => drop(users.insert(name.clone(), hash)),
+            Err(problem) => mistakes.note_text("users", name, problem),
+        }
+    }
+    for (number, line) in written.htpasswd.iter().flat_map(|text| text.lines()).enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match htpasswd_line(line) {
+            Ok((name, _)) if users.contains_key(&name) => {
+                mistakes.note("htpasswd", format_args!("line {}: {name:?} is there twice", number + 1));
+            }
+            Ok((name, hash)) => drop(users.insert(name, hash)),
+            Err(problem) => mistakes.note("htpasswd", format_args!("line {}: {problem}", number + 1)),
         }
     }
     mistakes.check()?;
@@ -56,6 +67,19 @@ pub fn read(config: &Config) -> Result<Settings, String> {
         users,
         realm: written.realm,
     })
+}
+
+fn user(name: &str, hash: &str) -> Result<PasswordHash, String> {
+    check_name(name)?;
+    PasswordHash::parse(hash)
+}
+
+/// A line of a password file: a name, a colon and a hash. What follows another colon is left out, as other servers do.
+fn htpasswd_line(line: &str) -> Result<(String, PasswordHash), String> {
+    let (name, rest) = line.split_once(':').ok_or("has no colon between a name and a hash")?;
+    let hash = rest.split(':').next().unwrap_or_default().trim_end();
+    let hash = user(name, hash).map_err(|problem| format!("{name:?} {problem}"))?;
+    Ok((name.to_owned(), hash))
 }
 
 /// RFC 7617, section 2: a name holds no colon and no control character.

@@ -9,6 +9,7 @@ pub mod errors;
 pub mod limits;
 pub mod manifest;
 pub mod plugins;
+pub mod texts;
 pub mod units;
 
 pub use errors::{ConfigError, ConfigErrors};

@@ -9,6 +9,7 @@ use super::{
     document::{Document, Located, Section, cannot_read, suggest},
     limits::GivenLimits,
     manifest::MANIFEST_FILE,
+    texts::ConfigFiles,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +45,7 @@ struct PolicyEntry<'a> {
     limits: GivenLimits,
     reuse: Reuse,
     config: toml::Table,
+    config_files: ConfigFiles,
 }
 
 // === impl PluginFolder ===
@@ -135,6 +137,9 @@ impl PluginFolder {
         policy.grants = grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
+        entry
+            .config_files
+            .read(dir, &mut policy.config, &mut self.protected, errors);
         self.policies.push(policy);
     }
 
@@ -279,6 +284,7 @@ impl<'a> PolicyEntry<'a> {
         let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
         let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
         let config = section.table("config", errors).unwrap_or_default();
+        let config_files = ConfigFiles::take(&mut section, errors);
         section.report_unknown(errors);
         for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
             errors.push(section.error_at(located, "must not be empty"));
@@ -292,6 +298,7 @@ impl<'a> PolicyEntry<'a> {
             limits: limits.unwrap_or_default(),
             reuse: Reuse { evidence, isolation },
             config,
+            config_files,
         }
     }
 

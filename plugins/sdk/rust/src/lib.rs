@@ -71,6 +71,7 @@ mod network;
 pub mod path;
 mod pattern;
 mod request;
+mod route;
 #[cfg(feature = "serde")]
 mod settings;
 #[cfg(not(target_family = "wasm"))]
@@ -87,6 +88,7 @@ pub use network::Network;
 pub use path::covers;
 pub use pattern::Pattern;
 pub use request::Request;
+pub use route::{Captures, Route};
 
 /// Decides requests. One type of a plugin implements this and is named in [`export!`].
 pub trait Policy: Sized + 'static {
