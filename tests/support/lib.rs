@@ -1,5 +1,5 @@
-//! What tests from outside are made of: a tree of files ([`Tree`]), a chain of plugins ([`Chain`]), the real server over
-//! both ([`Launch`], [`Server`]), a client that shows every byte ([`Connection`]), real clients ([`tool`]), and what the
+//! What tests from outside are made of: a tree of files ([`Tree`]), a chain of plugins ([`Chain`]), many sites
+//! ([`Hosting`]), the real server over them ([`Launch`], [`Server`]), a client that shows every byte ([`Connection`]), real clients ([`tool`]), and what the
 //! kernel says about the server's process ([`process`]).
 //!
 //! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod client;
+pub mod hosting;
 pub mod process;
 pub mod server;
 pub mod tool;
@@ -14,7 +15,8 @@ pub mod tree;
 
 pub use chain::{Chain, Policy};
 pub use client::{Connection, Fields, Response};
-pub use server::{Launch, Server, password_hash};
+pub use hosting::Hosting;
+pub use server::{Launch, Server, kernel_copies, password_hash};
 pub use tree::Tree;
 
 use std::{

@@ -66,6 +66,7 @@ impl Launch {
         command
             .env_remove("RUST_LOG")
             .env_remove("RUST_BACKTRACE")
+            .env_remove("RUNTIME_DIRECTORY")
             .env("NO_COLOR", "1");
         Self { command }
     }
@@ -82,6 +83,11 @@ impl Launch {
 
     pub fn arguments<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.command.args(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.command.env(name, value.into());
         self
     }
 
@@ -147,6 +153,10 @@ impl Launch {
     }
 
     fn spawn(mut self) -> (Child, Arc<Log>) {
+        let has = |option: &str| self.command.get_args().any(|argument| argument == option);
+        if kernel_copies() && has("--root") && !has("--sendfile") {
+            self.command.args(["--sendfile", "always"]);
+        }
         let mut child = self
             .command
             .stdin(Stdio::null())
@@ -159,6 +169,12 @@ impl Launch {
         log.follow(child.stderr.take().expect("it was piped just above"));
         (child, log)
     }
+}
+
+/// Whether all servers of this run of tests are started with `--sendfile always`, so that the same tests say the same of
+/// both ways to send files: the environment says `WASMSERVE_TEST_SENDFILE=always`.
+pub fn kernel_copies() -> bool {
+    std::env::var_os("WASMSERVE_TEST_SENDFILE").is_some_and(|rule| rule == "always")
 }
 
 /// What `wasmserve password` makes of a password.

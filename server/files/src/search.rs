@@ -145,8 +145,8 @@ impl Scope {
     async fn fetch(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
         match self.look(path).await {
             // What is kept open for later gives way to what is asked for now.
-            Err(Trouble::Exhausted) if !self.shared.cache.is_empty() => {
-                self.shared.cache.clear();
+            Err(Trouble::Exhausted) if !self.shared.pool.cache.is_empty() => {
+                self.shared.pool.cache.clear();
                 self.look(path).await
             }
             looked => looked,
@@ -154,7 +154,7 @@ impl Scope {
     }
 
     async fn look(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
-        let (cache, generation) = (&self.shared.cache, self.protected.generation());
+        let (cache, generation) = (&self.shared.pool.cache, self.protected.generation());
         loop {
             let earlier = cache.get(self.base.key, path);
             if let Some(entry) = earlier.as_ref().filter(|entry| entry.is_fresh(generation)) {
@@ -169,9 +169,10 @@ impl Scope {
                 }
             }
             let load = async {
+                let ahead = self.root.device_ahead(&self.base, path);
                 let (scope, earlier, path) = (self.clone(), earlier.clone(), path.to_owned());
                 let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
-                self.root.elsewhere(job).await.map(Arc::new)
+                self.root.elsewhere(ahead, job).await.map(Arc::new)
             };
             let entry = cache.replace(self.base.key, path, earlier.as_ref(), load).await?;
             // Whoever loaded it may have judged it by a protected set that has been replaced meanwhile.

@@ -1,5 +1,5 @@
 //! From a file to a component that is known to be a policy of this contract.
-use crate::{bindings::PolicyWithServicesPre, call::Call};
+use crate::{bindings::PolicyWithServicesPre, call::Call, grants::Links};
 use sha2::{Digest, Sha256};
 use std::{
     fmt::Write,
@@ -33,8 +33,8 @@ pub(crate) struct Compiled {
     instrumented: OnceLock<Component>,
     /// How long it took to capture a configured state.
     pub capturing: OnceLock<Duration>,
-    /// The component linked, without logging and with it, when first needed.
-    pub plain: [OnceLock<Arc<PolicyWithServicesPre<Call>>>; 2],
+    /// The component linked, for each combination of optional imports, when first needed.
+    pub plain: [OnceLock<Arc<PolicyWithServicesPre<Call>>>; Links::COUNT],
 }
 
 impl Compiled {

@@ -9,11 +9,13 @@ use crate::{
     call::{Call, Phase, Setting},
     component::Compiled,
     failure::Failure,
+    grants::{Grants, Links},
     host::Engine,
     instance::store,
     recorder::Recorder,
+    running::Meter,
     snapshot::{self, Uncaptured},
-    spec::{Grants, Limits},
+    spec::Limits,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -49,7 +51,7 @@ pub(crate) struct Origin {
     pub digest: String,
     pub config: Vec<(String, String)>,
     pub reads: BTreeSet<String>,
-    pub logging: bool,
+    pub links: Links,
     pub memory: usize,
     pub answers: usize,
     pub configure: Duration,
@@ -109,7 +111,7 @@ impl Start {
         if let Some(start) = engine.starts.known(&origin) {
             return Ok(start);
         }
-        let plain = compiled.plain(&linker, origin.logging).map_err(Failure::Trapped)?;
+        let plain = compiled.plain(&linker, origin.links).map_err(Failure::Trapped)?;
         let (config, reads) = (origin.config.clone(), origin.reads.clone());
         let start = Arc::new(Self {
             compiled: compiled.clone(),
@@ -140,6 +142,12 @@ impl Start {
             State::Unsuited(reason) => reason.to_string(),
         };
         Configured::EachCall { reason }
+    }
+
+    /// Whether it is configured for each call only because there are many and it is not called often enough yet.
+    pub fn is_one_of_many(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(*state, State::Plain(_) | State::Capturing)
     }
 
     /// What to make an instance of, and whether `configure` has to be called then.
@@ -216,7 +224,8 @@ impl Start {
     /// more reason for no snapshot.
     async fn try_capture(&self, engine: &Engine) -> Result<Component, Uncaptured> {
         let recorder = Recorder::new(None, self.limits.answers);
-        let store = store(engine, &self.setting, &self.limits, Phase::Capturing, recorder);
+        let meter = Meter::new(self.limits.configure);
+        let store = store(engine, &self.setting, &self.limits, Phase::Capturing, recorder, meter);
         let (compiled, linker) = (self.compiled.clone(), self.linker.clone());
         let runtime = tokio::runtime::Handle::current();
         let captured =
@@ -282,8 +291,8 @@ impl Starts {
 
 impl Compiled {
     /// What to make instances of, without a snapshot; shared by all policies of the file with the same grants.
-    fn plain(&self, linker: &Linker<Call>, logging: bool) -> wasmtime::Result<Arc<PolicyWithServicesPre<Call>>> {
-        let cell = &self.plain[usize::from(logging)];
+    fn plain(&self, linker: &Linker<Call>, links: Links) -> wasmtime::Result<Arc<PolicyWithServicesPre<Call>>> {
+        let cell = &self.plain[links.index()];
         if let Some(plain) = cell.get() {
             return Ok(plain.clone());
         }
@@ -304,7 +313,7 @@ impl Origin {
             digest: compiled.digest.clone(),
             config,
             reads: reads.clone(),
-            logging: grants.logging,
+            links: Links::from(grants),
             memory: limits.memory,
             answers: limits.answers,
             configure: limits.configure,

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 by hyper over a watched socket, until either side is done.
+//! One connection: HTTP/1.1 by hyper over the transport, watched, until either side is done.
 
 use super::{
     activity::{Activity, Deadlines, Stage},
@@ -6,57 +6,84 @@ use super::{
     stop::Stop,
     watched::Watched,
 };
-use crate::site::Site;
+use crate::{sites::Sites, watch::Watch};
+use arc_swap::ArcSwap;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
+use wasmserve_transport::{Fault, Options, Sendfile, accept};
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct NetOptions {
     /// The most bytes of a file that a connection holds in memory.
     pub chunk_size: usize,
+    /// To whom the kernel copies file bytes.
+    pub sendfile: Sendfile,
     /// The most bytes of a request line and header fields; beyond: 431.
     pub head_size: usize,
     pub deadlines: Deadlines,
+    /// How long a client may take no byte of its response.
+    pub stall: Duration,
 }
 
 /// What every connection shares.
 pub struct Server {
-    pub site: Arc<Site>,
-    pub options: NetOptions,
-    http: http1::Builder,
+    /// The current generation: what every request that begins now is answered by.
+    pub sites: ArcSwap<Sites>,
+    pub watch: Watch,
+    /// What connections that begin now are served by.
+    options: ArcSwap<NetOptions>,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub fn new(site: Arc<Site>, options: NetOptions) -> Arc<Self> {
+    pub fn new(sites: Arc<Sites>, watch: Watch, options: NetOptions) -> Arc<Self> {
+        Arc::new(Self {
+            sites: ArcSwap::new(sites),
+            watch,
+            options: ArcSwap::from_pointee(options),
+        })
+    }
+
+    /// How connections that begin from now on are served.
+    pub fn set_options(&self, options: NetOptions) {
+        self.options.store(Arc::new(options));
+    }
+}
+
+impl NetOptions {
+    fn http(&self) -> http1::Builder {
         let mut http = http1::Builder::new();
-        http.max_header_size(options.head_size)
+        http.max_header_size(self.head_size)
             // A client may say that it has sent everything and still wait for its answer (RFC 9112, section 9.6).
             .half_close(true)
             // hyper queues chunks of a body up to this size: about one, where its default is 400 KiB.
-            .max_buf_size(options.head_size)
+            .max_buf_size(self.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
-        Arc::new(Self { site, options, http })
+        http
     }
 }
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
 pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
+    let options = server.options.load_full();
     let activity = Activity::new();
     let client = Some(peer.ip().to_canonical());
-    // The place where a connection's stream and the bodies that it carries are chosen.
-    let io = Watched::new(TokioIo::new(stream), activity.clone());
+    let transport = Options {
+        stall: Some(options.stall),
+        chunk_size: options.chunk_size,
+        sendfile: options.sendfile,
+    };
+    let (socket, delivery) = accept(stream, transport);
+    let io = Watched::new(socket, activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, activity) = (server.clone(), activity.clone());
-        async move { Ok::<_, Infallible>(exchange(server, activity, client, request).await) }
+        exchange(server.clone(), activity.clone(), delivery.clone(), client, request)
     });
-    let mut connection = pin!(server.http.serve_connection(io, service));
-    let mut expired = pin!(activity.expired(&server.options.deadlines));
+    let mut connection = pin!(options.http().serve_connection(io, service));
+    let mut expired = pin!(activity.expired(&options.deadlines));
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -73,7 +100,9 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
 
 fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
     let Err(error) = ended else { return };
-    if error.is_parse() {
+    if is_stall(&error) {
+        note_given_up("the client to take more of a response", peer);
+    } else if error.is_parse() {
         tracing::info!(%peer, error = %Chain(&error), "a request could not be read");
     } else {
         tracing::debug!(%peer, error = %Chain(&error), "a connection broke");
@@ -82,11 +111,23 @@ fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
 
 fn note_expiry(stage: Stage, peer: SocketAddr) {
     let waited_for = match stage {
-        Stage::Idle | Stage::Linger => return,
+        Stage::Idle | Stage::Linger | Stage::Exchange => return,
         Stage::Head => "the rest of a request's head",
-        Stage::Exchange => "the client to take more of a response",
     };
+    note_given_up(waited_for, peer);
+}
+
+fn note_given_up(waited_for: &str, peer: SocketAddr) {
     tracing::info!(%peer, waited_for, "a connection was given up");
+}
+
+/// Whether the transport ended the connection because its client took nothing.
+fn is_stall(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let fault = cause
+        .and_then(io::Error::get_ref)
+        .and_then(|fault| fault.downcast_ref());
+    fault == Some(&Fault::Stalled)
 }
 
 /// An error with its causes on one line.

@@ -1,9 +1,9 @@
 //! One request from hyper to the spine, and its answer back.
 
-use super::{activity::Activity, body::Body, connection::Server};
+use super::{activity::Activity, body::body, connection::Server};
 use crate::{
     observe::Record,
-    request::{Arrival, handle},
+    request::{Answering, Arrival, handle},
 };
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt;
@@ -11,6 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use std::{net::IpAddr, sync::Arc, time::Duration, time::SystemTime};
 use tokio::time::timeout;
 use wasmserve_files::Content;
+use wasmserve_transport::{Body, Delivery};
 
 /// Nobody reads request bodies, but a connection can be used again only behind them: up to so many bytes are read and
 /// thrown away, for so long. Beyond that the connection ends with the response.
@@ -24,21 +25,29 @@ enum Afterwards {
     Close,
 }
 
+/// Why a request gets no answer at all: the connection ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the host is no site's")]
+pub struct Unanswered;
+
 /// Answers one request of a connection.
 pub async fn exchange(
     server: Arc<Server>,
     activity: Arc<Activity>,
+    delivery: Delivery,
     client: Option<IpAddr>,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Unanswered> {
     let under_way = activity.begin();
-    let (head, body) = request.into_parts();
-    let afterwards = discard(&head, body, activity);
+    let (head, unread) = request.into_parts();
+    let afterwards = discard(&head, unread, activity);
     let mut record = Record::begin(&head, client);
     let head_only = head.method == Method::HEAD;
 
+    let sites = server.sites.load_full();
     let mut reply = handle(
-        &server.site,
+        &sites,
+        &server.watch,
         Arrival {
             head,
             client,
@@ -47,6 +56,9 @@ pub async fn exchange(
     )
     .await;
 
+    if reply.answering == Answering::Withheld {
+        return Err(Unanswered);
+    }
     record.decided(&mut reply);
     if head_only {
         reply.answer.content = Content::Parts(Vec::new());
@@ -57,17 +69,10 @@ pub async fn exchange(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let body = Body::new(
-        reply.answer.content,
-        server.options.chunk_size,
-        reply.pace,
-        record,
-        under_way,
-    );
-    let mut response = Response::new(body);
+    let mut response = Response::new(body(&delivery, reply.answer.content, reply.pace, record, under_way));
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
-    response
+    Ok(response)
 }
 
 /// Sees to the request's body while the answer is made and sent.

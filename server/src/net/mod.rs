@@ -1,8 +1,9 @@
 //! Connections: from a listening socket to requests, and from answers back to bytes.
 //!
-//! In the order of events: [`listen`] (accept), [`connection`] (one task each: HTTP/1.1 by hyper, its deadlines and its
-//! end), [`activity`] and [`watched`] (what a connection is waiting for, so that none waits for ever), [`exchange`] (a
-//! request to the spine, its answer back), [`body`] (an answer's bytes in chunks), [`stop`] (the graceful end).
+//! In the order of events: [`listen`] (accept), [`connection`] (one task each: HTTP/1.1 by hyper over the transport, its
+//! deadlines and its end), [`activity`] and [`watched`] (what a connection is waiting for, so that none waits for ever),
+//! [`exchange`] (a request to the spine, its answer back), [`body`] (its content in the transport's hands), [`stop`] (the
+//! graceful end).
 
 pub mod activity;
 pub mod body;

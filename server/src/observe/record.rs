@@ -85,6 +85,7 @@ impl Drop for Record {
         tracing::info!(
             target: "access",
             method = self.method.as_str(),
+            site = self.request.as_ref().map(|request| &*request.site),
             host = self.host(),
             path = self.path(),
             status = self.status.map(|status| status.as_u16()),

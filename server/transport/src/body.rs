@@ -57,6 +57,9 @@ pub struct Body {
     delivery: Option<Delivery>,
     /// A read under way and how many bytes it is for.
     reading: Option<(usize, Task<Bytes>)>,
+    /// Whether the kernel may be given all files of the body: it is one or the other, because the end of the last span
+    /// makes up for all of them.
+    lends: bool,
     /// The files that `sendfile` was given, each once.
     lent: Vec<Arc<dyn File>>,
     /// What a stream gave beyond what the pace allowed.
@@ -72,6 +75,13 @@ impl Part {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::Span { length, .. } => Some(*length),
             Self::Stream(_) => None,
+        }
+    }
+
+    fn file(&self) -> Option<&dyn File> {
+        match self {
+            Self::Span { file, .. } => Some(&**file),
+            Self::Bytes(_) | Self::Stream(_) => None,
         }
     }
 
@@ -95,10 +105,9 @@ impl Body {
             .iter()
             .chain(&rest)
             .try_fold(0_u64, |sum, part| sum.checked_add(part.length()?));
-        let has_file = current
-            .iter()
-            .chain(&rest)
-            .any(|part| matches!(part, Part::Span { .. }));
+        let mut files = current.iter().chain(&rest).filter_map(Part::file).peekable();
+        let has_file = files.peek().is_some();
+        let lends = files.all(|file| file.is_lendable());
         let mut body = Self {
             small: current.as_ref().is_some_and(Part::is_small_file),
             current,
@@ -106,6 +115,7 @@ impl Body {
             length,
             delivery,
             reading: None,
+            lends,
             lent: Vec::new(),
             surplus: Bytes::new(),
             pace: None,
@@ -206,11 +216,13 @@ impl Body {
     }
 
     fn poll_span(&mut self, context: &mut Context<'_>, most: u64) -> Poll<Result<Chunk, Fault>> {
-        if self.reading.is_none()
-            && !self.small
-            && let Some(chunk) = self.hand_span(context, most)
-        {
-            return Poll::Ready(Ok(chunk));
+        if self.reading.is_none() && !self.small && self.lends {
+            match self.hand_span(context, most) {
+                Some(chunk) => return Poll::Ready(Ok(chunk)),
+                // What was begun with `sendfile` must end in a span, or nobody would ask whether the files changed.
+                None if !self.lent.is_empty() => return Poll::Ready(Err(Fault::Misplaced)),
+                None => {}
+            }
         }
         let Some(Part::Span { file, offset, length }) = &mut self.current else {
             unreachable!("the caller saw a span");

@@ -69,6 +69,7 @@ impl Chains {
             establishes: BTreeSet::new(),
             reads: BTreeSet::new(),
             reuse: Reuse::default(),
+            shadow: None,
         });
         self.spec.policies.last_mut().unwrap()
     }
