@@ -10,6 +10,7 @@ mod reload;
 mod replay;
 mod report;
 mod serve;
+mod sign;
 
 pub use options::ServeOptions;
 
@@ -66,6 +67,10 @@ enum Command {
     /// Asks for the password on a terminal; otherwise reads one line from standard input. Prints an argon2id hash with its
     /// salt and parameters (a PHC string), which is what `users` in the configuration of basic-auth takes.
     Password,
+    /// Make a link that expires, as the policy signed-url admits it
+    ///
+    /// Prints the URL with the parameters `expires` and `signature`, and with `prefix` and `client` where they are given.
+    Sign(sign::SignOptions),
 }
 
 /// Runs the command that the process was started with.
@@ -78,6 +83,7 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Build(options)) => build::run(&options),
         Some(Command::Password) => password::run(),
+        Some(Command::Sign(options)) => sign::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         report::print(&*error);

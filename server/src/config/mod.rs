@@ -20,6 +20,7 @@ pub mod print;
 pub mod roots;
 pub mod server;
 pub mod site;
+pub mod texts;
 pub mod units;
 pub mod values;
 

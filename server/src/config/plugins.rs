@@ -10,6 +10,7 @@ use super::{
     grants,
     limits::GivenLimits,
     manifest::MANIFEST_FILE,
+    texts::ConfigFiles,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -66,6 +67,7 @@ struct PolicyEntry<'a> {
     limits: GivenLimits,
     reuse: Reuse,
     config: toml::Table,
+    config_files: ConfigFiles,
     shadow: Option<ShadowEntry>,
 }
 
@@ -189,6 +191,9 @@ impl PluginFolder {
         policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
+        entry
+            .config_files
+            .read(dir, &mut policy.config, &mut self.protected, errors);
         if let Some(shadow) = entry.shadow {
             policy.shadow = self.find_shadow(dir, shadow, &policy, &entry.section, errors);
         }
@@ -448,6 +453,7 @@ impl<'a> PolicyEntry<'a> {
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
         let config = section.table("config", errors).unwrap_or_default();
+        let config_files = ConfigFiles::take(&mut section, errors);
         let shadow = ShadowEntry::read(&mut section, errors);
         section.report_unknown(errors);
         for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
@@ -462,6 +468,7 @@ impl<'a> PolicyEntry<'a> {
             limits: limits.unwrap_or_default(),
             reuse,
             config,
+            config_files,
             shadow,
         }
     }

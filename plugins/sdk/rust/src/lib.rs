@@ -68,14 +68,19 @@ pub mod counters;
 mod decision;
 #[doc(hidden)]
 pub mod export;
+mod host_pattern;
 #[cfg(feature = "key-value")]
 pub mod key_value;
 #[cfg(feature = "logging")]
 pub mod logging;
+mod mistakes;
+mod network;
 #[cfg(feature = "observer")]
 pub mod observer;
 pub mod path;
+mod pattern;
 mod request;
+mod route;
 #[cfg(feature = "serde")]
 mod settings;
 #[cfg(not(target_family = "wasm"))]
@@ -86,8 +91,13 @@ pub use decision::{
     Changes, Decision, Header, HeaderChange, HeaderOperation, Missing, Outcomes, Place, Response, Sharing, deny,
     proceed, redirect, respond, unauthorized,
 };
+pub use host_pattern::HostPattern;
+pub use mistakes::Mistakes;
+pub use network::Network;
 pub use path::covers;
+pub use pattern::Pattern;
 pub use request::Request;
+pub use route::{Captures, Route};
 
 /// Decides requests. One type of a plugin implements this and is named in [`export!`].
 pub trait Policy: Sized + 'static {

@@ -38,7 +38,7 @@ pub fn running(guest: &Guest) -> Chains {
 fn reason(configured: &Configured) -> &str {
     match configured {
         Configured::Ahead { reason } | Configured::EachCall { reason } => reason,
-        other @ Configured::Once => panic!("{other:?}"),
+        other @ (Configured::Once | Configured::EachInstance) => panic!("{other:?}"),
     }
 }
 
