@@ -2,6 +2,7 @@
 //! `cargo xtask test ranges`.
 mod chain;
 mod clients;
+mod code_cache;
 mod commands;
 mod conditional;
 mod configuration;

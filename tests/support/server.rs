@@ -89,6 +89,12 @@ impl Launch {
         self
     }
 
+    /// With an environment variable.
+    pub fn variable(mut self, name: &str, value: &Path) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     pub fn folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
