@@ -34,7 +34,10 @@ fn every_guest_is_used() {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     guests.sort();
-    assert_eq!(guests, ["misbehaving", "other-contract", "probe", "talkative"]);
+    assert_eq!(
+        guests,
+        ["misbehaving", "other-contract", "probe", "services", "talkative"]
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The real server from outside, one module a feature. Start with `cargo xtask test`, or with a part of a test's name:
 //! `cargo xtask test ranges`.
+mod admin;
 mod chain;
 mod clients;
 mod code_cache;
@@ -7,6 +8,7 @@ mod commands;
 mod conditional;
 mod configuration;
 mod connections;
+mod debug;
 mod directories;
 mod disks;
 mod downloads;
@@ -17,12 +19,19 @@ mod loading;
 mod messages;
 mod methods;
 mod misbehaving;
-
 mod paths;
 mod protected;
 mod questions;
 mod ranges;
+mod record;
+mod reload;
+mod sendfile;
+mod services;
+mod shadow;
+mod shared_cache;
 mod sharing;
+mod sites;
 mod standard;
 mod stopping;
+mod tls;
 mod variants;

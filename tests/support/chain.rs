@@ -92,6 +92,14 @@ impl Chain {
         Self::new([Policy::guest(guest).config(config)])
     }
 
+    /// More lines at the end of `plugins.toml`, such as a table of the whole chain.
+    pub fn append(self, toml: &str) -> Self {
+        let file = self.at("plugins.toml");
+        let text = fs::read_to_string(&file).expect("it was just written");
+        fs::write(file, text + toml).expect("the folder is writable");
+        self
+    }
+
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
     }

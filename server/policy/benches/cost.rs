@@ -75,6 +75,7 @@ async fn load(host: &Host, guest: &Guest, reuse: Reuse) -> Chain {
         establishes: BTreeSet::new(),
         reads: BTreeSet::new(),
         reuse,
+        shadow: None,
     };
     let spec = ChainSpec {
         site: "bench".into(),

@@ -71,6 +71,7 @@ async fn main() {
             establishes: BTreeSet::new(),
             reads: BTreeSet::new(),
             reuse: Reuse::default(),
+            shadow: None,
         };
         let (policies, roots) = (vec![policy], BTreeSet::new());
         let spec = ChainSpec {

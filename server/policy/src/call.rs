@@ -8,6 +8,7 @@ use crate::{
     questions::{Answer, Circumstances, FieldName, Question},
     recorder::Recorder,
     running::Meter,
+    services::Services,
 };
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 use wasmtime::{ResourceLimiter, Result, component::ResourceTable, format_err};
@@ -41,6 +42,8 @@ pub(crate) struct Call {
     pub phase: Phase,
     /// `None` while the policy is configured: there is no request then.
     pub circumstances: Option<Arc<Circumstances>>,
+    /// `None` while the policy is configured: what services said would be the same in every decision.
+    pub services: Option<Arc<Services>>,
     pub recorder: Box<Recorder>,
     pub journal: Journal,
     pub ceilings: Ceilings,
@@ -113,6 +116,7 @@ impl Call {
             setting,
             phase,
             circumstances: None,
+            services: None,
             recorder,
             journal: Journal::default(),
             ceilings,
@@ -124,9 +128,16 @@ impl Call {
     }
 
     /// From here on, the guest decides.
-    pub fn begin(&mut self, circumstances: Arc<Circumstances>, meter: Meter, transcript: bool) {
+    pub fn begin(
+        &mut self,
+        circumstances: Arc<Circumstances>,
+        services: Arc<Services>,
+        meter: Meter,
+        transcript: bool,
+    ) {
         self.phase = Phase::Deciding;
         self.circumstances = Some(circumstances);
+        self.services = Some(services);
         self.meter = meter;
         self.recorder.begin(transcript);
         // What `configure` says was written when the policy was loaded.
@@ -153,6 +164,11 @@ impl Call {
     pub fn unrepeatable(&mut self, what: &'static str) -> Result<()> {
         self.recorder.unrepeatable(what);
         self.must_not_be_captured(what)
+    }
+
+    /// The handles of the guest.
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     /// No handle of the host's is open.

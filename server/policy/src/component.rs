@@ -3,6 +3,7 @@ use crate::{
     bindings::PolicyWithServicesPre,
     call::Call,
     code::{CodeFrom, Codes},
+    grants::Links,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -42,8 +43,8 @@ pub(crate) struct Compiled {
     instrumented: OnceLock<Component>,
     /// How long it took to capture a configured state.
     pub capturing: OnceLock<Duration>,
-    /// The component as it is, linked, without logging and with it.
-    linked: [OnceLock<Arc<PolicyWithServicesPre<Call>>>; 2],
+    /// The component as it is, linked, for each combination of optional imports.
+    linked: [OnceLock<Arc<PolicyWithServicesPre<Call>>>; Links::COUNT],
 }
 
 /// A component that is ready to be instantiated, and where its code came from.
@@ -61,7 +62,7 @@ impl Compiled {
 
     /// What to make instances of, without a snapshot; shared by all policies of the file with the same grants. The error is
     /// one line for the operator.
-    pub fn plain(&self, codes: &Codes, linker: &Linker<Call>, logging: bool) -> Result<Linked, String> {
+    pub fn plain(&self, codes: &Codes, linker: &Linker<Call>, links: Links) -> Result<Linked, String> {
         let (component, from) = match self.plain.get() {
             Some(plain) => plain.clone(),
             None => {
@@ -71,7 +72,7 @@ impl Compiled {
                 self.plain.get_or_init(|| plain).clone()
             }
         };
-        let cell = &self.linked[usize::from(logging)];
+        let cell = &self.linked[links.index()];
         if let Some(linked) = cell.get() {
             return Ok((linked.clone(), from));
         }

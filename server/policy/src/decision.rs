@@ -2,9 +2,9 @@
 //!
 //! The rules are those that `wit/guest.wit` lists. Nothing is repaired: what breaks one is a fault of the policy.
 use crate::{
+    Grants,
     bindings::exports::wasmserve::policy::guest,
     dependence::is_reserved,
-    spec::Grants,
     verdict::{Missing, Place},
 };
 use bytes::Bytes;

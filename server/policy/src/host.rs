@@ -1,21 +1,25 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, LoadError, PolicySpec,
+    Chain, ChainSpec, LoadError, PolicySpec, ShadowSpec,
     ahead::Ahead,
     call::Call,
     code::{CodeCache, Codes},
     component::{self, Compiled},
     evidence::Key,
+    grants::Links,
     instance::Shelf,
+    lane::{Lane, Share},
     link,
-    policy::Policy,
+    policy::{Calls, Company, Policy},
     running::{Ticker, Ticking},
+    services::Sites,
+    shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
 };
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -64,21 +68,36 @@ pub struct Host {
     engine: Arc<Engine>,
 }
 
+/// The loading of many chains. Each file is read once, however many chains run it, so that all of them run the same.
+pub struct Loading {
+    host: Host,
+    files: Files,
+}
+
+/// What files were found to hold.
+type Files = HashMap<PathBuf, Arc<Compiled>>;
+
 /// The engine and what all calls share.
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
     pub codes: Codes,
     ticker: Ticker,
+    /// Where calls go on that do not end soon.
+    pub lane: Lane,
     slots: Arc<Semaphore>,
     key: Key,
     /// Where instances wait to be called again.
     shelves: Mutex<Vec<Weak<Shelf>>>,
     /// What is loaded, by digest: the same file is compiled once.
     compiled: Mutex<HashMap<String, Weak<Compiled>>>,
-    /// Without logging, and with it.
-    linkers: [OnceLock<Arc<Linker<Call>>>; 2],
+    /// One for each combination of optional imports, when first needed.
+    linkers: [OnceLock<Arc<Linker<Call>>>; Links::COUNT],
     pub starts: Starts,
     pub ahead: Ahead,
+    /// What services keep for each site.
+    pub sites: Sites,
+    /// Where candidates are compared; made for the first one.
+    bench: OnceLock<Bench>,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -101,6 +120,7 @@ impl Host {
             codes: Codes::new(wasm.clone(), config, options.code),
             wasm,
             ticker,
+            lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
             slots: Arc::new(Semaphore::new(instances as usize)),
             key: Key::random(),
             shelves: Mutex::default(),
@@ -108,6 +128,8 @@ impl Host {
             linkers: Default::default(),
             starts: Starts::new(snapshots),
             ahead: Ahead::new(instances as usize / 2),
+            sites: Sites::default(),
+            bench: OnceLock::new(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -116,18 +138,80 @@ impl Host {
 
     /// Compiles, checks and configures every policy of a chain.
     pub async fn load(&self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.loading().load(spec).await
+    }
+
+    /// Begins to load many chains, which all run what their files hold now.
+    pub fn loading(&self) -> Loading {
+        Loading {
+            host: self.clone(),
+            files: HashMap::new(),
+        }
+    }
+
+    async fn load_from(&self, spec: ChainSpec, files: &mut Files) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
+        let share = Arc::new(Share::default());
         for policy in &spec.policies {
-            let component = self.compile(policy).await?;
-            policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
+            let component = self.read(policy, files).await?;
+            let shadow = match &policy.shadow {
+                Some(shadow) => Some(self.shadow(policy, shadow, &spec, files).await?),
+                None => None,
+            };
+            let share = share.clone();
+            let calls = Calls::OnTheLane;
+            let company = Company { share, calls, shadow };
+            let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
+            policies.push(policy.await?);
         }
+        self.engine.sites.of(&spec.site).limit(&spec.budget.services);
         Ok(Chain::new(
             spec.site,
             policies,
             self.engine.key.clone(),
             spec.budget.evidence,
         ))
+    }
+
+    /// What a policy's file holds: looked at once.
+    async fn read(&self, policy: &PolicySpec, files: &mut Files) -> Result<Arc<Compiled>, LoadError> {
+        if let Some(compiled) = files.get(&policy.wasm) {
+            return Ok(compiled.clone());
+        }
+        let compiled = self.compile(policy).await?;
+        files.insert(policy.wasm.clone(), compiled.clone());
+        Ok(compiled)
+    }
+
+    /// Loads the candidate that runs beside a policy.
+    async fn shadow(
+        &self,
+        live: &PolicySpec,
+        shadow: &ShadowSpec,
+        chain: &ChainSpec,
+        files: &mut Files,
+    ) -> Result<Arc<Shadow>, LoadError> {
+        let spec = shadow::candidate(live, shadow);
+        let component = self.read(&spec, files).await?;
+        let company = Company {
+            share: Arc::default(),
+            // The lane is for those whose answers are waited for.
+            calls: Calls::WhereTheyBegan,
+            shadow: None,
+        };
+        let candidate = Policy::load(self.engine.clone(), &component, spec, chain, company)
+            .await
+            .map_err(|error| LoadError {
+                reason: format!("{}; to a shadow only logging and sharing are granted", error.reason),
+                ..error
+            })?;
+        let bench = self.engine.bench().map_err(|error| LoadError {
+            policy: live.name.clone(),
+            wasm: shadow.wasm.clone(),
+            reason: format!("no thread can be started for shadows: {error}"),
+        })?;
+        Ok(Arc::new(Shadow::new(candidate, live, shadow, bench)))
     }
 
     async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
@@ -142,6 +226,29 @@ impl Host {
             Ok(compiled) => compiled.map_err(refuse),
             Err(error) => Err(refuse(format!("compiling it failed: {error}"))),
         }
+    }
+}
+
+// === impl Loading ===
+
+impl Loading {
+    /// Compiles, checks and configures every policy of a chain.
+    pub async fn load(&mut self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.host.load_from(spec, &mut self.files).await
+    }
+
+    /// Whether the files of a chain hold what it was loaded from.
+    ///
+    /// # Errors
+    /// When one cannot be read any more, or holds something else that is no policy.
+    pub async fn is_current(&mut self, chain: &Chain) -> Result<bool, LoadError> {
+        for (spec, digest) in chain.origins() {
+            let found = self.host.read(&spec, &mut self.files).await?;
+            if found.digest != digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -192,12 +299,12 @@ impl Engine {
     }
 
     /// What policies are linked with.
-    pub fn linker(&self, logging: bool) -> wasmtime::Result<Arc<Linker<Call>>> {
-        let cell = &self.linkers[usize::from(logging)];
+    pub fn linker(&self, links: Links) -> wasmtime::Result<Arc<Linker<Call>>> {
+        let cell = &self.linkers[links.index()];
         if let Some(linker) = cell.get() {
             return Ok(linker.clone());
         }
-        let linker = Arc::new(link::linker(&self.wasm, logging)?);
+        let linker = Arc::new(link::linker(&self.wasm, links)?);
         Ok(cell.get_or_init(|| linker).clone())
     }
 
@@ -234,8 +341,22 @@ impl Engine {
         }
     }
 
+    /// Whether a call that nobody waits for may take a place.
+    pub fn is_idle(&self) -> bool {
+        self.slots.available_permits() > 1
+    }
+
+    /// Where candidates are compared.
+    pub fn bench(&self) -> std::io::Result<Bench> {
+        if let Some(bench) = self.bench.get() {
+            return Ok(bench.clone());
+        }
+        let bench = Bench::start()?;
+        Ok(self.bench.get_or_init(|| bench).clone())
+    }
+
     /// The epoch ticks until this is dropped.
-    pub fn ticking(&self) -> Ticking<'_> {
+    pub fn ticking(&self) -> Ticking {
         self.ticker.call()
     }
 

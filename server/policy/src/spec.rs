@@ -1,8 +1,9 @@
 //! What to load: resolved, with every default filled in.
+use crate::{Grants, ServiceBudget};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 /// The chain of a site, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChainSpec {
     pub site: Arc<str>,
     pub policies: Vec<PolicySpec>,
@@ -16,15 +17,20 @@ pub struct ChainSpec {
 pub struct Budget {
     /// Bytes of decisions that may be kept with their evidence: by default about 50,000 small ones.
     pub evidence: usize,
+    /// What services keep for them.
+    pub services: ServiceBudget,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { evidence: 16 << 20 }
+        Self {
+            evidence: 16 << 20,
+            services: ServiceBudget::default(),
+        }
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
     /// The name that logs and errors use.
     pub name: String,
@@ -38,6 +44,23 @@ pub struct PolicySpec {
     /// Facts that it may ask for.
     pub reads: BTreeSet<String>,
     pub reuse: Reuse,
+    /// A candidate that runs beside it.
+    pub shadow: Option<ShadowSpec>,
+}
+
+/// A policy that is asked what another one is asked, off the response path. Its decisions are compared and thrown away.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShadowSpec {
+    /// A component, or a core module with component-type metadata.
+    pub wasm: PathBuf,
+    pub config: toml::Table,
+    pub limits: Limits,
+    /// Facts that it may set.
+    pub establishes: BTreeSet<String>,
+    /// Facts that it may ask for.
+    pub reads: BTreeSet<String>,
+    /// One request of so many is compared, at most; at least 1.
+    pub one_in: u32,
 }
 
 /// What may be used again from one call to the next.
@@ -93,15 +116,6 @@ impl Default for Limits {
             concurrent: 64,
         }
     }
-}
-
-/// What a policy may import beyond the contract's own questions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// `wasi:logging`.
-    pub logging: bool,
-    /// `allowed` sharing.
-    pub sharing: bool,
 }
 
 /// Why a chain could not be loaded: one line that names the policy and the file and says what to do.

@@ -12,12 +12,14 @@ use crate::{
     code::{CodeFrom, Known},
     component::{Compiled, Linked, link, unlinked},
     failure::Failure,
+    grants::{Grants, Links},
     host::Engine,
     instance::{Instance, store},
+    lane::Lost,
     recorder::Recorder,
     running::Meter,
     snapshot::{self, Captured, Uncaptured},
-    spec::{Grants, Isolation, Limits},
+    spec::{Isolation, Limits},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -58,7 +60,7 @@ pub(crate) struct Origin {
     pub digest: String,
     pub config: Vec<(String, String)>,
     pub reads: BTreeSet<String>,
-    pub logging: bool,
+    pub links: Links,
     pub memory: usize,
     pub answers: usize,
     pub configure: Duration,
@@ -200,6 +202,12 @@ impl Start {
         self.state.read().unwrap_or_else(PoisonError::into_inner).stage.clone()
     }
 
+    /// Whether it is configured for each call only because there are many and it is not called often enough yet.
+    pub fn is_one_of_many(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(state.stage, Stage::Plain(_) | Stage::Capturing)
+    }
+
     /// What to make an instance of, and whether `configure` has to be called then.
     pub fn instances(&self, engine: &Engine) -> (Arc<PolicyWithServicesPre<Call>>, bool) {
         self.last
@@ -311,16 +319,18 @@ impl Start {
                 let Some(slot) = engine.spare_slot() else { break };
                 let _ticking = engine.ticking();
                 let (instances, _) = start.instances(&engine);
-                let store = start.recipe.store(&engine, Phase::Configuring);
-                let configured = timeout(wall, Instance::new(slot, store, &instances, true));
-                match configured.await {
-                    Ok(Ok(instance)) => start.offer_ahead(&engine, instance),
+                let meter = Meter::new(start.recipe.limits.configure);
+                let store = start.recipe.store(&engine, Phase::Configuring, meter.clone());
+                let configured = async move { Instance::new(slot, store, &instances, true).await };
+                let share = Arc::default();
+                match timeout(wall, engine.lane.drive(configured, &meter, &share)).await {
+                    Ok(Ok(Ok(instance))) => start.offer_ahead(&engine, instance),
                     // The next call configures its own instance, and says what is wrong.
-                    Ok(Err(failure)) => {
+                    Ok(Ok(Err(failure))) => {
                         tracing::debug!(%failure, "an instance cannot be configured ahead");
                         break;
                     }
-                    Err(_) => break,
+                    Ok(Err(Lost)) | Err(_) => break,
                 }
             }
             start.refilling.store(false, Ordering::Relaxed);
@@ -331,9 +341,9 @@ impl Start {
 // === impl Recipe ===
 
 impl Recipe {
-    fn store(&self, engine: &Engine, phase: Phase) -> wasmtime::Store<Call> {
+    fn store(&self, engine: &Engine, phase: Phase, meter: Meter) -> wasmtime::Store<Call> {
         let recorder = Recorder::new(None, self.limits.answers);
-        store(engine, &self.setting, &self.limits, phase, recorder)
+        store(engine, &self.setting, &self.limits, phase, recorder, meter)
     }
 
     /// The component as it is.
@@ -346,7 +356,7 @@ impl Recipe {
                 origin,
                 ..
             } = &*recipe;
-            compiled.plain(&engine.codes, linker, origin.logging)
+            compiled.plain(&engine.codes, linker, origin.links)
         });
         let plain = plain
             .await
@@ -413,8 +423,8 @@ impl Recipe {
     /// On a thread that may be kept busy. A panic there (of the crate that instruments, at what it does not know) is one
     /// more reason for no snapshot.
     async fn try_capture(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<Captured, Uncaptured> {
-        let mut store = self.store(engine, Phase::Capturing);
-        store.data_mut().meter = Meter::new(self.limits.configure.saturating_mul(HASTY));
+        let meter = Meter::new(self.limits.configure.saturating_mul(HASTY));
+        let store = self.store(engine, Phase::Capturing, meter);
         let (recipe, engine) = (self.clone(), engine.clone());
         let runtime = tokio::runtime::Handle::current();
         let captured = spawn_blocking(move || {
@@ -499,7 +509,7 @@ impl Origin {
             digest: compiled.digest.clone(),
             config,
             reads: reads.clone(),
-            logging: grants.logging,
+            links: Links::from(grants),
             memory: limits.memory,
             answers: limits.answers,
             configure: limits.configure,

@@ -1,7 +1,13 @@
 //! Where compiled code is kept from one start to the next.
 
-use std::{convert::Infallible, error::Error, ffi::OsString, path::PathBuf, str::FromStr, sync::Arc};
-use wasmserve_files::FilesOptions;
+use std::{
+    convert::Infallible,
+    error::Error,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 use wasmserve_policy::CodeCache;
 
 /// The folder of this program within the one for everybody's caches.
@@ -29,11 +35,17 @@ impl CodeCacheOption {
         }
     }
 
-    /// Opens the cache for a server of these files. `None`: there is none, and the log says why.
-    pub fn open(&self, files: &FilesOptions) -> Option<Arc<CodeCache>> {
-        let Self::Folder(folder) = self else { return None };
-        let roots: Vec<PathBuf> = files.roots.iter().map(|(_, root)| root.path.clone()).collect();
-        match CodeCache::open(folder, &roots, CodeCache::MOST) {
+    /// The folder, which is never served.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Off => None,
+            Self::Folder(folder) => Some(folder),
+        }
+    }
+
+    /// Opens the cache for a server of these roots. `None`: there is none, and the log says why.
+    pub fn open(&self, roots: &[PathBuf]) -> Option<Arc<CodeCache>> {
+        match CodeCache::open(self.folder()?, roots, CodeCache::MOST) {
             Ok(cache) => Some(Arc::new(cache)),
             Err(untrusted) => {
                 let cause = untrusted

@@ -3,7 +3,7 @@
 use super::{
     ConfigErrors,
     document::Section,
-    units::{duration, size},
+    units::{positive, size},
 };
 use std::time::Duration;
 use wasmserve_policy::Limits;
@@ -23,9 +23,9 @@ impl GivenLimits {
     /// Reads a `limits` table.
     pub fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
         let given = Self {
-            running: section.parsed("running", positive_duration, errors),
-            wall: section.parsed("wall", positive_duration, errors),
-            configure: section.parsed("configure", positive_duration, errors),
+            running: section.parsed("running", positive, errors),
+            wall: section.parsed("wall", positive, errors),
+            configure: section.parsed("configure", positive, errors),
             memory: section.parsed("memory", memory_size, errors),
             answers: section.parsed("answers", memory_size, errors),
             concurrent: section.count("concurrent", errors),
@@ -47,15 +47,8 @@ impl GivenLimits {
     }
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("must be longer than nothing".into()),
-        some => Ok(some),
-    }
-}
-
 /// A WebAssembly memory of 32-bit addresses has 4 GiB at most.
-fn memory_size(text: &str) -> Result<usize, String> {
+pub fn memory_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size(text)?) {
         Ok(bytes) if (1..=4 << 30).contains(&bytes) => Ok(bytes),
         _ => Err("must be between 1B and 4GiB".into()),

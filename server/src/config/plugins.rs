@@ -6,33 +6,45 @@
 
 use super::{
     ConfigError, ConfigErrors, Manifest,
-    document::{Document, Located, Section, cannot_read, suggest},
+    document::{Document, Located, Section, cannot_read},
+    grants,
     limits::GivenLimits,
     manifest::MANIFEST_FILE,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse};
+use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ServiceBudget, ShadowSpec};
 
 /// The name of the file that lists the chain.
 pub const CHAIN_FILE: &str = "plugins.toml";
 
 /// `isolation`: what a call starts from. `reuse` is for plugins that keep state on purpose.
-const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
+pub(super) const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
 
 /// `evidence`: whether decisions are kept with what they went by, and used again.
-const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
+pub(super) const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
 
 /// A folder's chain, resolved.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PluginFolder {
     pub policies: Vec<PolicySpec>,
+    /// What services may keep for all of them together.
+    pub services: ServiceBudget,
+    /// What each plugin is before the operator's word, by where it was looked for.
+    plugins: HashMap<PathBuf, PolicySpec>,
     /// Every file that was read or will be loaded, and the folder itself: never to be served.
     pub protected: BTreeSet<PathBuf>,
+}
+
+/// The plugins that a configuration of many sites names: each is looked for once.
+#[derive(Default)]
+pub struct Catalogue {
+    reader: PluginFolder,
+    folders: HashMap<PathBuf, (Vec<PolicySpec>, ServiceBudget)>,
 }
 
 /// A `[[policy]]` table, exactly as written.
@@ -40,10 +52,20 @@ struct PolicyEntry<'a> {
     section: Section<'a>,
     plugin: Option<Located<String>>,
     name: Option<Located<String>>,
-    grants: Vec<Located<String>>,
+    grants: Grants,
     limits: GivenLimits,
     reuse: Reuse,
     config: toml::Table,
+    shadow: Option<ShadowEntry>,
+}
+
+/// `shadow = "NEW.wasm"`, or a `[policy.shadow]` table.
+struct ShadowEntry {
+    plugin: Located<String>,
+    limits: GivenLimits,
+    one_in: u32,
+    /// `None`: that of the policy.
+    config: Option<toml::Table>,
 }
 
 // === impl PluginFolder ===
@@ -58,8 +80,8 @@ impl PluginFolder {
         let names = file_names(dir)?;
         let chain_file = dir.join(CHAIN_FILE);
         let mut folder = Self {
-            policies: Vec::new(),
             protected: BTreeSet::from([dir.to_owned()]),
+            ..Self::default()
         };
         // Anything of that name counts, even a directory or a broken link: then reading it is the error, rather than
         // the folder quietly falling back to other rules.
@@ -77,7 +99,10 @@ impl PluginFolder {
             site,
             policies: self.policies,
             roots,
-            budget: Budget::default(),
+            budget: Budget {
+                services: self.services,
+                ..Budget::default()
+            },
         }
     }
 
@@ -91,16 +116,23 @@ impl PluginFolder {
             return errors.check();
         }
         let entries = root.sections("policy", &mut errors);
+        if let Some(section) = root.section("services", &mut errors) {
+            self.services = grants::read_budget(section, &mut errors);
+        }
         root.finish(&mut errors);
         if entries.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
             errors.push(no_policy(file));
         }
-        let mut names = BTreeMap::new();
-        for section in entries.unwrap_or_default() {
-            let entry = PolicyEntry::read(section, &mut errors);
-            self.add_policy(dir, entry, &mut names, &mut errors);
-        }
+        self.read_policies(dir, entries.unwrap_or_default(), &mut errors);
         errors.check()
+    }
+
+    fn read_policies(&mut self, dir: &Path, entries: Vec<Section<'_>>, errors: &mut ConfigErrors) {
+        let mut names = BTreeMap::new();
+        for section in entries {
+            let entry = PolicyEntry::read(section, errors);
+            self.add_policy(dir, entry, &mut names, errors);
+        }
     }
 
     fn add_policy(
@@ -110,7 +142,6 @@ impl PluginFolder {
         names: &mut BTreeMap<String, String>,
         errors: &mut ConfigErrors,
     ) {
-        let grants = entry.grants(errors);
         let Some(plugin) = &entry.plugin else { return };
         let Some(mut policy) = self.find_plugin(dir, plugin, &entry.section, errors) else {
             return;
@@ -132,10 +163,35 @@ impl PluginFolder {
             );
         }
         policy.limits = entry.limits.over(&policy.limits);
-        policy.grants = grants;
+        policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
+        if let Some(shadow) = entry.shadow {
+            policy.shadow = self.find_shadow(dir, shadow, &policy, &entry.section, errors);
+        }
         self.policies.push(policy);
+    }
+
+    /// A candidate without a manifest has the limits and the facts of the policy that it is to replace.
+    fn find_shadow(
+        &mut self,
+        dir: &Path,
+        shadow: ShadowEntry,
+        live: &PolicySpec,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<ShadowSpec> {
+        let found = self.find_plugin(dir, &shadow.plugin, section, errors)?;
+        let bare = dir.join(&shadow.plugin.value) == found.wasm;
+        let stated = if bare { live } else { &found };
+        Some(ShadowSpec {
+            limits: shadow.limits.over(&stated.limits),
+            establishes: stated.establishes.clone(),
+            reads: stated.reads.clone(),
+            config: shadow.config.unwrap_or_else(|| live.config.clone()),
+            one_in: shadow.one_in,
+            wasm: found.wasm,
+        })
     }
 
     /// The plugin that an entry names: a folder with a manifest, or a module.
@@ -147,8 +203,26 @@ impl PluginFolder {
         errors: &mut ConfigErrors,
     ) -> Option<PolicySpec> {
         let path = dir.join(&plugin.value);
+        if let Some(known) = self.plugins.get(&path) {
+            return Some(known.clone());
+        }
+        let found = self.look_for_plugin(dir, &path, plugin, section, errors);
+        if let Some(found) = &found {
+            self.plugins.insert(path, found.clone());
+        }
+        found
+    }
+
+    fn look_for_plugin(
+        &mut self,
+        dir: &Path,
+        path: &Path,
+        plugin: &Located<String>,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<PolicySpec> {
         if path.join(MANIFEST_FILE).symlink_metadata().is_ok() {
-            return match Manifest::read(&path) {
+            return match Manifest::read(path) {
                 Ok(manifest) => self.built_plugin(dir, manifest, errors),
                 Err(found) => {
                     errors.extend(found);
@@ -157,8 +231,8 @@ impl PluginFolder {
             };
         }
         if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
-            self.protected.insert(path.clone());
-            return Some(bare_module(path));
+            self.protected.insert(path.to_owned());
+            return Some(bare_module(path.to_owned()));
         }
         let problem = format!("there is no plugin `{}`", plugin.value);
         let hint = format!(
@@ -187,6 +261,7 @@ impl PluginFolder {
             establishes: manifest.establishes,
             reads: manifest.reads,
             reuse: Reuse::default(),
+            shadow: None,
         })
     }
 
@@ -215,6 +290,41 @@ impl PluginFolder {
     }
 }
 
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// The chain of a folder, and what services may keep for it; empty when it was read before and something was wrong
+    /// with it.
+    pub fn folder(&mut self, dir: &Path, errors: &mut ConfigErrors) -> (Vec<PolicySpec>, ServiceBudget) {
+        if let Some(known) = self.folders.get(dir) {
+            return known.clone();
+        }
+        let chain = match PluginFolder::read(dir) {
+            Ok(folder) => {
+                self.reader.protected.extend(folder.protected);
+                (folder.policies, folder.services)
+            }
+            Err(found) => {
+                errors.extend(found);
+                Default::default()
+            }
+        };
+        self.folders.insert(dir.to_owned(), chain.clone());
+        chain
+    }
+
+    /// The chain that `[[policy]]` tables of another file make; plugins are named relative to `dir`.
+    pub fn policies(&mut self, dir: &Path, entries: Vec<Section<'_>>, errors: &mut ConfigErrors) -> Vec<PolicySpec> {
+        self.reader.read_policies(dir, entries, errors);
+        std::mem::take(&mut self.reader.policies)
+    }
+
+    /// Every file that was read or will be loaded, and the folders: never to be served.
+    pub fn into_protected(self) -> BTreeSet<PathBuf> {
+        self.reader.protected
+    }
+}
+
 /// The folder's entries in the order of their names.
 fn file_names(dir: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
     let list = || {
@@ -238,6 +348,7 @@ fn bare_module(wasm: PathBuf) -> PolicySpec {
         establishes: BTreeSet::new(),
         reads: BTreeSet::new(),
         reuse: Reuse::default(),
+        shadow: None,
     }
 }
 
@@ -272,13 +383,14 @@ impl<'a> PolicyEntry<'a> {
     fn read(mut section: Section<'a>, errors: &mut ConfigErrors) -> Self {
         let plugin = section.required_string("plugin", errors);
         let name = section.string("name", errors);
-        let grants = section.strings("grants", errors).unwrap_or_default();
+        let grants = grants::read(&mut section, errors);
         let limits = section
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
         let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
         let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
         let config = section.table("config", errors).unwrap_or_default();
+        let shadow = ShadowEntry::read(&mut section, errors);
         section.report_unknown(errors);
         for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
             errors.push(section.error_at(located, "must not be empty"));
@@ -292,26 +404,38 @@ impl<'a> PolicyEntry<'a> {
             limits: limits.unwrap_or_default(),
             reuse: Reuse { evidence, isolation },
             config,
+            shadow,
         }
     }
+}
 
-    fn grants(&self, errors: &mut ConfigErrors) -> Grants {
-        let mut grants = Grants::default();
-        for grant in &self.grants {
-            match grant.value.as_str() {
-                "logging" => grants.logging = true,
-                "sharing" => grants.sharing = true,
-                unknown => {
-                    let problem = format!("`grants`: there is no service `{unknown}`");
-                    errors.push(
-                        self.section
-                            .error_at(grant, problem)
-                            .hint(suggest(unknown, &["logging", "sharing"])),
-                    );
-                }
-            }
+// === impl ShadowEntry ===
+
+impl ShadowEntry {
+    fn read(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Self> {
+        if !section.holds_table("shadow") {
+            let plugin = section.string("shadow", errors)?;
+            return Some(Self {
+                plugin,
+                limits: GivenLimits::default(),
+                one_in: 1,
+                config: None,
+            });
         }
-        grants
+        let mut shadow = section.section("shadow", errors)?;
+        let plugin = shadow.required_string("plugin", errors);
+        let limits = shadow
+            .section("limits", errors)
+            .map(|limits| GivenLimits::read(limits, errors));
+        let one_in = shadow.count("one-in", errors).unwrap_or(1);
+        let config = shadow.table("config", errors);
+        shadow.finish(errors);
+        Some(Self {
+            plugin: plugin?,
+            limits: limits.unwrap_or_default(),
+            one_in: u32::try_from(one_in).unwrap_or(u32::MAX),
+            config,
+        })
     }
 }
 
@@ -476,7 +600,7 @@ mod tests {
             policy.grants,
             Grants {
                 logging: true,
-                sharing: false
+                ..Grants::default()
             }
         );
         assert_eq!(policy.reuse.isolation, Isolation::Reuse);

@@ -75,6 +75,7 @@ impl Chains {
             establishes: BTreeSet::new(),
             reads: BTreeSet::new(),
             reuse: Reuse::default(),
+            shadow: None,
         });
         self.spec.policies.last_mut().unwrap()
     }
@@ -164,7 +165,8 @@ pub fn applied(verdict: &Verdict, status: u16, media_type: Option<&str>, before:
             HeaderValue::from_str(value).unwrap(),
         );
     }
-    verdict.apply(StatusCode::from_u16(status).unwrap(), media_type, &mut headers);
+    let status = StatusCode::from_u16(status).unwrap();
+    verdict.apply_at(|| verdict.arrived, status, media_type, &mut headers);
     let mut lines: Vec<String> = headers
         .iter()
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))

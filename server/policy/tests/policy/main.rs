@@ -35,5 +35,7 @@ mod explain;
 mod faults;
 mod load;
 mod logs;
+mod replay;
 mod reuse;
+mod shadow;
 mod snapshot;
