@@ -3,6 +3,7 @@
 mod admin;
 mod chain;
 mod clients;
+mod code_cache;
 mod commands;
 mod conditional;
 mod configuration;

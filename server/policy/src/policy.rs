@@ -73,7 +73,7 @@ pub(crate) struct Ran {
 
 /// Where a call has its instance from.
 enum Beginning {
-    /// An earlier call.
+    /// An earlier call, or configured ahead of this one.
     Warm(Box<Instance>),
     Start(Slot),
 }

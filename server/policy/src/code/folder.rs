@@ -56,9 +56,11 @@ pub(super) struct Folder {
 }
 
 /// The folders from `/` to where the walk is.
-struct Walk {
+struct Walk<'a> {
     above: Vec<Step>,
     path: PathBuf,
+    /// Device and inode of each served folder.
+    roots: Vec<((u64, u64), &'a Path)>,
 }
 
 struct Step {
@@ -77,23 +79,27 @@ impl Folder {
             path: path.to_owned(),
             source,
         })?;
-        let mut walk = Walk::begin()?;
+        let mut walk = Walk::begin(roots)?;
         walk.along(&absolute.join(name))?;
+        walk.is_outside()?;
         walk.is_ours_alone()?;
-        walk.is_outside(roots)?;
         walk.arrive()
     }
 }
 
 // === impl Walk ===
 
-impl Walk {
-    fn begin() -> Result<Self, Untrusted> {
+impl<'a> Walk<'a> {
+    fn begin(roots: &'a [PathBuf]) -> Result<Self, Untrusted> {
+        // A root that is not there serves nothing.
+        let stat = |root: &'a PathBuf| Some((identity(&statat(CWD, root, AtFlags::empty()).ok()?), root.as_path()));
+        let roots = roots.iter().filter_map(stat).collect();
         let path = PathBuf::from("/");
         let descriptor = openat(CWD, "/", folder_flags(), Mode::empty()).map_err(|error| io_error(&path, error))?;
         let mut walk = Self {
             above: Vec::new(),
             path,
+            roots,
         };
         let stat = walk.stat(&descriptor)?;
         walk.enter(descriptor, &stat)?;
@@ -132,10 +138,13 @@ impl Walk {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || openat(self.here(), name, flags, Mode::empty());
         let opened = match open() {
-            Err(Errno::NOENT) => match mkdirat(self.here(), name, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => open(),
-                Err(error) => Err(error),
-            },
+            Err(Errno::NOENT) => {
+                self.is_outside()?;
+                match mkdirat(self.here(), name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => open(),
+                    Err(error) => Err(error),
+                }
+            }
             opened => opened,
         };
         let entry = opened.map_err(|error| io_error(&path, error))?;
@@ -204,20 +213,15 @@ impl Walk {
     }
 
     /// No root is on the way, by whatever name.
-    fn is_outside(&self, roots: &[PathBuf]) -> Result<(), Untrusted> {
-        for root in roots {
-            // A root that is not there serves nothing.
-            let Ok(stat) = statat(CWD, root, AtFlags::empty()) else {
-                continue;
-            };
-            if self.above.iter().any(|step| step.identity == identity(&stat)) {
-                return Err(Untrusted::Served {
-                    path: self.path.clone(),
-                    root: root.clone(),
-                });
-            }
+    fn is_outside(&self) -> Result<(), Untrusted> {
+        let is_above = |root: &&((u64, u64), &Path)| self.above.iter().any(|step| step.identity == root.0);
+        match self.roots.iter().find(is_above) {
+            Some((_, root)) => Err(Untrusted::Served {
+                path: self.path.clone(),
+                root: (*root).to_owned(),
+            }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn arrive(self) -> Result<Folder, Untrusted> {

@@ -382,6 +382,7 @@ fn what_is_served_is_no_place_for_code() {
         for path in ["www", "www/deep/er", "link/deep"] {
             let opened = CodeCache::open(&folder.path().join(path), std::slice::from_ref(served), CodeCache::MOST);
             assert!(matches!(opened, Err(Untrusted::Served { .. })), "{path}");
+            assert!(!root.join("deep/er").exists() && !root.join("code-1").exists());
         }
         CodeCache::open(
             &folder.path().join("beside"),
@@ -390,6 +391,9 @@ fn what_is_served_is_no_place_for_code() {
         )
         .unwrap();
     }
+    // By way of a root, and out again.
+    let out = root.join("../beside");
+    CodeCache::open(&out, std::slice::from_ref(&root), CodeCache::MOST).unwrap();
     // A root that is not there serves nothing.
     CodeCache::open(
         &folder.path().join("beside"),
