@@ -207,7 +207,7 @@ pub struct ServeOptions {
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = positive, help_heading = "Connections")]
     idle_timeout: Duration,
 
-    /// How long a request's head may take from its first byte to its last
+    /// How long a request's head may take from its first byte to its last, and how long a TLS handshake
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = positive, help_heading = "Connections")]
     head_timeout: Duration,
 
