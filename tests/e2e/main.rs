@@ -18,6 +18,7 @@ mod loading;
 mod messages;
 mod methods;
 mod misbehaving;
+mod operators;
 mod paths;
 mod protected;
 mod questions;
