@@ -22,6 +22,7 @@ mod methods;
 mod misbehaving;
 mod observers;
 mod outbound;
+mod operators;
 mod paths;
 mod protected;
 mod questions;
