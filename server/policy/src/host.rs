@@ -8,7 +8,7 @@ use crate::{
     instance::Shelf,
     lane::{Lane, Share},
     link,
-    policy::{Company, Policy},
+    policy::{Calls, Company, Policy},
     running::{Ticker, Ticking},
     services::Sites,
     shadow::{self, Bench, Shadow},
@@ -148,7 +148,8 @@ impl Host {
                 None => None,
             };
             let share = share.clone();
-            let company = Company { share, shadow };
+            let calls = Calls::OnTheLane;
+            let company = Company { share, calls, shadow };
             let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
             policies.push(policy.await?);
         }
@@ -181,9 +182,10 @@ impl Host {
     ) -> Result<Arc<Shadow>, LoadError> {
         let spec = shadow::candidate(live, shadow);
         let component = self.read(&spec, files).await?;
-        // Its turns on the lane are counted apart from those of the site.
         let company = Company {
             share: Arc::default(),
+            // The lane is for those whose answers are waited for.
+            calls: Calls::WhereTheyBegan,
             shadow: None,
         };
         let candidate = Policy::load(self.engine.clone(), &component, spec, chain, company)

@@ -17,7 +17,7 @@ use crate::{
     host::{Engine, Slot},
     instance::{Instance, Shelf, store},
     journal::Said,
-    lane::{Lost, Share},
+    lane::{Lane, Lost, Share},
     link,
     questions::Circumstances,
     recorder::Recorder,
@@ -53,6 +53,7 @@ pub(crate) struct Policy {
     turns: Arc<Semaphore>,
     /// Of the site: what its policies use of the lane.
     share: Arc<Share>,
+    calls: Calls,
     habit: Habit,
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
@@ -82,10 +83,20 @@ struct Place {
     _ticking: Ticking,
 }
 
+/// Where calls that take long go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calls {
+    /// On the lane, so that the thread they began on can serve.
+    OnTheLane,
+    /// On the thread they began on, which serves nobody.
+    WhereTheyBegan,
+}
+
 /// What a policy is loaded beside.
 pub(crate) struct Company {
     /// What the policies of its site use of the lane.
     pub share: Arc<Share>,
+    pub calls: Calls,
     /// The candidate that decides what it decides.
     pub shadow: Option<Arc<Shadow>>,
 }
@@ -157,6 +168,7 @@ impl Policy {
             services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
             turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
             share: company.share,
+            calls: company.calls,
             habit: Habit::default(),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
             counters: Counters::default(),
@@ -328,8 +340,10 @@ impl Policy {
             meter: &meter,
         };
         let called = self.clone().ask(from, place, circumstances, transcript, meter.clone());
-        let lane = &self.engine.lane;
-        let called = lane.drive(called, &meter, &self.share).await;
+        let called = match self.calls {
+            Calls::OnTheLane => self.engine.lane.drive(called, &meter, &self.share).await,
+            Calls::WhereTheyBegan => Ok(Lane::drive_here(called, &meter).await),
+        };
         let Called { outcome, _place } = called.map_err(|Lost| Failure::Lost)?;
         let (mut instance, decided) = outcome?;
         let went_well = matches!(decided, Ok(Ok(_)));

@@ -10,7 +10,7 @@ use crate::{
     observe::LogFormat,
     site::SiteSpec,
     sites::{HostPattern, LoadErrors, Loader, Sites},
-    watch::{RecordOptions, record::redact::Rule},
+    watch::{RecordOptions, record::rules::Rule},
 };
 use clap::{Args, ValueEnum};
 use http::StatusCode;

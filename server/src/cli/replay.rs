@@ -12,7 +12,8 @@ use crate::{
     config::plugins::PluginFolder,
     watch::record::{
         entry::{Decision, EntryError, Line},
-        redact::{Redactor, Rule, Rules},
+        redact::Redactor,
+        rules::{Rule, Rules},
     },
 };
 use anyhow::{Context, bail};

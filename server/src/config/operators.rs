@@ -3,7 +3,7 @@
 use super::{ConfigErrors, document::Section, values::record_limit};
 use crate::watch::{
     RecordOptions,
-    record::{file, redact::Rule},
+    record::{file, rules::Rule},
 };
 use std::path::{Path, PathBuf};
 
