@@ -83,7 +83,8 @@ pub fn describe(grants: &Grants) -> Vec<String> {
     let words = [("logging", *logging), ("sharing", *sharing), ("counters", *counters)];
     let mut described: Vec<String> = words
         .into_iter()
-        .filter_map(|(word, granted)| granted.then(|| word.to_owned()))
+        .filter(|(_, granted)| *granted)
+        .map(|(word, _)| word.to_owned())
         .collect();
     described.extend(key_value.as_ref().map(describe_key_value));
     described
