@@ -136,7 +136,11 @@ async fn round(case: &mut Case, request: &Arc<Request>) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let host = Host::new(HostOptions { instances: 64 }).unwrap();
+    let host = Host::new(HostOptions {
+        instances: 64,
+        ..HostOptions::default()
+    })
+    .unwrap();
     let (off, on) = (
         Reuse {
             evidence: false,

@@ -48,6 +48,8 @@ pub(crate) struct Call {
     pub journal: Journal,
     pub ceilings: Ceilings,
     pub meter: Meter,
+    /// It got the seed, which another load does not have.
+    pub asked_for_seed: bool,
     /// Made when the guest first uses it: most never do.
     wasi: Option<WasiCtx>,
     table: ResourceTable,
@@ -119,6 +121,7 @@ impl Call {
             journal: Journal::default(),
             ceilings,
             meter,
+            asked_for_seed: false,
             wasi: None,
             table: ResourceTable::new(),
         }
@@ -136,7 +139,7 @@ impl Call {
         self.circumstances = Some(circumstances);
         self.services = Some(services);
         self.meter = meter;
-        self.recorder.transcribe(transcript);
+        self.recorder.begin(transcript);
         // What `configure` says was written when the policy was loaded.
         self.journal.take();
     }

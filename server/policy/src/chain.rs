@@ -1,6 +1,6 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Fault, Grants, Limits, Mapping, Outcome, Place, PolicySpec, Request, Response, Verdict,
+    CodeFrom, Fault, Grants, Limits, Mapping, Outcome, Place, PolicySpec, Request, Response, Verdict,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -37,6 +37,8 @@ pub struct PolicyInfo {
     pub limits: Limits,
     pub grants: Grants,
     pub configured: Configured,
+    /// Where the machine code that its calls run came from when it was loaded.
+    pub code: CodeFrom,
     /// The candidate that runs beside it.
     pub shadow: Option<ShadowInfo>,
 }
@@ -268,7 +270,7 @@ impl Progress {
             pace: None,
             changes: Vec::new(),
             dependences: Vec::new(),
-            now: circumstances.now,
+            arrived: request.arrived,
         };
         Self {
             circumstances,

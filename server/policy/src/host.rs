@@ -1,7 +1,9 @@
 //! The engine, shared by every site of the process.
 use crate::{
     Chain, ChainSpec, LoadError, PolicySpec, ShadowSpec,
+    ahead::Ahead,
     call::Call,
+    code::{CodeCache, Codes},
     component::{self, Compiled},
     evidence::Key,
     grants::Links,
@@ -43,11 +45,16 @@ const KEEP_RESIDENT: usize = 1 << 20;
 pub struct HostOptions {
     /// Instances that may be alive at once. Calls beyond it wait within their wall time.
     pub instances: u32,
+    /// Where compiled code is kept from one start to the next. `None`: everything is compiled at each start.
+    pub code: Option<Arc<CodeCache>>,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { instances: 256 }
+        Self {
+            instances: 256,
+            code: None,
+        }
     }
 }
 
@@ -73,6 +80,7 @@ type Files = HashMap<PathBuf, Arc<Compiled>>;
 /// The engine and what all calls share.
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
+    pub codes: Codes,
     ticker: Ticker,
     /// Where calls go on that do not end soon.
     pub lane: Lane,
@@ -85,6 +93,7 @@ pub(crate) struct Engine {
     /// One for each combination of optional imports, when first needed.
     linkers: [OnceLock<Arc<Linker<Call>>>; Links::COUNT],
     pub starts: Starts,
+    pub ahead: Ahead,
     /// What services keep for each site.
     pub sites: Sites,
     /// Where candidates are compared; made for the first one.
@@ -104,9 +113,11 @@ impl Host {
     /// As [`Host::new`], with as many snapshots as are said.
     pub fn with_snapshots(options: HostOptions, snapshots: SnapshotOptions) -> Result<Self, HostError> {
         let instances = options.instances.max(1);
-        let wasm = wasmtime::Engine::new(&engine_config(instances)).map_err(|error| HostError(error.into()))?;
+        let config = engine_config(instances);
+        let wasm = wasmtime::Engine::new(&config).map_err(|error| HostError(error.into()))?;
         let ticker = Ticker::start(&wasm).map_err(|error| HostError(error.into()))?;
         let engine = Engine {
+            codes: Codes::new(wasm.clone(), config, options.code),
             wasm,
             ticker,
             lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
@@ -116,6 +127,7 @@ impl Host {
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
+            ahead: Ahead::new(instances as usize / 2),
             sites: Sites::default(),
             bench: OnceLock::new(),
         };
@@ -272,14 +284,14 @@ impl Engine {
         &self.key
     }
 
-    /// The component of a file. Compiled at once, unless a chain uses the same file already.
+    /// The component of a file: the same one for every chain that uses the file.
     fn compiled(&self, file: &Path) -> Result<Arc<Compiled>, String> {
         let (bytes, digest) = component::open(file)?;
         let known = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = known().get(&digest).and_then(Weak::upgrade) {
             return Ok(compiled);
         }
-        let compiled = Arc::new(component::compile(&self.wasm, bytes, digest.clone())?);
+        let compiled = Arc::new(component::inspect(&self.wasm, bytes, digest.clone())?);
         let mut known = known();
         known.retain(|_, compiled| compiled.strong_count() > 0);
         known.insert(digest, Arc::downgrade(&compiled));
@@ -308,7 +320,16 @@ impl Engine {
         }
     }
 
+    /// A place for an instance that nobody waits for, if there is one.
+    pub fn spare_slot(&self) -> Option<Slot> {
+        let permit = self.slots.clone().try_acquire_owned().ok()?;
+        Some(Slot { _permit: Some(permit) })
+    }
+
     fn give_up_one(&self) {
+        if self.ahead.give_up_one() {
+            return;
+        }
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         shelves.retain(|shelf| shelf.strong_count() > 0);
         let given_up = shelves

@@ -6,6 +6,7 @@ use crate::{
     ChainSpec, Configured, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
     bindings::exports::wasmserve::policy::guest,
     call::Phase,
+    code::CodeFrom,
     component::{CONTRACT, Compiled, one_line},
     config,
     counters::Counters,
@@ -151,15 +152,15 @@ impl Policy {
         check_spec(&spec)?;
         let links = Links::from(&spec.grants);
         let linker = engine.linker(links).map_err(|error| one_line(&error))?;
-        link::check(&linker, compiled, links)?;
+        link::check(compiled, links)?;
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
-        let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
+        let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await?;
         let policy = Arc::new(Self {
             site: chain.site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
-            start: start.map_err(|failure| cannot_configure(&failure))?,
+            start,
             rules: Rules {
                 roots: chain.roots.clone(),
                 establishes: spec.establishes.clone(),
@@ -179,7 +180,7 @@ impl Policy {
         policy
             .try_instance()
             .await
-            .map_err(|failure| cannot_configure(&failure))?;
+            .map_err(|failure| failure.while_configuring())?;
         policy.tell_loaded();
         Ok(policy)
     }
@@ -202,7 +203,9 @@ impl Policy {
             let _ticking = policy.engine.ticking();
             let instance = policy.instance(slot, its).await?;
             let journal = instance.store.data().journal.clone();
-            drop(instance);
+            if policy.shelf.is_none() {
+                policy.start.offer_ahead(&policy.engine, instance);
+            }
             Ok::<Said, Failure>(journal.take())
         };
         let instance = self.engine.lane.drive(instance, &meter, &self.share);
@@ -215,21 +218,23 @@ impl Policy {
 
     fn tell_loaded(&self) {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
-        match self.start.configured() {
-            Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+        let code = match self.start.code() {
+            CodeFrom::Cache => "cached",
+            CodeFrom::Compiler => "compiled",
+        };
+        match self.configured() {
+            Configured::Once => tracing::info!(policy, site, digest, code, configured = "once", "a policy is loaded"),
+            Configured::Ahead { reason } => {
+                let configured = "ahead of every call";
+                tracing::info!(policy, site, digest, code, configured, reason, "a policy is loaded");
+            }
             // Thousands of sites would fill the log.
             Configured::EachCall { reason } if self.start.is_one_of_many() => {
                 tracing::debug!(policy, site, digest, reason, "a policy is loaded");
             }
             Configured::EachCall { reason } => {
-                tracing::info!(
-                    policy,
-                    site,
-                    digest,
-                    configured = "for every call",
-                    reason,
-                    "a policy is loaded"
-                );
+                let configured = "for every call";
+                tracing::info!(policy, site, digest, code, configured, reason, "a policy is loaded");
             }
         }
     }
@@ -243,9 +248,14 @@ impl Policy {
             imports: self.imports.clone(),
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
-            configured: self.start.configured(),
+            configured: self.configured(),
+            code: self.start.code(),
             shadow: self.shadow.as_deref().map(Shadow::info),
         }
+    }
+
+    fn configured(&self) -> Configured {
+        self.start.configured(self.spec.reuse.isolation)
     }
 }
 
@@ -275,13 +285,6 @@ async fn within<F: Future>(wall: Duration, call: F) -> Result<F::Output, Elapsed
     match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
         Poll::Ready(outcome) => Ok(outcome),
         Poll::Pending => timeout(wall, call).await,
-    }
-}
-
-fn cannot_configure(failure: &Failure) -> String {
-    match failure.place() {
-        place if place.is_empty() => format!("cannot be configured: {failure}"),
-        place => format!("cannot be configured: {failure} (in {place})"),
     }
 }
 
@@ -325,8 +328,12 @@ impl Policy {
     ) -> Result<Ran, Failure> {
         // The semaphore is never closed.
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Failure::Busy)?;
-        let from = match self.shelf.as_ref().and_then(|shelf| shelf.take()) {
-            Some(warm) => Beginning::Warm(warm),
+        let ready = match &self.shelf {
+            Some(shelf) => shelf.take(),
+            None => self.ahead(),
+        };
+        let from = match ready {
+            Some(instance) => Beginning::Warm(instance),
             None => Beginning::Start(self.engine.slot().await),
         };
         waiting.store(false, Ordering::Relaxed);
@@ -432,6 +439,14 @@ impl Policy {
         )
     }
 
+    /// An instance that was configured ahead, for this call alone.
+    fn ahead(&self) -> Option<Box<Instance>> {
+        let mut instance = self.start.take_ahead(&self.engine)?;
+        instance.store.data_mut().recorder = self.recorder();
+        self.counters.ahead();
+        Some(instance)
+    }
+
     /// A new instance in its configured state.
     async fn instance(&self, slot: Slot, meter: Meter) -> Result<Box<Instance>, Failure> {
         let (instances, configure) = self.start.instances(&self.engine);
@@ -440,7 +455,7 @@ impl Policy {
         }
         let store = store(
             &self.engine,
-            &self.start.setting,
+            self.start.setting(),
             &self.spec.limits,
             Phase::Configuring,
             self.recorder(),

@@ -50,6 +50,8 @@ pub(crate) struct Recorder {
     pub facts: Vec<String>,
     /// Bytes that answers may still take.
     answers: usize,
+    /// Bytes that the answers of one decision may take.
+    limit: usize,
     /// Only when someone wants to read it.
     pub transcript: Option<Vec<Exchange>>,
 }
@@ -80,12 +82,15 @@ impl Recorder {
             dependence: Dependence::default(),
             facts: Vec::new(),
             answers,
+            limit: answers,
             transcript: None,
         })
     }
 
-    /// Whether questions and answers are kept as text.
-    pub fn transcribe(&mut self, transcript: bool) {
+    /// A decision begins. What `configure` was told, if it ran in this call, does not count for it, because most decisions
+    /// begin without. `transcript`: whether questions and answers are kept as text.
+    pub fn begin(&mut self, transcript: bool) {
+        self.answers = self.limit;
         self.transcript = transcript.then(Vec::new);
     }
 

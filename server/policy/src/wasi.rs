@@ -23,7 +23,7 @@ use wasmtime_wasi::{
             random::{insecure, insecure_seed, random},
         },
     },
-    random::{WasiRandom, WasiRandomView},
+    random::WasiRandomView,
 };
 
 /// Interfaces that are linked, in any 0.2 version.
@@ -72,7 +72,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
     monotonic_clock::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     random::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     insecure::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
-    insecure_seed::add_to_linker::<Call, WasiRandom>(l, Call::random)?;
+    insecure_seed::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     environment::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     exit::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     stdin::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
@@ -139,6 +139,13 @@ impl insecure::Host for Call {
     fn get_insecure_random_u64(&mut self) -> Result<u64> {
         self.unrepeatable("random bytes")?;
         WasiRandomView::random(self).get_insecure_random_u64()
+    }
+}
+
+impl insecure_seed::Host for Call {
+    fn insecure_seed(&mut self) -> Result<(u64, u64)> {
+        self.asked_for_seed = true;
+        WasiRandomView::random(self).insecure_seed()
     }
 }
 

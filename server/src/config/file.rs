@@ -30,7 +30,17 @@ impl Configuration {
     /// What is never served: the sources, and what is for operators alone.
     pub fn protected(&self) -> Vec<PathBuf> {
         let sources = self.sources.iter().cloned();
-        sources.chain(self.server.operators.secrets()).collect()
+        let code = self.server.code_cache();
+        sources
+            .chain(self.server.operators.secrets())
+            .chain(code.folder().map(Path::to_owned))
+            .collect()
+    }
+
+    /// The folders that are served.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let roots = self.sites.iter().flat_map(|site| &site.files.roots);
+        roots.map(|(_, root)| root.path.clone()).collect()
     }
 
     /// Reads a file, and the chains and manifests that it names.
@@ -67,11 +77,9 @@ impl Configuration {
         errors.check()?;
         let mut sources = catalogue.into_protected();
         sources.insert(file.to_owned());
-        Ok(Self {
-            server: server.unwrap_or_default(),
-            sites,
-            sources,
-        })
+        let server = server.unwrap_or_default();
+        sources.extend(server.tls_files());
+        Ok(Self { server, sites, sources })
     }
 }
 

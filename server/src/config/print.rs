@@ -8,7 +8,7 @@ use super::{
     manifest::MANIFEST_FILE,
     plugins::{EVIDENCE, ISOLATION},
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
-    server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
+    server::{LOG_FORMATS, SENDFILE, TlsFiles, UNKNOWN_HOSTS},
     site::RESOLVERS,
     units::exact_size,
 };
@@ -48,6 +48,13 @@ fn server(settings: &ServerSettings) -> Table {
     ]);
     if let Some(connections) = settings.max_connections {
         table.insert("max-connections".into(), count(connections));
+    }
+    if let Some(TlsFiles { certificate, key }) = &settings.tls {
+        table.insert("tls-cert".into(), path(certificate));
+        table.insert("tls-key".into(), path(key));
+    }
+    if let Some(option) = &settings.code_cache {
+        table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
     }
     table.extend(operators(&settings.operators));
     table

@@ -38,10 +38,10 @@ pub enum Ending {
 // === impl Record ===
 
 impl Record {
-    /// Begins when a request's head has been read.
-    pub fn begin(head: &Parts, client: Option<IpAddr>) -> Self {
+    /// Begins with a request's head, whose first byte `arrived` then.
+    pub fn begin(head: &Parts, client: Option<IpAddr>, arrived: Instant) -> Self {
         Self {
-            arrived: Instant::now(),
+            arrived,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
@@ -96,6 +96,18 @@ impl Drop for Record {
             facts = facts(&self.facts),
         );
     }
+}
+
+/// The line of a head that could not be read: no policy was asked, and nothing in it is known. `status` is what it was
+/// answered with, if with anything.
+pub fn unreadable(status: Option<StatusCode>, client: Option<IpAddr>) {
+    tracing::info!(
+        target: "access",
+        status = status.map(|status| status.as_u16()),
+        bytes = 0,
+        client = client.map(tracing::field::display),
+        outcome = "unreadable",
+    );
 }
 
 /// `user=alice tier="two words"`; none at all when there are none.

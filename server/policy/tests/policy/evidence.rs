@@ -73,7 +73,7 @@ async fn before_is_asked_again() {
         let verdict = decide(&chain, at(get("/"), seconds)).await;
         if seconds < NOW + 100 {
             // Freshness ends at that moment, whenever the decision was made.
-            let left = format!("cache-control: max-age={}", NOW + 100 - seconds);
+            let left = format!("cache-control: max-age={}", NOW + 99 - seconds);
             assert_eq!(applied(&verdict, 200, None, &[]), [left]);
         } else {
             assert_eq!(response(&verdict).status, 410);

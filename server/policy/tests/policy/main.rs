@@ -2,7 +2,9 @@
 mod guest;
 mod harness;
 
+mod ahead;
 mod chain;
+mod code;
 mod differential;
 mod evidence;
 mod explain;
