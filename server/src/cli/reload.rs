@@ -60,6 +60,9 @@ enum ReloadError {
     Listen(#[from] ListenError),
 }
 
+/// Errors beyond are counted: the log has room for some thousand lines at a time.
+const TOLD: usize = 100;
+
 /// How many connections may be open at once.
 struct Room {
     semaphore: Arc<Semaphore>,
@@ -173,8 +176,16 @@ impl<'a> Serving<'a> {
     }
 
     fn note_failure(&mut self, cause: &'static str, generation: u64, error: &ReloadError) {
-        for error in error.lines() {
+        let lines = error.lines();
+        for error in lines.iter().take(TOLD) {
             tracing::error!(cause, error, "the new configuration cannot be used");
+        }
+        if let Some(more) = lines.len().checked_sub(TOLD).filter(|more| *more > 0) {
+            tracing::error!(
+                cause,
+                more,
+                "the new configuration has further errors: wasmserve check tells them all"
+            );
         }
         tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
         self.loader.settle(&self.protected);

@@ -166,7 +166,7 @@ fn grants(grants: &Grants) -> Table {
         environment,
     } = grants;
     let words = [("logging", *logging), ("sharing", *sharing), ("counters", *counters)];
-    let words = words.into_iter().filter_map(|(word, granted)| granted.then_some(word));
+    let words = words.into_iter().filter(|(_, granted)| *granted).map(|(word, _)| word);
     let mut granted = table([("grants", strings(words))]);
     if let Some(KeyValueGrant { buckets, time_to_live }) = key_value {
         let mut key_value = table([("buckets", strings(buckets))]);
