@@ -1,6 +1,7 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
+    Budget, Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
+    budget::Account,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -22,6 +23,7 @@ pub struct Chain {
     policies: Vec<Arc<Policy>>,
     evidence: Evidence,
     facts_are_read: bool,
+    account: Account,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -44,18 +46,22 @@ pub struct PolicyInfo {
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
-        Self::new(site, Vec::new(), Key::random(), 0)
+        let budget = Budget {
+            evidence: 0,
+            ..Budget::default()
+        };
+        Self::new(site, Vec::new(), Key::random(), &budget)
     }
 
-    /// Keeps at most as many bytes of evidence.
-    pub(crate) fn new(site: Arc<str>, policies: Vec<Arc<Policy>>, key: Key, bytes: usize) -> Self {
+    pub(crate) fn new(site: Arc<str>, policies: Vec<Arc<Policy>>, key: Key, budget: &Budget) -> Self {
         let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
         Self {
             site,
             policies,
-            evidence: Evidence::new(key, bytes, &keeps),
+            evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
+            account: Account::new(budget, Instant::now()),
         }
     }
 
@@ -111,9 +117,15 @@ impl Chain {
         circumstances: &Circumstances,
         notes: Option<&mut Vec<Step>>,
     ) -> Result<Arc<Decided>, Fault> {
+        let admission = match policy.admit(&self.account, circumstances).await {
+            Ok(admission) => admission,
+            Err(refused) => return Err(policy.refuse(refused, circumstances)),
+        };
         policy.counters.ran();
         let begun = notes.is_some().then(Instant::now);
-        let ran = policy.run(circumstances, notes.is_some()).await;
+        let ran = policy.run_metered(circumstances, notes.is_some(), admission.meter.clone());
+        let ran = ran.await;
+        admission.ended(&ran.outcome);
         if let (Some(steps), Some(begun)) = (notes, begun) {
             steps.push(self.step(at, policy, &ran, begun));
         }

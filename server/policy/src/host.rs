@@ -132,12 +132,7 @@ impl Host {
             policies.push(policy.await?);
         }
         self.engine.sites.of(&spec.site).limit(&spec.budget.services);
-        Ok(Chain::new(
-            spec.site,
-            policies,
-            self.engine.key.clone(),
-            spec.budget.evidence,
-        ))
+        Ok(Chain::new(spec.site, policies, self.engine.key.clone(), &spec.budget))
     }
 
     /// Loads the candidate that runs beside a policy.

@@ -6,7 +6,8 @@
 //!
 //! Within a load: `component` (a file to a checked component), `link` (what it may import), `start` and `snapshot` (its
 //! configured state). Within a decision, for each policy of the chain: `evidence` (a kept decision, if the answers are the
-//! same), else `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision`
+//! same), else `admission` (whether it may run: `breaker`, `budget`) and
+//! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision`
 //! (what it returned, checked), `dependence` (what that means to caches).
 //!
 //! Beside decisions: `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
@@ -24,8 +25,12 @@ pub mod summary;
 pub mod verdict;
 pub mod withheld;
 
+mod admission;
 mod bindings;
+mod breaker;
+mod budget;
 mod call;
+mod complaints;
 mod component;
 mod config;
 mod counters;

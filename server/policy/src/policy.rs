@@ -3,7 +3,8 @@
 //! In the order of a call: wait for a turn (this policy's, then one of the engine's instances), instantiate, decide, check
 //! the decision. Whatever goes wrong is a [`Failure`], which the log names and the client does not.
 use crate::{
-    ChainSpec, Configured, Fault, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
+    ChainSpec, Configured, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
+    admission::Gate,
     bindings::exports::wasmserve::policy::guest,
     call::Phase,
     component::{CONTRACT, Compiled, one_line},
@@ -43,7 +44,7 @@ use tokio::{
 
 pub(crate) struct Policy {
     pub spec: PolicySpec,
-    site: Arc<str>,
+    pub site: Arc<str>,
     digest: String,
     imports: Vec<String>,
     engine: Arc<Engine>,
@@ -54,6 +55,7 @@ pub(crate) struct Policy {
     /// Of the site: what its policies use of the lane.
     share: Arc<Share>,
     habit: Habit,
+    pub gate: Gate,
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
     pub counters: Counters,
@@ -158,6 +160,7 @@ impl Policy {
             turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
             share: company.share,
             habit: Habit::default(),
+            gate: Gate::new(Instant::now()),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
             counters: Counters::default(),
             shadow: company.shadow,
@@ -170,6 +173,11 @@ impl Policy {
             .map_err(|failure| cannot_configure(&failure))?;
         policy.tell_loaded();
         Ok(policy)
+    }
+
+    /// SHA-256 of its file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Makes an instance as every call does, so that what is wrong with the configuration shows at load, and writes what
@@ -279,10 +287,20 @@ impl Policy {
 
     /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.
     pub async fn run(self: &Arc<Self>, circumstances: &Circumstances, transcript: bool) -> Ran {
+        self.run_metered(circumstances, transcript, self.meter()).await
+    }
+
+    /// What counts the running time of one call.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.spec.limits.configure)
+    }
+
+    /// As [`Policy::run`], with a meter that others look at.
+    pub async fn run_metered(self: &Arc<Self>, circumstances: &Circumstances, transcript: bool, meter: Meter) -> Ran {
         let circumstances = Arc::new(circumstances.clone());
         let wall = self.spec.limits.wall;
         let waiting = AtomicBool::new(true);
-        let failure = match within(wall, self.call(circumstances, transcript, &waiting)).await {
+        let failure = match within(wall, self.call(circumstances, transcript, meter, &waiting)).await {
             Ok(Ok(ran)) => return ran,
             Ok(Err(failure)) => failure,
             Err(_) if waiting.into_inner() => Failure::Busy,
@@ -300,6 +318,7 @@ impl Policy {
         self: &Arc<Self>,
         circumstances: Arc<Circumstances>,
         transcript: bool,
+        meter: Meter,
         waiting: &AtomicBool,
     ) -> Result<Ran, Failure> {
         // The semaphore is never closed.
@@ -313,7 +332,6 @@ impl Policy {
             _turn: turn,
             _ticking: self.engine.ticking(),
         };
-        let meter = Meter::new(self.spec.limits.configure);
         let _noting = Noting {
             habit: &self.habit,
             meter: &meter,
@@ -434,23 +452,6 @@ impl Policy {
     /// Writes the lines of a decision to the log: when it is made, and each time it is used again.
     pub fn tell(&self, said: &Said) {
         said.write(&self.spec.name, &self.site);
-    }
-
-    /// Writes the one log line of a failure and makes the fault that the client sees.
-    pub fn report(&self, failure: &Failure, circumstances: &Circumstances) -> Fault {
-        let fault = failure.fault();
-        tracing::error!(
-            policy = %self.spec.name,
-            digest = %self.digest,
-            site = %self.site,
-            status = fault.status.as_u16(),
-            path = %circumstances.request.path,
-            // As strings, which the log quotes: what a guest says makes neither lines nor fields of its own.
-            reason = failure.to_string(),
-            backtrace = failure.place(),
-            "a policy failed"
-        );
-        fault
     }
 
     /// Says that the same answers led to different decisions.

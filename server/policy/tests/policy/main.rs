@@ -2,6 +2,7 @@
 mod guest;
 mod harness;
 
+mod admission;
 mod chain;
 mod differential;
 mod evidence;
