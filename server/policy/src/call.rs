@@ -194,6 +194,7 @@ impl Call {
 
     /// Takes note of an answer that cannot be found again.
     pub fn unrepeatable(&mut self, what: &'static str) -> Result<()> {
+        self.recorder.count()?;
         self.recorder.unrepeatable(what);
         self.must_not_be_captured(what)
     }
@@ -365,6 +366,7 @@ impl config::Host for Call {
 impl logging::Host for Call {
     fn log(&mut self, level: logging::Level, context: String, message: String) -> Result<()> {
         self.must_not_be_captured("a log line")?;
+        self.recorder.count()?;
         let level = match level {
             logging::Level::Trace => Level::Trace,
             logging::Level::Debug => Level::Debug,

@@ -1,6 +1,8 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response, Verdict,
+    Budget, CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response,
+    Verdict,
+    budget::Account,
     component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
@@ -24,6 +26,7 @@ pub struct Chain {
     observers: Arc<Observers>,
     evidence: Evidence,
     facts_are_read: bool,
+    account: Account,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -48,16 +51,19 @@ pub struct PolicyInfo {
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
-        Self::new(site, Vec::new(), Observers::default(), Key::random(), 0)
+        let budget = Budget {
+            evidence: 0,
+            ..Budget::default()
+        };
+        Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget)
     }
 
-    /// Keeps at most as many bytes of evidence.
     pub(crate) fn new(
         site: Arc<str>,
         policies: Vec<Arc<Policy>>,
         observers: Observers,
         key: Key,
-        bytes: usize,
+        budget: &Budget,
     ) -> Self {
         let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
@@ -65,8 +71,9 @@ impl Chain {
             site,
             policies,
             observers: Arc::new(observers),
-            evidence: Evidence::new(key, bytes, &keeps),
+            evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
+            account: Account::new(budget, Instant::now()),
         }
     }
 
@@ -122,9 +129,15 @@ impl Chain {
         circumstances: &Circumstances,
         notes: Option<&mut Vec<Step>>,
     ) -> Result<Arc<Decided>, Fault> {
+        let admission = match policy.admit(&self.account, circumstances).await {
+            Ok(admission) => admission,
+            Err(refused) => return Err(policy.refuse(refused, circumstances)),
+        };
         policy.counters.ran();
         let begun = notes.is_some().then(Instant::now);
-        let ran = policy.run(circumstances, notes.is_some()).await;
+        let ran = policy.run_metered(circumstances, notes.is_some(), admission.meter.clone());
+        let ran = ran.await;
+        admission.ended(&ran.outcome);
         if let (Some(steps), Some(begun)) = (notes, begun) {
             steps.push(self.step(at, policy, &ran, begun));
         }

@@ -19,6 +19,16 @@ pub struct Counts {
     pub failed: u64,
     /// Decisions that contradicted a kept one (at most one: nothing is kept after it).
     pub contradicted: u64,
+    /// Runs that failed after most of their running time.
+    pub burnt: u64,
+    /// How often the breaker opened.
+    pub opened: u64,
+    /// Requests that were refused without a run: because the breaker was open,
+    pub refused: u64,
+    /// because runs for the same client had burnt their time,
+    pub throttled: u64,
+    /// or because the site's budget was spent.
+    pub over_budget: u64,
 }
 
 /// The room that the kept decisions of a chain take.
@@ -37,6 +47,11 @@ pub(crate) struct Counters {
     declined: AtomicU64,
     failed: AtomicU64,
     contradicted: AtomicU64,
+    burnt: AtomicU64,
+    opened: AtomicU64,
+    refused: AtomicU64,
+    throttled: AtomicU64,
+    over_budget: AtomicU64,
 }
 
 impl Counters {
@@ -61,6 +76,21 @@ impl Counters {
     pub fn contradicted(&self) {
         self.contradicted.fetch_add(1, Relaxed);
     }
+    pub fn burnt(&self) {
+        self.burnt.fetch_add(1, Relaxed);
+    }
+    pub fn opened(&self) {
+        self.opened.fetch_add(1, Relaxed);
+    }
+    pub fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+    pub fn throttled(&self) {
+        self.throttled.fetch_add(1, Relaxed);
+    }
+    pub fn over_budget(&self) {
+        self.over_budget.fetch_add(1, Relaxed);
+    }
 
     pub fn counts(&self) -> Counts {
         Counts {
@@ -71,6 +101,11 @@ impl Counters {
             declined: self.declined.load(Relaxed),
             failed: self.failed.load(Relaxed),
             contradicted: self.contradicted.load(Relaxed),
+            burnt: self.burnt.load(Relaxed),
+            opened: self.opened.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            throttled: self.throttled.load(Relaxed),
+            over_budget: self.over_budget.load(Relaxed),
         }
     }
 }

@@ -173,7 +173,7 @@ impl Host {
             policies,
             observers,
             self.engine.key.clone(),
-            spec.budget.evidence,
+            &spec.budget,
         ))
     }
 

@@ -6,9 +6,9 @@
 //!
 //! Within a load: `component` (a file to a checked component), `link` (what it may import), `start`, `snapshot` and `ahead`
 //! (its configured state), `code` (what is compiled, and kept on disk). Within a decision, for each policy of the chain:
-//! `evidence` (a kept decision, if the answers are the same), else `policy` (a call: `instance`, `call` and `questions`,
-//! `services`, `recorder`, `running`, `lane`), `decision` (what it returned, checked), `dependence` (what that means to
-//! caches).
+//! `evidence` (a kept decision, if the answers are the same), else `admission` (whether it may run: `breaker`, `budget`) and
+//! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision` (what it
+//! returned, checked), `dependence` (what that means to caches).
 //!
 //! Beside decisions: `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
 //! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
@@ -27,10 +27,14 @@ pub mod summary;
 pub mod verdict;
 pub mod withheld;
 
+mod admission;
 mod ahead;
 mod bindings;
+mod breaker;
+mod budget;
 mod call;
 mod code;
+mod complaints;
 mod component;
 mod config;
 mod counters;

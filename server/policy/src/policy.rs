@@ -3,7 +3,8 @@
 //! In the order of a call: wait for a turn (this policy's, then one of the engine's instances), instantiate, decide, check
 //! the decision. Whatever goes wrong is a [`Failure`], which the log names and the client does not.
 use crate::{
-    ChainSpec, Configured, Fault, Isolation, LoadError, PolicyInfo, PolicySpec,
+    ChainSpec, Configured, Isolation, LoadError, PolicyInfo, PolicySpec,
+    admission::Gate,
     bindings::exports::wasmserve::policy::guest,
     call::Phase,
     code::CodeFrom,
@@ -44,7 +45,7 @@ use tokio::{
 
 pub(crate) struct Policy {
     pub spec: PolicySpec,
-    site: Arc<str>,
+    pub site: Arc<str>,
     digest: String,
     imports: Vec<String>,
     engine: Arc<Engine>,
@@ -56,6 +57,7 @@ pub(crate) struct Policy {
     share: Arc<Share>,
     calls: Calls,
     habit: Habit,
+    pub gate: Gate,
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
     pub counters: Counters,
@@ -171,6 +173,7 @@ impl Policy {
             share: company.share,
             calls: company.calls,
             habit: Habit::default(),
+            gate: Gate::new(Instant::now()),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| {
                 let shelf = Arc::default();
                 engine.spare(&shelf);
@@ -299,10 +302,20 @@ impl Policy {
 
     /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.
     pub async fn run(self: &Arc<Self>, circumstances: &Circumstances, transcript: bool) -> Ran {
+        self.run_metered(circumstances, transcript, self.meter()).await
+    }
+
+    /// What counts the running time of one call.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.spec.limits.configure)
+    }
+
+    /// As [`Policy::run`], with a meter that others look at.
+    pub async fn run_metered(self: &Arc<Self>, circumstances: &Circumstances, transcript: bool, meter: Meter) -> Ran {
         let circumstances = Arc::new(circumstances.clone());
         let wall = self.spec.limits.wall;
         let waiting = AtomicBool::new(true);
-        let failure = match within(wall, self.call(circumstances, transcript, &waiting)).await {
+        let failure = match within(wall, self.call(circumstances, transcript, meter, &waiting)).await {
             Ok(Ok(ran)) => return ran,
             Ok(Err(failure)) => failure,
             Err(_) if waiting.into_inner() => Failure::Busy,
@@ -320,6 +333,7 @@ impl Policy {
         self: &Arc<Self>,
         circumstances: Arc<Circumstances>,
         transcript: bool,
+        meter: Meter,
         waiting: &AtomicBool,
     ) -> Result<Ran, Failure> {
         // The semaphore is never closed.
@@ -337,7 +351,6 @@ impl Policy {
             _turn: turn,
             _ticking: self.engine.ticking(),
         };
-        let meter = Meter::new(self.spec.limits.configure);
         let _noting = Noting {
             habit: &self.habit,
             meter: &meter,
@@ -468,23 +481,6 @@ impl Policy {
     /// Writes the lines of a decision to the log: when it is made, and each time it is used again.
     pub fn tell(&self, said: &Said) {
         said.write(&self.spec.name, &self.site);
-    }
-
-    /// Writes the one log line of a failure and makes the fault that the client sees.
-    pub fn report(&self, failure: &Failure, circumstances: &Circumstances) -> Fault {
-        let fault = failure.fault();
-        tracing::error!(
-            policy = %self.spec.name,
-            digest = %self.digest,
-            site = %self.site,
-            status = fault.status.as_u16(),
-            path = %circumstances.request.path,
-            // As strings, which the log quotes: what a guest says makes neither lines nor fields of its own.
-            reason = failure.to_string(),
-            backtrace = failure.place(),
-            "a policy failed"
-        );
-        fault
     }
 
     /// Says that the same answers led to different decisions.

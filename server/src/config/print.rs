@@ -9,7 +9,7 @@ use super::{
     plugins::{EVIDENCE, ISOLATION},
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, TlsFiles, UNKNOWN_HOSTS},
-    site::RESOLVERS,
+    site::{RESOLVERS, UNLIMITED},
     units::exact_size,
 };
 use crate::site::SiteSpec;
@@ -244,7 +244,11 @@ fn limits(limits: &Limits) -> Table {
 }
 
 fn budget(budget: &Budget) -> Table {
-    table([("evidence", bytes(budget.evidence as u64))])
+    table([
+        ("evidence", bytes(budget.evidence as u64)),
+        ("concurrent", count(budget.concurrent)),
+        ("processor", budget.processor.map_or(UNLIMITED.into(), time)),
+    ])
 }
 
 fn services(budget: &ServiceBudget) -> Table {

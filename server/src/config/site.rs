@@ -6,7 +6,7 @@ use super::{
     grants,
     plugins::{Catalogue, GivenChain},
     roots::GivenRoot,
-    units::size,
+    units::{positive, size},
 };
 use crate::{
     site::SiteSpec,
@@ -15,6 +15,7 @@ use crate::{
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
 use wasmserve_policy::{Budget, ChainSpec, ServiceBudget};
@@ -48,6 +49,10 @@ pub struct GivenSite {
 struct GivenBudget {
     /// `evidence`: bytes of decisions kept with what they went by. Default: `"16MiB"`.
     evidence: Option<usize>,
+    /// `concurrent`: calls of policies under way at once. Default: `128`.
+    concurrent: Option<usize>,
+    /// `processor`: processor time that policies may use in each second, such as `"250ms"`, or `"unlimited"` (the default).
+    processor: Option<Option<Duration>>,
 }
 
 /// The reading of all sites of a file.
@@ -145,6 +150,8 @@ impl GivenBudget {
     fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
         let given = Self {
             evidence: section.parsed("evidence", memory, errors),
+            concurrent: section.count("concurrent", errors),
+            processor: section.parsed("processor", processor, errors),
         };
         section.finish(errors);
         given
@@ -153,6 +160,8 @@ impl GivenBudget {
     fn over(self, base: &Self) -> Self {
         Self {
             evidence: self.evidence.or(base.evidence),
+            concurrent: self.concurrent.or(base.concurrent),
+            processor: self.processor.or(base.processor),
         }
     }
 
@@ -160,8 +169,20 @@ impl GivenBudget {
         let defaults = Budget::default();
         Budget {
             evidence: self.evidence.unwrap_or(defaults.evidence),
+            concurrent: self.concurrent.unwrap_or(defaults.concurrent),
+            processor: self.processor.unwrap_or(defaults.processor),
             services,
         }
+    }
+}
+
+/// The word for a budget without a limit.
+pub(super) const UNLIMITED: &str = "unlimited";
+
+fn processor(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        UNLIMITED => Ok(None),
+        time => positive(time).map(Some),
     }
 }
 

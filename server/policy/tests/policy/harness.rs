@@ -114,6 +114,13 @@ pub fn get(target: &str) -> Request {
     }
 }
 
+/// As [`get`], by a client in a network of its own.
+pub fn from(network: u8, target: &str) -> Request {
+    let mut request = get(target);
+    request.client = Some([10, 0, network, 1].into());
+    request
+}
+
 pub fn with(mut request: Request, name: &str, value: &str) -> Request {
     let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
     request

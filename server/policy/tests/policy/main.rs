@@ -26,6 +26,7 @@
 mod guest;
 mod harness;
 
+mod admission;
 mod ahead;
 mod chain;
 mod code;
