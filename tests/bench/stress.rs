@@ -4,10 +4,12 @@
 //! 1. Many clients each download a large file at once: memory stays bounded.
 //! 2. Many clients read one byte of a large file and leave: memory comes back, no descriptor stays.
 //! 3. A plugin spins on one path: small files on another keep their latency.
+//! 4. A disk answers each read after 200 ms: cached files beside it keep their latency while 200 clients wait for it.
 //!
-//! Arguments name the scenarios to run: `downloads`, `leaving`, `spinning`, `spinning-4`.
+//! Arguments name the scenarios to run: `downloads`, `leaving`, `spinning`, `spinning-4`, `slow-disk`.
 #![forbid(unsafe_code)]
 
+use disks::{Disk, DiskFile, Fault};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io::{self, Read, Write},
@@ -17,7 +19,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use support::{Chain, Launch, PATIENCE, Policy, Server, Tree, client::request_head, process};
+use support::{Chain, Launch, PATIENCE, Policy, Server, Tree, client::request_head, eventually, process};
 
 const MIB: u64 = 1 << 20;
 
@@ -28,6 +30,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("leaving", many_that_leave),
     ("spinning", || spinning_plugin(1)),
     ("spinning-4", || spinning_plugin(4)),
+    ("slow-disk", slow_disk),
 ];
 
 fn main() -> ExitCode {
@@ -159,26 +162,14 @@ fn spinning_plugin(attackers: usize) -> Verdict {
     let tree = Tree::new().file("file.bin", [7; 1024]);
     let chain = Chain::new([Policy::guest("misbehaving").config("behaviour = \"endless_loop\"\nonly = \"/spin\"")]);
     let server = Launch::new(&tree).plugins(&chain).start();
-    let (mut idle, mut busy) = (Vec::new(), Vec::new());
     let spun = AtomicU64::new(0);
-    latencies(&server, 500);
-    for _ in 0..4 {
-        idle.extend(latencies(&server, 1500));
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            for _ in 0..attackers {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        assert_eq!(server.get("/spin").status, 503);
-                        spun.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-            busy.extend(latencies(&server, 1500));
-            done.store(true, Ordering::Relaxed);
-        });
-    }
-    let (idle, busy) = (p99(idle), p99(busy));
+    let spin = |_, going: &dyn Fn() -> bool| {
+        while going() {
+            assert_eq!(server.get("/spin").status, 503);
+            spun.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let (idle, busy) = idle_and_busy(&server, attackers, spin, || {});
     let ratio = busy.as_secs_f64() / idle.as_secs_f64();
     Verdict {
         holds: ratio <= 3.0,
@@ -189,6 +180,79 @@ fn spinning_plugin(attackers: usize) -> Verdict {
             spun.into_inner()
         ),
     }
+}
+
+fn slow_disk() -> Verdict {
+    const CLIENTS: usize = 200;
+    const DELAY: Duration = Duration::from_millis(200);
+    /// What the server reads from one device at once; the other clients wait for their turn.
+    const READERS: usize = 64;
+    println!(
+        "{CLIENTS} clients read from a disk that answers after {DELAY:?} while small files beside it are asked for ..."
+    );
+    let tree = Tree::new().file("file.bin", [7; 1024]).directory("slow");
+    // Longer than what is read with the opening, so that each is read for its own response.
+    let files = (0..CLIENTS).map(|n| DiskFile {
+        name: format!("{n}.bin"),
+        content: vec![b's'; 20_000],
+        fault: Fault::SlowToRead(DELAY),
+    });
+    let Some(disk) = Disk::mount(&tree.at("slow"), files) else {
+        return Verdict {
+            holds: false,
+            text: "slow disk: not measured, this machine mounts no file systems in user space".into(),
+        };
+    };
+    let server = Launch::new(&tree).start();
+    let read = AtomicU64::new(0);
+    let read_slowly = |n, going: &dyn Fn() -> bool| {
+        let mut connection = server.connect();
+        while going() {
+            let response = connection.request("GET", &format!("/slow/{n}.bin"), &[]);
+            assert_eq!((response.status, response.body.len()), (200, 20_000));
+            read.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let under_way = || eventually("the disk is busy", || disk.reading() >= READERS);
+    let (idle, busy) = idle_and_busy(&server, CLIENTS, read_slowly, under_way);
+    let ratio = busy.as_secs_f64() / idle.as_secs_f64();
+    Verdict {
+        holds: ratio <= 2.0,
+        text: format!(
+            "{CLIENTS} clients of a disk that answers after {DELAY:?}: p99 of small files beside it {} µs idle, {} µs while {} slow \
+             files were read: {ratio:.2}x (limit 2)",
+            idle.as_micros(),
+            busy.as_micros(),
+            read.into_inner()
+        ),
+    }
+}
+
+/// The p99 of the small file without and with others at work, in turns, so that what else the machine does falls on both.
+/// Each of so many workers runs `work` with its number until told to stop; what is measured waits for `under_way`.
+fn idle_and_busy(
+    server: &Server,
+    workers: usize,
+    work: impl Fn(usize, &dyn Fn() -> bool) + Sync,
+    under_way: impl Fn(),
+) -> (Duration, Duration) {
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    latencies(server, 500);
+    for _ in 0..4 {
+        idle.extend(latencies(server, 1500));
+        let done = AtomicBool::new(false);
+        let going = || !done.load(Ordering::Relaxed);
+        thread::scope(|scope| {
+            for worker in 0..workers {
+                let (work, going) = (&work, &going);
+                scope.spawn(move || work(worker, going));
+            }
+            under_way();
+            busy.extend(latencies(server, 1500));
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+    (p99(idle), p99(busy))
 }
 
 /// The time of each of so many requests for the small file, at about 1,000 a second on two connections.

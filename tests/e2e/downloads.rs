@@ -4,7 +4,7 @@ use std::{
     io::{ErrorKind, Write},
     time::Duration,
 };
-use support::{Connection, Launch, Server, Tree, client::request_head, eventually, pattern, process};
+use support::{Connection, Launch, Server, Tree, client::request_head, eventually, kernel_copies, pattern, process};
 
 const MIB: u64 = 1 << 20;
 const LENGTH: usize = 48 << 20;
@@ -96,7 +96,12 @@ fn a_file_that_shrinks_is_not_padded() {
     file.set_len(1 << 16).expect("the tree is writable");
     received.extend(connection.rest());
     assert!(received.len() < LENGTH, "bytes that are no longer there were sent");
-    assert!(content.starts_with(&received), "something else was sent in their place");
+    // What the kernel has of a file, and the client does not yet, changes with the file (decision 0006).
+    let sure = if kernel_copies() { 1 << 16 } else { received.len() };
+    assert!(
+        content.starts_with(&received[..sure]),
+        "something else was sent in their place"
+    );
     assert!(server.get("/shrinking.bin").body.len() <= 1 << 16, "the server goes on");
 }
 
@@ -124,7 +129,10 @@ fn a_file_that_grows_gives_what_was_promised_or_nothing_more() {
             assert_eq!(response.status, 200, "the connection is still in step");
         }
         // A change while it is sent may also end the connection: the file is no longer the version that was promised.
-        Err(error) => assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}"),
+        Err(error) => assert!(
+            matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset),
+            "{error}"
+        ),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The real server from outside, one module a feature. Start with `cargo xtask test`, or with a part of a test's name:
 //! `cargo xtask test ranges`.
+mod admin;
 mod chain;
 mod clients;
 mod commands;
 mod conditional;
 mod configuration;
 mod connections;
+mod debug;
 mod directories;
 mod disks;
 mod downloads;
@@ -17,15 +19,20 @@ mod loading;
 mod messages;
 mod methods;
 mod misbehaving;
-
 mod observers;
 mod outbound;
 mod paths;
 mod protected;
 mod questions;
 mod ranges;
+mod record;
+mod reload;
+mod sendfile;
 mod services;
+mod shadow;
 mod sharing;
+mod sites;
 mod standard;
 mod stopping;
+mod tls;
 mod variants;

@@ -66,6 +66,7 @@ impl Launch {
         command
             .env_remove("RUST_LOG")
             .env_remove("RUST_BACKTRACE")
+            .env_remove("RUNTIME_DIRECTORY")
             .env("NO_COLOR", "1");
         Self { command }
     }
@@ -85,6 +86,11 @@ impl Launch {
         self
     }
 
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.command.env(name, value.into());
+        self
+    }
+
     pub fn folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
@@ -95,7 +101,8 @@ impl Launch {
     pub fn start(self) -> Server {
         let (mut child, log) = self.spawn();
         let found = log.wait(PATIENCE, |line| {
-            let (_, address) = line.split_once("listening on http://")?;
+            let (_, url) = line.split_once("listening on http")?;
+            let (_, address) = url.split_once("://")?;
             let end = address.find(|c: char| !(c.is_ascii_digit() || ".:[]abcdef".contains(c)));
             address[..end.unwrap_or(address.len())].parse().ok()
         });
@@ -147,6 +154,10 @@ impl Launch {
     }
 
     fn spawn(mut self) -> (Child, Arc<Log>) {
+        let has = |option: &str| self.command.get_args().any(|argument| argument == option);
+        if kernel_copies() && has("--root") && !has("--sendfile") {
+            self.command.args(["--sendfile", "always"]);
+        }
         let mut child = self
             .command
             .stdin(Stdio::null())
@@ -159,6 +170,12 @@ impl Launch {
         log.follow(child.stderr.take().expect("it was piped just above"));
         (child, log)
     }
+}
+
+/// Whether all servers of this run of tests are started with `--sendfile always`, so that the same tests say the same of
+/// both ways to send files: the environment says `WASMSERVE_TEST_SENDFILE=always`.
+pub fn kernel_copies() -> bool {
+    std::env::var_os("WASMSERVE_TEST_SENDFILE").is_some_and(|rule| rule == "always")
 }
 
 /// What `wasmserve password` makes of a password.

@@ -147,6 +147,16 @@ impl OpenFile {
         Ok(buffer.into())
     }
 
+    /// Whether [`is_cached`](Self::is_cached) can be believed, and what [`load`](Self::load) brings in stays: not on a file
+    /// system of the network or of a process, where any read may wait for somebody.
+    pub fn tells_what_is_cached(&self) -> bool {
+        match self.device.nature {
+            Nature::Memory => true,
+            Nature::Local => self.device.tells.load(Ordering::Relaxed),
+            Nature::Remote => false,
+        }
+    }
+
     /// Whether the bytes at `offset .. offset + length` seem to be in memory, so that sendfile would not wait for the disk.
     /// Looks at one page in every 128 KiB; a wrong answer costs time and nothing else. Never blocks.
     pub fn is_cached(&self, offset: u64, length: u64) -> bool {
@@ -304,7 +314,11 @@ impl Drop for OpenFile {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
             && let Some(descriptor) = self.descriptor.take()
         {
-            runtime.spawn_blocking(move || drop(descriptor));
+            let device = Arc::clone(&self.device);
+            runtime.spawn(async move {
+                // Whatever keeps it from running drops the descriptor, which closes it too.
+                let _ = device.closers.run(move || drop(descriptor)).await;
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The devices that files lie on: whether opening and asking about a file there can make a thread wait, and the share of
 //! the blocking pool that reading from it may take. Of the whole process, because the disks are and the pool is.
-use crate::lane::Lane;
+use crate::lane::{Lane, Lanes};
 use rustix::{fd::AsFd, fs::fstatfs, io::Result};
 use std::{
     collections::HashMap,
@@ -14,6 +14,14 @@ use std::{
 /// Reads of one device that run at once. tokio's pool has 512 threads; a disk's own queue is rarely deeper than this.
 const READERS: usize = 64;
 
+/// Opens and look-ups on one device that run at once, for all roots together, unless the device is known to be local: so
+/// that one that hangs takes these, its [`READERS`] and its [`CLOSERS`] from the pool and no more. What waits beyond is
+/// bounded by the queues of the roots.
+const OPENERS: usize = 64;
+
+/// Descriptors of one device that are closed at once. What waits beyond is bounded by the descriptors that may be open.
+const CLOSERS: usize = 8;
+
 /// How long a device number is believed to mean the same file system. Numbers of unmounted ones are given out again.
 const BELIEVED: Duration = Duration::from_secs(10);
 
@@ -24,6 +32,8 @@ pub(crate) struct Device {
     pub(crate) tells: AtomicBool,
     /// Reading bodies waits for its turn without a bound: every response has at most one read under way.
     pub(crate) readers: Lane,
+    /// Closing may wait for the server of a remote file system.
+    pub(crate) closers: Lane,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +50,14 @@ pub(crate) enum Nature {
 type Seen = HashMap<u64, (Arc<Device>, Instant)>;
 
 static DEVICES: LazyLock<RwLock<Seen>> = LazyLock::new(RwLock::default);
+
+static OPENING: LazyLock<Lanes> = LazyLock::new(|| Lanes::new(OPENERS, usize::MAX));
+
+/// The lane that opening and looking up on a device has to go through beside its root's; `None` on a local one.
+pub(crate) fn openers(number: u64) -> Option<Arc<Lane>> {
+    let local = Device::known(number).is_some_and(|device| device.nature != Nature::Remote);
+    (!local).then(|| OPENING.of(number))
+}
 
 impl Device {
     /// The device of this number, when it is known.
@@ -73,6 +91,7 @@ impl Device {
             nature,
             tells: AtomicBool::new(true),
             readers: Lane::new(READERS, usize::MAX),
+            closers: Lane::new(CLOSERS, usize::MAX),
         }
     }
 

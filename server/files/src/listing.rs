@@ -137,7 +137,8 @@ impl Scope {
         let order = Order::of(lookup.query.unwrap_or_default());
         let page = Page::new(format, order, lookup.path);
         let (scope, path) = (self.clone(), target.relative().to_owned());
-        let opening = self.root.elsewhere(move || {
+        let ahead = self.root.device_ahead(&self.base, &path);
+        let opening = self.root.elsewhere(ahead, move || {
             let opened = Directory::open(&scope, &path).and_then(|(directory, device)| {
                 let producer = Producer::collect(directory, page, order)?;
                 Ok((producer, device))

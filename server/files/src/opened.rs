@@ -157,15 +157,18 @@ impl Whereabouts {
     }
 }
 
-/// Does something without waiting, or else on the root's lane of the blocking pool.
+/// Does something without waiting, or else on the root's share of the blocking pool, where it is expected to wait for the
+/// device `ahead`.
 pub(crate) async fn patiently<T: Send + 'static>(
     root: &Arc<Root>,
+    ahead: impl FnOnce() -> u64,
     job: impl Fn(&Root, Patience) -> std::result::Result<T, Trouble> + Send + 'static,
 ) -> std::result::Result<T, Trouble> {
     match job(root, Patience::Never) {
         Err(Trouble::WouldBlock) => {
             let patient = Arc::clone(root);
-            root.elsewhere(move || job(&patient, Patience::AsLongAsItTakes)).await
+            // On the heap: most jobs are done by now, and should not carry the room for this one.
+            Box::pin(root.elsewhere(ahead(), move || job(&patient, Patience::AsLongAsItTakes))).await
         }
         done => done,
     }

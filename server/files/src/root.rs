@@ -4,8 +4,10 @@
 //! deployment that flips a link or moves a directory into place is seen.
 use crate::{
     beneath::{self, Method, Patience},
-    lane::Lane,
+    device,
+    lane::{self, Lanes, NotRun},
     options::RootOptions,
+    pool::Pool,
     stat::{Freshness, Identity, Stat},
     trouble::Trouble,
 };
@@ -16,14 +18,18 @@ use rustix::{
     io::{Errno, Result},
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 /// How late a change in the file system is seen.
 pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
-/// Jobs of one root that open and look things up at once, and how many more may wait before the answer is 503.
+/// Jobs of one root that open and look things up on one device at once, and how many more may wait before the answer
+/// is 503.
 const OPENERS: usize = 32;
 const QUEUE: usize = 1024;
 
@@ -46,13 +52,18 @@ pub(crate) struct Base {
 
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// Among those of the site.
+    /// Among all of the process, so that nothing is ever found beneath another site's root.
     number: usize,
     pub(crate) name: String,
     pub(crate) options: RootOptions,
     pub(crate) method: Method,
-    lane: Lane,
-    base: ArcSwap<Base>,
+    /// By the device that a job is expected to wait for, so that a disk that hangs somewhere beneath the root is not felt
+    /// beside it.
+    openers: Lanes,
+    /// The number of the device that the directory was last seen on.
+    device: AtomicU64,
+    /// Held by the pool for as long as there is room.
+    base: ArcSwap<Weak<Base>>,
 }
 
 impl Base {
@@ -80,6 +91,10 @@ impl Base {
     pub(crate) fn is_fresh(&self) -> bool {
         self.opened.elapsed() < FRESH
     }
+
+    fn device(&self) -> u64 {
+        self.key.directory.device
+    }
 }
 
 impl AsFd for Base {
@@ -90,46 +105,102 @@ impl AsFd for Base {
 
 impl Root {
     /// Opens the root. Blocks.
-    pub(crate) fn new(number: usize, name: String, options: RootOptions, method: Method) -> Result<Self> {
-        let handle = method.open_directory(&options.path, Patience::AsLongAsItTakes)?;
-        let base = ArcSwap::from_pointee(Base::new(number, method, handle)?);
-        Ok(Self {
-            number,
+    pub(crate) fn new(pool: &Pool, name: String, options: RootOptions, method: Method) -> Result<Self> {
+        static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+        let root = Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             name,
             options,
             method,
-            lane: Lane::new(OPENERS, QUEUE),
-            base,
-        })
+            openers: Lanes::new(OPENERS, QUEUE),
+            device: AtomicU64::new(0),
+            base: ArcSwap::from_pointee(Weak::new()),
+        };
+        root.open(pool, Patience::AsLongAsItTakes)?;
+        Ok(root)
     }
 
-    /// Runs a job on the root's share of the blocking pool.
+    /// Runs a job on the root's share of the blocking pool; `device` is the one that it is expected to wait for.
     ///
     /// # Errors
     /// [`Trouble::Busy`] when as many wait already as may.
     pub(crate) async fn elsewhere<T: Send + 'static>(
         &self,
+        device: u64,
         job: impl FnOnce() -> std::result::Result<T, Trouble> + Send + 'static,
     ) -> std::result::Result<T, Trouble> {
-        self.lane.run(job).await.unwrap_or_else(|not_run| {
+        self.run(device, job).await.unwrap_or_else(|not_run| {
             let error: &dyn std::error::Error = &not_run;
             tracing::warn!(root = self.name, error, "cannot look a file up now");
             Err(Trouble::Busy)
         })
     }
 
+    async fn run<T: Send + 'static>(
+        &self,
+        device: u64,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> std::result::Result<T, NotRun> {
+        let of_root = self.openers.of(device).enter().await?;
+        let of_device = match device::openers(device) {
+            Some(openers) => Some(openers.enter().await?),
+            None => None,
+        };
+        lane::run([Some(of_root), of_device], job).await
+    }
+
+    /// The device that looking `path` up would wait for: the one that holds the longest part of the path which the kernel
+    /// can name without waiting. A directory that something is mounted on is always such a part. Where the kernel cannot
+    /// tell (step by step; a link that it has not read yet) it is the device before that. Never blocks.
+    pub(crate) fn device_ahead(&self, base: &Base, path: &str) -> u64 {
+        let mut device = base.device();
+        let ends: Vec<usize> = path
+            .match_indices('/')
+            .map(|(end, _)| end)
+            .chain([path.len()])
+            .collect();
+        // What is beneath something unknown is unknown: halving finds the longest part in a few steps, however many
+        // segments a client sent.
+        let (mut known, mut unknown) = (0, ends.len());
+        while known < unknown {
+            let middle = (known + unknown) / 2;
+            let part = &path[..ends[middle]];
+            let located = self
+                .method
+                .locate(base.as_fd(), part, self.options.symlinks, Patience::Never);
+            match located.and_then(|located| Stat::of(&located.handle, Freshness::Known)) {
+                Ok(stat) => {
+                    device = stat.identity.device;
+                    known = middle + 1;
+                }
+                Err(_) => unknown = middle,
+            }
+        }
+        device
+    }
+
+    /// The device that the root's own directory was last seen on.
+    pub(crate) fn device(&self) -> u64 {
+        self.device.load(Ordering::Relaxed)
+    }
+
     /// The root's own directory, at most [`FRESH`] old.
     ///
     /// # Errors
     /// EAGAIN when looking it up would block and `patience` is short; whatever opening it says.
-    pub(crate) fn base(&self, patience: Patience) -> Result<Arc<Base>> {
-        let base = self.base.load_full();
-        if base.is_fresh() {
-            return Ok(base);
+    pub(crate) fn base(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
+        match self.base.load().upgrade().filter(|base| base.is_fresh()) {
+            Some(base) => Ok(base),
+            None => self.open(pool, patience),
         }
+    }
+
+    fn open(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
         let handle = self.method.open_directory(&self.options.path, patience)?;
         let fresh = Arc::new(Base::new(self.number, self.method, handle)?);
-        self.base.store(Arc::clone(&fresh));
+        self.device.store(fresh.device(), Ordering::Relaxed);
+        self.base.store(Arc::new(Arc::downgrade(&fresh)));
+        pool.hold_root(self.number, &fresh);
         Ok(fresh)
     }
 

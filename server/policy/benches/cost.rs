@@ -75,10 +75,12 @@ async fn load(host: &Host, guest: &Guest, reuse: Reuse) -> Chain {
         establishes: BTreeSet::new(),
         reads: BTreeSet::new(),
         reuse,
+        shadow: None,
     };
     let spec = ChainSpec {
         site: "bench".into(),
         policies: vec![policy],
+        observers: Vec::new(),
         roots: BTreeSet::new(),
         budget: Budget::default(),
     };

@@ -67,11 +67,13 @@ async fn main() {
             establishes: BTreeSet::new(),
             reads: BTreeSet::new(),
             reuse: Reuse::default(),
+            shadow: None,
         };
         let (policies, roots) = (vec![policy], BTreeSet::new());
         let spec = ChainSpec {
             site: format!("site-{site}").into(),
             policies,
+            observers: Vec::new(),
             roots,
             budget: Budget::default(),
         };

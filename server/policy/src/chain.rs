@@ -1,6 +1,7 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
+    Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response, Verdict,
+    component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -9,17 +10,20 @@ use crate::{
     explain::{self, Explanation, Step},
     policy::{Policy, Ran},
     questions::{Circumstances, Established},
+    shadow::{self, ShadowInfo},
     start::Configured,
     verdict::Missing,
+    withheld::{Withheld, Withholding},
 };
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 /// The policies of a site in one generation.
 pub struct Chain {
     site: Arc<str>,
-    policies: Vec<Policy>,
+    policies: Vec<Arc<Policy>>,
     evidence: Evidence,
     facts_are_read: bool,
+    observers: Arc<Observers>,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -35,41 +39,75 @@ pub struct PolicyInfo {
     pub limits: Limits,
     pub grants: Grants,
     pub configured: Configured,
+    /// The candidate that runs beside it.
+    pub shadow: Option<ShadowInfo>,
 }
 
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
-        Self::new(site, Vec::new(), Key::random(), 0)
+        Self::new(site, Vec::new(), Observers::default(), Key::random(), 0)
     }
 
     /// Keeps at most as many bytes of evidence.
-    pub(crate) fn new(site: Arc<str>, policies: Vec<Policy>, key: Key, bytes: usize) -> Self {
-        let keeps: Vec<bool> = policies.iter().map(Policy::keeps).collect();
+    pub(crate) fn new(
+        site: Arc<str>,
+        policies: Vec<Arc<Policy>>,
+        observers: Observers,
+        key: Key,
+        bytes: usize,
+    ) -> Self {
+        let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
         Self {
             site,
             policies,
             evidence: Evidence::new(key, bytes, &keeps),
             facts_are_read,
+            observers: Arc::new(observers),
         }
+    }
+
+    /// Who is told of the finished exchanges of the site.
+    pub fn observers(&self) -> &Arc<Observers> {
+        &self.observers
     }
 
     /// Never fails: a fault is a verdict. Dropping the future ends the call under way and leaves nothing behind.
     pub async fn decide(&self, request: &Arc<Request>) -> Verdict {
+        let progress = Progress::new(request, self.facts_are_read);
+        self.follow(progress, None).await
+    }
+
+    /// As [`Chain::decide`], and writes down what each policy did, without the answers that are withheld.
+    pub async fn decide_noting(&self, request: &Arc<Request>, withheld: Arc<Withheld>) -> (Verdict, Vec<Step>) {
         let mut progress = Progress::new(request, self.facts_are_read);
+        progress.circumstances.withholding = Some(Withholding::FromTranscript(withheld));
+        let mut steps = Vec::new();
+        let verdict = self.follow(progress, Some(&mut steps)).await;
+        (verdict, steps)
+    }
+
+    async fn follow(&self, mut progress: Progress, mut notes: Option<&mut Vec<Step>>) -> Verdict {
         for (at, policy) in self.policies.iter().enumerate() {
             let decided = match self.evidence.find(at, &progress.circumstances) {
                 Some(kept) => {
                     policy.tell(&kept.said);
                     policy.counters.reused();
-                    kept
+                    if let Some(steps) = notes.as_deref_mut() {
+                        steps.push(Step::kept(policy.spec.name.clone(), &kept.decision));
+                    }
+                    Ok(kept)
                 }
                 // On the heap, so that a decision which is found does not carry the room for a call.
-                None => match Box::pin(self.run(at, policy, &progress.circumstances)).await {
-                    Ok(decided) => decided,
-                    Err(fault) => return progress.end(Outcome::Fault(fault)),
-                },
+                None => Box::pin(self.run(at, policy, &progress.circumstances, notes.as_deref_mut())).await,
+            };
+            if let Some(shadow) = &policy.shadow {
+                shadow.offer(&progress.circumstances, &decided);
+            }
+            let decided = match decided {
+                Ok(decided) => decided,
+                Err(fault) => return progress.end(Outcome::Fault(fault)),
             };
             let dependence = self.dependence(&progress.circumstances, &decided);
             if let Some(outcome) = progress.take(&decided, dependence) {
@@ -80,13 +118,24 @@ impl Chain {
     }
 
     /// Runs a policy, and keeps its decision with its evidence when it may be.
-    async fn run(&self, at: usize, policy: &Policy, circumstances: &Circumstances) -> Result<Arc<Decided>, Fault> {
+    async fn run(
+        &self,
+        at: usize,
+        policy: &Arc<Policy>,
+        circumstances: &Circumstances,
+        notes: Option<&mut Vec<Step>>,
+    ) -> Result<Arc<Decided>, Fault> {
         policy.counters.ran();
+        let begun = notes.is_some().then(Instant::now);
+        let ran = policy.run(circumstances, notes.is_some()).await;
+        if let (Some(steps), Some(begun)) = (notes, begun) {
+            steps.push(self.step(at, policy, &ran, begun));
+        }
         let Ran {
             outcome,
             said,
             recorder,
-        } = policy.run(circumstances, false).await;
+        } = ran;
         policy.tell(&said);
         let decided = match outcome {
             Ok(decided) => decided,
@@ -107,43 +156,79 @@ impl Chain {
         Ok(decided)
     }
 
+    fn step(&self, at: usize, policy: &Policy, ran: &Ran, begun: Instant) -> Step {
+        let microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let keeping = explain::Keeping::of(ran, self.evidence.keeps(at));
+        Step::new(policy.spec.name.clone(), ran, keeping, microseconds)
+    }
+
     /// Decides a request as [`Chain::decide`] would, by running every policy, and says what each one asked and decided.
     /// Writes nothing to the log, and neither uses nor keeps decisions.
     pub async fn explain(&self, request: &Arc<Request>) -> Explanation {
+        self.examine(Progress::new(request, self.facts_are_read)).await
+    }
+
+    /// As [`Chain::explain`], of a request that is not known as a whole. A policy that asks for what is withheld ends it.
+    pub async fn replay(&self, request: &Arc<Request>, withheld: Arc<Withheld>) -> Explanation {
         let mut progress = Progress::new(request, self.facts_are_read);
+        progress.circumstances.withholding = Some(Withholding::FromPolicies(withheld));
+        self.examine(progress).await
+    }
+
+    async fn examine(&self, mut progress: Progress) -> Explanation {
         let mut steps = Vec::new();
         for (at, policy) in self.policies.iter().enumerate() {
             let kept = self.evidence.find(at, &progress.circumstances).is_some();
             let begun = Instant::now();
             let ran = policy.run(&progress.circumstances, true).await;
-            let microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let keeping = match kept {
-                true => explain::Keeping::Kept,
-                false => explain::Keeping::of(&ran, self.evidence.keeps(at)),
-            };
-            steps.push(Step::new(policy.spec.name.clone(), &ran, keeping, microseconds));
+            let mut step = self.step(at, policy, &ran, begun);
+            if kept {
+                step.keeping = explain::Keeping::Kept;
+            }
+            steps.push(step);
+            let mut unrecorded = None;
             let outcome = match ran.outcome {
                 Ok(decided) => {
                     let dependence = self.dependence(&progress.circumstances, &decided);
                     progress.take(&decided, dependence)
                 }
-                Err(failure) => Some(Outcome::Fault(failure.fault())),
+                Err(failure) => {
+                    unrecorded = failure.unrecorded().map(str::to_owned);
+                    Some(Outcome::Fault(failure.fault()))
+                }
             };
             if let Some(outcome) = outcome {
                 return Explanation {
                     steps,
                     verdict: progress.end(outcome),
+                    unrecorded,
                 };
             }
         }
         Explanation {
             steps,
             verdict: progress.arrive(),
+            unrecorded: None,
         }
     }
 
     pub fn policies(&self) -> Vec<PolicyInfo> {
-        self.policies.iter().map(Policy::info).collect()
+        self.policies.iter().map(|policy| policy.info()).collect()
+    }
+
+    /// What the policies, the candidates beside them and the observers were loaded from, with the digests of the files.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (Cow<'_, PolicySpec>, String, Role)> {
+        let policies = self.policies.iter().flat_map(|policy| {
+            let own = (Cow::Borrowed(&policy.spec), policy.digest().to_owned(), Role::Policy);
+            let candidate = policy.spec.shadow.as_ref().zip(policy.shadow.as_ref());
+            let candidate = candidate.map(|(spec, shadow)| {
+                let candidate = shadow::candidate(&policy.spec, spec);
+                (Cow::Owned(candidate), shadow.info().digest, Role::Policy)
+            });
+            std::iter::once(own).chain(candidate)
+        });
+        let observers = self.observers.origins();
+        policies.chain(observers.map(|(spec, digest)| (Cow::Borrowed(spec), digest.to_owned(), Role::Observer)))
     }
 
     /// What the policies did so far, in the order of the chain.

@@ -1,8 +1,9 @@
 //! What a policy did, counted.
+use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a policy did since it was loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Decisions that were made by running it.
     pub ran: u64,
@@ -19,7 +20,7 @@ pub struct Counts {
 }
 
 /// The room that the kept decisions of a chain take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Room {
     pub bytes: usize,
     pub decisions: usize,

@@ -6,7 +6,7 @@ use crate::{
     policy::Ran,
     recorder::Exchange,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a chain decides a request.
 #[derive(Debug)]
@@ -14,10 +14,12 @@ pub struct Explanation {
     /// In the order of the chain, up to the policy that ended it.
     pub steps: Vec<Step>,
     pub verdict: Verdict,
+    /// The question that could not be answered, because its answer was not recorded; the verdict is then none.
+    pub unrecorded: Option<String>,
 }
 
 /// What one policy did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     pub policy: String,
     /// Every question in the order asked.
@@ -31,7 +33,7 @@ pub struct Step {
 }
 
 /// What a policy decided, for someone to read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decided {
     /// What it changes, a line each.
@@ -53,7 +55,7 @@ pub enum Decided {
 }
 
 /// Whether a decision is used again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keeping {
     /// The same questions and answers are known: the policy would not have run.
@@ -104,6 +106,20 @@ impl Step {
             said,
             keeping,
             microseconds,
+        }
+    }
+}
+
+impl Step {
+    /// A decision that was used again: nothing was asked.
+    pub(crate) fn kept(policy: String, decision: &Decision) -> Self {
+        Self {
+            policy,
+            asked: Vec::new(),
+            decision: Decided::of(decision),
+            said: Vec::new(),
+            keeping: Keeping::Kept,
+            microseconds: 0,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Why a call came to nothing: all of it for the log, a status for the client.
-use crate::{Fault, decision::Malformed, running::RanTooLong, text::printable};
+use crate::{Fault, decision::Malformed, recorder::Unanswered, running::RanTooLong, text::printable};
 use http::StatusCode;
 use std::{fmt, time::Duration};
 use wasmtime::{PoolConcurrencyLimitError, WasmBacktrace};
@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Busy,
     /// The call took longer than the wall time.
     TooSlow(Duration),
+    /// The host panicked in the call.
+    Lost,
 }
 
 impl Failure {
@@ -25,7 +27,7 @@ impl Failure {
         let busy = match self {
             Self::Busy | Self::TooSlow(_) => true,
             Self::Trapped(error) => error.is::<RanTooLong>() || error.is::<PoolConcurrencyLimitError>(),
-            Self::Said(_) | Self::Malformed(_) => false,
+            Self::Said(_) | Self::Malformed(_) | Self::Lost => false,
         };
         if busy {
             Fault {
@@ -37,6 +39,15 @@ impl Failure {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 retry_after: None,
             }
+        }
+    }
+
+    /// The question that could not be answered, because its answer was not recorded.
+    pub fn unrecorded(&self) -> Option<&str> {
+        let Self::Trapped(error) = self else { return None };
+        match error.downcast_ref::<Unanswered>()? {
+            Unanswered::NotRecorded(question) => Some(question),
+            Unanswered::TooMany(_) => None,
         }
     }
 
@@ -79,6 +90,7 @@ impl fmt::Display for Failure {
             Self::Malformed(malformed) => f.write_str(&printable(&malformed.to_string())),
             Self::Busy => f.write_str("no turn within its wall time: too many calls are under way"),
             Self::TooSlow(wall) => write!(f, "took longer than its wall time of {wall:?}"),
+            Self::Lost => f.write_str("its call was lost: the server's own fault, which the log tells of elsewhere"),
         }
     }
 }

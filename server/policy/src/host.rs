@@ -1,22 +1,24 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, Limits, LoadError, Observers, PolicySpec,
+    Chain, ChainSpec, Limits, LoadError, Observers, PolicySpec, ShadowSpec,
     call::Call,
     component::{self, Compiled, Role},
     evidence::Key,
     grants::Links,
     instance::Spare,
+    lane::{Lane, Share},
     link,
     observer::Observer,
-    policy::Policy,
+    policy::{Calls, Company, Policy},
     running::{Ticker, Ticking},
     services::Sites,
+    shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
 };
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -60,10 +62,21 @@ pub struct Host {
     engine: Arc<Engine>,
 }
 
+/// The loading of many chains. Each file is read once, however many chains run it, so that all of them run the same.
+pub struct Loading {
+    host: Host,
+    files: Files,
+}
+
+/// What files were found to hold.
+type Files = HashMap<PathBuf, Arc<Compiled>>;
+
 /// The engine and what all calls share.
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
     ticker: Ticker,
+    /// Where calls go on that do not end soon.
+    pub lane: Lane,
     slots: Arc<Semaphore>,
     key: Key,
     /// Where instances wait to be called again.
@@ -75,6 +88,8 @@ pub(crate) struct Engine {
     pub starts: Starts,
     /// What services keep for each site.
     pub sites: Sites,
+    /// Where candidates are compared; made for the first one.
+    bench: OnceLock<Bench>,
 }
 
 /// A place for one of the instances that may be alive at once.
@@ -95,6 +110,7 @@ impl Host {
         let engine = Engine {
             wasm,
             ticker,
+            lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
             slots: Arc::new(Semaphore::new(instances as usize)),
             key: Key::random(),
             spares: Mutex::default(),
@@ -102,6 +118,7 @@ impl Host {
             linkers: Default::default(),
             starts: Starts::new(snapshots),
             sites: Sites::default(),
+            bench: OnceLock::new(),
         };
         Ok(Self {
             engine: Arc::new(engine),
@@ -110,32 +127,96 @@ impl Host {
 
     /// Compiles, checks and configures every policy of a chain.
     pub async fn load(&self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.loading().load(spec).await
+    }
+
+    /// Begins to load many chains, which all run what their files hold now.
+    pub fn loading(&self) -> Loading {
+        Loading {
+            host: self.clone(),
+            files: HashMap::new(),
+        }
+    }
+
+    async fn load_from(&self, spec: ChainSpec, files: &mut Files) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
+        let share = Arc::new(Share::default());
         for policy in &spec.policies {
-            let component = self.compile(policy, Role::Policy).await?;
-            policies.push(Policy::load(self.engine.clone(), &component, policy.clone(), &spec).await?);
+            let component = self.read(policy, Role::Policy, files).await?;
+            let shadow = match &policy.shadow {
+                Some(shadow) => Some(self.shadow(policy, shadow, &spec, files).await?),
+                None => None,
+            };
+            let share = share.clone();
+            let calls = Calls::OnTheLane;
+            let company = Company { share, calls, shadow };
+            let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
+            policies.push(policy.await?);
+        }
+        let mut observers = Vec::with_capacity(spec.observers.len());
+        for observer in &spec.observers {
+            let component = self.read(observer, Role::Observer, files).await?;
+            observers.push(Observer::load(self.engine.clone(), &component, observer.clone(), &spec.site).await?);
         }
         self.engine.sites.of(&spec.site).limit(&spec.budget.services);
         Ok(Chain::new(
             spec.site,
             policies,
+            Observers::start(observers),
             self.engine.key.clone(),
             spec.budget.evidence,
         ))
     }
 
-    /// Compiles, checks and configures the observers of a site, and starts a task for each.
-    pub async fn load_observers(&self, site: &Arc<str>, specs: &[PolicySpec]) -> Result<Observers, LoadError> {
-        let mut observers = Vec::with_capacity(specs.len());
-        for spec in specs {
-            let component = self.compile(spec, Role::Observer).await?;
-            observers.push(Observer::load(self.engine.clone(), &component, spec.clone(), site).await?);
-        }
-        Ok(Observers::start(observers))
+    /// What a plugin's file holds: looked at once.
+    async fn read(&self, plugin: &PolicySpec, role: Role, files: &mut Files) -> Result<Arc<Compiled>, LoadError> {
+        let compiled = match files.get(&plugin.wasm) {
+            Some(compiled) => compiled.clone(),
+            None => {
+                let compiled = self.compile(plugin).await?;
+                files.insert(plugin.wasm.clone(), compiled.clone());
+                compiled
+            }
+        };
+        compiled.check(role).map(|()| compiled).map_err(|reason| LoadError {
+            policy: plugin.name.clone(),
+            wasm: plugin.wasm.clone(),
+            reason,
+        })
     }
 
-    async fn compile(&self, policy: &PolicySpec, role: Role) -> Result<Arc<Compiled>, LoadError> {
+    /// Loads the candidate that runs beside a policy.
+    async fn shadow(
+        &self,
+        live: &PolicySpec,
+        shadow: &ShadowSpec,
+        chain: &ChainSpec,
+        files: &mut Files,
+    ) -> Result<Arc<Shadow>, LoadError> {
+        let spec = shadow::candidate(live, shadow);
+        let component = self.read(&spec, Role::Policy, files).await?;
+        let company = Company {
+            share: Arc::default(),
+            // The lane is for those whose answers are waited for.
+            calls: Calls::WhereTheyBegan,
+            shadow: None,
+        };
+        let candidate = Policy::load(self.engine.clone(), &component, spec, chain, company)
+            .await
+            .map_err(|error| LoadError {
+                reason: format!("{}; to a shadow only logging and sharing are granted", error.reason),
+                ..error
+            })?;
+        let bench = self.engine.bench().map_err(|error| LoadError {
+            policy: live.name.clone(),
+            wasm: shadow.wasm.clone(),
+            reason: format!("no thread can be started for shadows: {error}"),
+        })?;
+        Ok(Arc::new(Shadow::new(candidate, live, shadow, bench)))
+    }
+
+    async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
         let (engine, file) = (self.engine.clone(), policy.wasm.clone());
         let refuse = |reason| LoadError {
             policy: policy.name.clone(),
@@ -144,16 +225,38 @@ impl Host {
         };
         let compiled = tokio::task::spawn_blocking(move || engine.compiled(&file)).await;
         match compiled {
-            Ok(compiled) => compiled
-                .and_then(|compiled| compiled.check(role).map(|()| compiled))
-                .map_err(refuse),
+            Ok(compiled) => compiled.map_err(refuse),
             Err(error) => Err(refuse(format!("compiling it failed: {error}"))),
         }
     }
 }
 
+// === impl Loading ===
+
+impl Loading {
+    /// Compiles, checks and configures every policy of a chain.
+    pub async fn load(&mut self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.host.load_from(spec, &mut self.files).await
+    }
+
+    /// Whether the files of a chain hold what it was loaded from.
+    ///
+    /// # Errors
+    /// When one cannot be read any more, or holds something else that is no policy.
+    pub async fn is_current(&mut self, chain: &Chain) -> Result<bool, LoadError> {
+        for (spec, digest, role) in chain.origins() {
+            let found = self.host.read(&spec, role, &mut self.files).await?;
+            if found.digest != digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 fn check_chain(spec: &ChainSpec) -> Result<(), LoadError> {
-    for (at, policy) in spec.policies.iter().enumerate() {
+    let plugins: Vec<&PolicySpec> = spec.policies.iter().chain(&spec.observers).collect();
+    for (at, policy) in plugins.iter().enumerate() {
         let refuse = |reason: String| LoadError {
             policy: policy.name.clone(),
             wasm: policy.wasm.clone(),
@@ -161,12 +264,12 @@ fn check_chain(spec: &ChainSpec) -> Result<(), LoadError> {
         };
         if at == MAX_POLICIES {
             return Err(refuse(format!(
-                "is one too many: a chain has at most {MAX_POLICIES} policies"
+                "is one too many: a chain has at most {MAX_POLICIES} plugins"
             )));
         }
-        if spec.policies[..at].iter().any(|earlier| earlier.name == policy.name) {
+        if plugins[..at].iter().any(|earlier| earlier.name == policy.name) {
             return Err(refuse(
-                "another policy of the chain has this name: give it a \"name\" of its own".into(),
+                "another plugin of the chain has this name: give it a \"name\" of its own".into(),
             ));
         }
     }
@@ -243,8 +346,22 @@ impl Engine {
         }
     }
 
+    /// Whether a call that nobody waits for may take a place.
+    pub fn is_idle(&self) -> bool {
+        self.slots.available_permits() > 1
+    }
+
+    /// Where candidates are compared.
+    pub fn bench(&self) -> std::io::Result<Bench> {
+        if let Some(bench) = self.bench.get() {
+            return Ok(bench.clone());
+        }
+        let bench = Bench::start()?;
+        Ok(self.bench.get_or_init(|| bench).clone())
+    }
+
     /// The epoch ticks until this is dropped.
-    pub fn ticking(&self) -> Ticking<'_> {
+    pub fn ticking(&self) -> Ticking {
         self.ticker.call()
     }
 

@@ -38,14 +38,9 @@ pub(crate) fn store(
     limits: &Limits,
     phase: Phase,
     recorder: Box<Recorder>,
+    meter: Meter,
 ) -> Store<Call> {
-    let call = Call::new(
-        setting.clone(),
-        phase,
-        recorder,
-        Ceilings::new(limits.memory),
-        Meter::new(limits.configure),
-    );
+    let call = Call::new(setting.clone(), phase, recorder, Ceilings::new(limits.memory), meter);
     let mut store = Store::new(engine.wasm(), call);
     store.limiter(|call| &mut call.ceilings);
     store.set_epoch_deadline(1);
@@ -62,15 +57,14 @@ impl Instance {
         policy: &PolicyWithServicesPre<Call>,
         configure: bool,
     ) -> Result<Box<Self>, Failure> {
-        let meter = store.data().meter.clone();
-        let made = meter.measure(async {
+        let made = async {
             let policy = policy.instantiate_async(&mut store).await?;
             let configured = match configure {
                 true => policy.wasmserve_policy_guest().call_configure(&mut store).await?,
                 false => Ok(()),
             };
             Ok::<_, wasmtime::Error>((policy, configured))
-        });
+        };
         match made.await.map_err(Failure::Trapped)? {
             (policy, Ok(())) => {
                 let memory = store.data().ceilings.memory();

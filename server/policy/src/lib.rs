@@ -6,8 +6,11 @@
 //!
 //! Within a load: `component` (a file to a checked component), `link` (what it may import), `start` and `snapshot` (its
 //! configured state). Within a decision, for each policy of the chain: `evidence` (a kept decision, if the answers are the
-//! same), else `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`), `decision` (what it
-//! returned, checked), `dependence` (what that means to caches).
+//! same), else `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision`
+//! (what it returned, checked), `dependence` (what that means to caches).
+//!
+//! Beside decisions: `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
+//! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
 #![forbid(unsafe_code)]
@@ -18,7 +21,9 @@ pub mod host;
 pub mod observer;
 pub mod request;
 pub mod spec;
+pub mod summary;
 pub mod verdict;
+pub mod withheld;
 
 mod bindings;
 mod call;
@@ -28,17 +33,20 @@ mod counters;
 mod decided;
 mod decision;
 mod dependence;
+mod difference;
 mod evidence;
 mod failure;
 mod grants;
 mod instance;
 mod journal;
+mod lane;
 mod link;
 mod policy;
 mod questions;
 mod recorder;
 mod running;
 mod services;
+mod shadow;
 mod snapshot;
 mod start;
 mod text;
@@ -49,11 +57,14 @@ pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use explain::{Explanation, Step};
 pub use grants::{Grants, KeyValueGrant};
-pub use host::{Host, HostError, HostOptions};
-pub use observer::{Ending, Finished, Observers};
+pub use host::{Host, HostError, HostOptions, Loading};
+pub use observer::{Ending, Finished, ObserverCounts, Observers};
 pub use recorder::Exchange;
 pub use request::Request;
 pub use services::{HttpGrant, Origin, OriginHost, ServiceBudget};
-pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse};
+pub use shadow::{ShadowCounts, ShadowInfo};
+pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse, ShadowSpec};
 pub use start::{Configured, SnapshotOptions};
+pub use summary::Summary;
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};
+pub use withheld::Withheld;

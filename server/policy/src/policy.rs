@@ -17,11 +17,13 @@ use crate::{
     host::{Engine, Slot, check_limits},
     instance::{Instance, Shelf, store},
     journal::Said,
+    lane::{Lane, Lost, Share},
     link,
     questions::Circumstances,
     recorder::Recorder,
-    running::Meter,
+    running::{Habit, Meter, Ticking},
     services::Services,
+    shadow::Shadow,
     start::{Origin, Start},
 };
 use std::{
@@ -35,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{error::Elapsed, timeout},
 };
 
@@ -48,10 +50,16 @@ pub(crate) struct Policy {
     start: Arc<Start>,
     rules: Rules,
     services: Arc<Services>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
+    /// Of the site: what its policies use of the lane.
+    share: Arc<Share>,
+    calls: Calls,
+    habit: Habit,
     /// Where instances are reused.
     shelf: Option<Arc<Shelf>>,
     pub counters: Counters,
+    /// A candidate that is asked the same, and not listened to.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// What came of one call.
@@ -60,6 +68,57 @@ pub(crate) struct Ran {
     pub said: Arc<Said>,
     /// `None`: the call was cut off.
     pub recorder: Option<Box<Recorder>>,
+}
+
+/// Where a call has its instance from.
+enum Beginning {
+    /// An earlier call.
+    Warm(Box<Instance>),
+    Start(Slot),
+}
+
+/// What a call holds while it is under way.
+struct Place {
+    _turn: OwnedSemaphorePermit,
+    _ticking: Ticking,
+}
+
+/// Where calls that take long go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calls {
+    /// On the lane, so that the thread they began on can serve.
+    OnTheLane,
+    /// On the thread they began on, which serves nobody.
+    WhereTheyBegan,
+}
+
+/// What a policy is loaded beside.
+pub(crate) struct Company {
+    /// What the policies of its site use of the lane.
+    pub share: Arc<Share>,
+    pub calls: Calls,
+    /// The candidate that decides what it decides.
+    pub shadow: Option<Arc<Shadow>>,
+}
+
+/// A guest's words, and where it said them.
+type Asked = (Box<Instance>, wasmtime::Result<Result<guest::Decision, String>>);
+
+struct Called {
+    outcome: Result<Asked, Failure>,
+    _place: Place,
+}
+
+/// Takes note of how long a call ran, however it ends.
+struct Noting<'a> {
+    habit: &'a Habit,
+    meter: &'a Meter,
+}
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        self.habit.note(self.meter);
+    }
 }
 
 // === loading ===
@@ -71,9 +130,10 @@ impl Policy {
         compiled: &Arc<Compiled>,
         spec: PolicySpec,
         chain: &ChainSpec,
-    ) -> Result<Self, LoadError> {
+        company: Company,
+    ) -> Result<Arc<Self>, LoadError> {
         let refusal = (spec.name.clone(), spec.wasm.clone());
-        let policy = Self::try_load(engine, compiled, spec, chain).await;
+        let policy = Self::try_load(engine, compiled, spec, chain, company).await;
         policy.map_err(|reason| LoadError {
             policy: refusal.0,
             wasm: refusal.1,
@@ -86,7 +146,8 @@ impl Policy {
         compiled: &Arc<Compiled>,
         spec: PolicySpec,
         chain: &ChainSpec,
-    ) -> Result<Self, String> {
+        company: Company,
+    ) -> Result<Arc<Self>, String> {
         check_spec(&spec)?;
         let links = Links::from(&spec.grants);
         let linker = engine.linker(links).map_err(|error| one_line(&error))?;
@@ -94,7 +155,7 @@ impl Policy {
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
         let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
-        let policy = Self {
+        let policy = Arc::new(Self {
             site: chain.site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
@@ -105,16 +166,20 @@ impl Policy {
                 grants: spec.grants.clone(),
             },
             services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(&chain.site))?,
-            turns: Semaphore::new(spec.limits.concurrent),
+            turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
+            share: company.share,
+            calls: company.calls,
+            habit: Habit::default(),
             shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| {
                 let shelf = Arc::default();
                 engine.spare(&shelf);
                 shelf
             }),
             counters: Counters::default(),
+            shadow: company.shadow,
             engine,
             spec,
-        };
+        });
         policy
             .try_instance()
             .await
@@ -123,22 +188,32 @@ impl Policy {
         Ok(policy)
     }
 
+    /// SHA-256 of its file, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// Makes an instance as every call does, so that what is wrong with the configuration shows at load, and writes what
     /// `configure` says.
-    async fn try_instance(&self) -> Result<(), Failure> {
+    async fn try_instance(self: &Arc<Self>) -> Result<(), Failure> {
         let limits = &self.spec.limits;
         // Compiling keeps processors busy while chains are loaded, so the wall time is generous here.
         let wall = limits.wall.max(limits.configure.saturating_mul(10));
-        let instance = async {
-            let slot = self.engine.slot().await;
-            let _ticking = self.engine.ticking();
-            let instance = self.instance(slot).await?;
+        let meter = Meter::new(limits.configure);
+        let (policy, its) = (self.clone(), meter.clone());
+        let instance = async move {
+            let slot = policy.engine.slot().await;
+            let _ticking = policy.engine.ticking();
+            let instance = policy.instance(slot, its).await?;
             let journal = instance.store.data().journal.clone();
             drop(instance);
             Ok::<Said, Failure>(journal.take())
         };
-        let said = timeout(wall, instance).await.unwrap_or(Err(Failure::TooSlow(wall)))?;
-        said.write(&self.spec.name, &self.site);
+        let instance = self.engine.lane.drive(instance, &meter, &self.share);
+        let said = timeout(wall, instance).await;
+        let said = said.unwrap_or(Ok(Err(Failure::TooSlow(wall))));
+        said.unwrap_or_else(|Lost| Err(Failure::Lost))?
+            .write(&self.spec.name, &self.site);
         Ok(())
     }
 
@@ -146,7 +221,11 @@ impl Policy {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
         match self.start.configured() {
             Configured::Once | Configured::EachInstance => {
-                tracing::info!(policy, site, digest, configured = "once", "a policy is loaded")
+                tracing::info!(policy, site, digest, configured = "once", "a policy is loaded");
+            }
+            // Thousands of sites would fill the log.
+            Configured::EachCall { reason } if self.start.is_one_of_many() => {
+                tracing::debug!(policy, site, digest, reason, "a policy is loaded");
             }
             Configured::EachCall { reason } => {
                 tracing::info!(
@@ -171,6 +250,7 @@ impl Policy {
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
             configured: self.start.configured(),
+            shadow: self.shadow.as_deref().map(Shadow::info),
         }
     }
 }
@@ -202,8 +282,13 @@ impl Policy {
         self.spec.reuse.evidence && self.spec.reuse.isolation == Isolation::Request
     }
 
+    /// Whether a call that nobody waits for may be made now.
+    pub fn has_room(&self) -> bool {
+        self.engine.is_idle()
+    }
+
     /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.
-    pub async fn run(&self, circumstances: &Circumstances, transcript: bool) -> Ran {
+    pub async fn run(self: &Arc<Self>, circumstances: &Circumstances, transcript: bool) -> Ran {
         let circumstances = Arc::new(circumstances.clone());
         let wall = self.spec.limits.wall;
         let waiting = AtomicBool::new(true);
@@ -222,48 +307,80 @@ impl Policy {
 
     /// `Err`: it did not come to a decision's beginning.
     async fn call(
-        &self,
+        self: &Arc<Self>,
         circumstances: Arc<Circumstances>,
         transcript: bool,
         waiting: &AtomicBool,
     ) -> Result<Ran, Failure> {
         // The semaphore is never closed.
-        let _turn = self.turns.acquire().await.map_err(|_| Failure::Busy)?;
-        let warm = self.shelf.as_ref().and_then(|shelf| shelf.take());
-        let slot = match &warm {
-            Some(_) => None,
-            None => Some(self.engine.slot().await),
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Failure::Busy)?;
+        let from = match self.shelf.as_ref().and_then(|shelf| shelf.take()) {
+            Some(warm) => Beginning::Warm(warm),
+            None => Beginning::Start(self.engine.slot().await),
         };
         waiting.store(false, Ordering::Relaxed);
-        let _ticking = self.engine.ticking();
-        let mut instance = match (warm, slot) {
-            (Some(instance), _) => instance,
-            (None, Some(slot)) => self.instance(slot).await?,
-            (None, None) => return Err(Failure::Busy),
+        let place = Place {
+            _turn: turn,
+            _ticking: self.engine.ticking(),
         };
-        let call = instance.store.data_mut();
-        call.begin(
-            circumstances,
-            self.services.clone(),
-            Meter::new(self.spec.limits.running),
-            transcript,
-        );
-        let (meter, journal) = (call.meter.clone(), call.journal.clone());
-        let decided = meter
-            .measure(
-                instance
-                    .policy
-                    .wasmserve_policy_guest()
-                    .call_decide(&mut instance.store),
-            )
-            .await;
+        let meter = Meter::new(self.spec.limits.configure);
+        let _noting = Noting {
+            habit: &self.habit,
+            meter: &meter,
+        };
+        let called = self.clone().ask(from, place, circumstances, transcript, meter.clone());
+        let called = match self.calls {
+            Calls::OnTheLane => self.engine.lane.drive(called, &meter, &self.share).await,
+            Calls::WhereTheyBegan => Ok(Lane::drive_here(called, &meter).await),
+        };
+        let Called { outcome, _place } = called.map_err(|Lost| Failure::Lost)?;
+        let (mut instance, decided) = outcome?;
         let went_well = matches!(decided, Ok(Ok(_)));
-        let recorder = instance.store.data_mut().end(self.recorder());
+        let call = instance.store.data_mut();
+        let (recorder, journal) = (call.end(self.recorder()), call.journal.clone());
         match &self.shelf {
             Some(shelf) if went_well => shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF)),
             _ => drop(instance),
         }
+        // Now, because a last line without its end is written when the guest goes.
         Ok(self.check(decided, recorder, journal.take()))
+    }
+
+    /// The part that may be handed over: makes an instance and calls it. What it held goes back with what came of it, so
+    /// that it is given up where the call began.
+    async fn ask(
+        self: Arc<Self>,
+        from: Beginning,
+        place: Place,
+        circumstances: Arc<Circumstances>,
+        transcript: bool,
+        meter: Meter,
+    ) -> Called {
+        let outcome = self.try_ask(from, circumstances, transcript, meter).await;
+        Called { outcome, _place: place }
+    }
+
+    async fn try_ask(
+        &self,
+        from: Beginning,
+        circumstances: Arc<Circumstances>,
+        transcript: bool,
+        meter: Meter,
+    ) -> Result<Asked, Failure> {
+        let mut instance = match from {
+            Beginning::Warm(instance) => instance,
+            Beginning::Start(slot) => self.instance(slot, meter.clone()).await?,
+        };
+        if self.habit.is_long() && !meter.wants_lane() {
+            meter.clone().hand_over().await;
+        }
+        meter.restart(self.spec.limits.running);
+        let Instance { store, policy, .. } = &mut *instance;
+        store
+            .data_mut()
+            .begin(circumstances, self.services.clone(), meter, transcript);
+        let decided = policy.wasmserve_policy_guest().call_decide(store).await;
+        Ok((instance, decided))
     }
 
     /// Instances of one policy that wait to be called again: more are made when there are more calls at once.
@@ -305,14 +422,18 @@ impl Policy {
     }
 
     /// A new instance in its configured state.
-    async fn instance(&self, slot: Slot) -> Result<Box<Instance>, Failure> {
+    async fn instance(&self, slot: Slot, meter: Meter) -> Result<Box<Instance>, Failure> {
         let (instances, configure) = self.start.instances(&self.engine);
+        if configure && self.habit.is_long() {
+            meter.clone().hand_over().await;
+        }
         let store = store(
             &self.engine,
             &self.start.setting,
             &self.spec.limits,
             Phase::Configuring,
             self.recorder(),
+            meter,
         );
         let begun = configure.then(Instant::now);
         let instance = Instance::new(slot, store, &instances, configure).await?;

@@ -2,7 +2,7 @@
 //!
 //! One function answers a question, whoever asks: a policy that runs, or the host itself when it looks for a kept decision.
 //! So the two can never disagree. Everything here is pure: the answer depends on the [`Circumstances`] alone.
-use crate::{Request, dependence::Dependence};
+use crate::{Request, dependence::Dependence, withheld::Withholding};
 use http::{HeaderName, header};
 use ipnet::IpNet;
 use percent_encoding::percent_decode;
@@ -73,6 +73,8 @@ pub(crate) struct Circumstances {
     pub facts: Vec<Established>,
     /// What each policy that has run depended on, by its position in the chain.
     pub dependences: Vec<Arc<Dependence>>,
+    /// What is not to be told.
+    pub withholding: Option<Withholding>,
 }
 
 impl Question {
@@ -171,6 +173,7 @@ impl Circumstances {
             targets: None,
             facts: Vec::new(),
             dependences: Vec::new(),
+            withholding: None,
         }
     }
 
@@ -250,7 +253,7 @@ fn parameters<'a>(request: &'a Request, name: &str) -> impl Iterator<Item = Cow<
         })
 }
 
-fn form_decoded(text: &str) -> Cow<'_, str> {
+pub(crate) fn form_decoded(text: &str) -> Cow<'_, str> {
     if text.contains('+') {
         let spaced = text.replace('+', " ");
         return Cow::Owned(percent_decode(spaced.as_bytes()).decode_utf8_lossy().into_owned());

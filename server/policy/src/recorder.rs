@@ -3,8 +3,9 @@ use crate::{
     dependence::Dependence,
     evidence::{Fingerprint, Key},
     questions::{Answer, Circumstances, Question},
+    withheld::Withholding,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Questions of one decision that are kept; decisions that ask more are not reused.
 const MAX_QUESTIONS: usize = 64;
@@ -14,6 +15,9 @@ const MAX_QUESTION_BYTES: usize = 4 << 10;
 /// Exchanges that a transcript holds, and characters of a question or an answer in it.
 const MAX_TRANSCRIPT: usize = 1000;
 const MAX_TEXT: usize = 500;
+
+/// Stands for an answer that is withheld. Texts have quotes around them, so none can be mistaken for it.
+const REDACTED: &str = "redacted";
 
 /// Why a decision must not be reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub(crate) enum Unkept {
 }
 
 /// A question and its answer as text, for someone to read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
     /// As the contract writes a call: `header("accept")`.
     pub question: String,
@@ -48,6 +52,16 @@ pub(crate) struct Recorder {
     answers: usize,
     /// Only when someone wants to read it.
     pub transcript: Option<Vec<Exchange>>,
+}
+
+/// Why a question gets no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error(transparent)]
+    TooMany(#[from] TooManyAnswers),
+    /// The question, as the contract writes a call.
+    #[error("it asks {0}, and the answer was not recorded")]
+    NotRecorded(String),
 }
 
 /// The answers of one call took more bytes than its limit.
@@ -76,14 +90,20 @@ impl Recorder {
     }
 
     /// Answers a question and takes note of it.
-    pub fn ask<'a>(
-        &mut self,
-        circumstances: &'a Circumstances,
-        question: Question,
-    ) -> Result<Answer<'a>, TooManyAnswers> {
+    pub fn ask<'a>(&mut self, circumstances: &'a Circumstances, question: Question) -> Result<Answer<'a>, Unanswered> {
+        let shown = match &circumstances.withholding {
+            Some(Withholding::FromPolicies(withheld)) if withheld.covers(&question) => {
+                return Err(Unanswered::NotRecorded(question.to_string()));
+            }
+            Some(Withholding::FromTranscript(withheld)) => !withheld.covers(&question),
+            _ => true,
+        };
         let answer = circumstances.answer(&question);
         self.spend(answer.size())?;
-        self.write(|| (question.to_string(), answer.to_string()));
+        self.write(|| {
+            let shown = if shown { answer.to_string() } else { REDACTED.into() };
+            (question.to_string(), shown)
+        });
         if self.trace.iter().any(|(asked, _)| *asked == question) {
             return Ok(answer);
         }

@@ -3,10 +3,12 @@ use crate::{Grants, ServiceBudget};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 /// The chain of a site, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChainSpec {
     pub site: Arc<str>,
     pub policies: Vec<PolicySpec>,
+    /// Told of every finished exchange. What is said of reuse, shadows and established facts is for policies.
+    pub observers: Vec<PolicySpec>,
     /// The names of the roots that a policy may place paths in.
     pub roots: BTreeSet<String>,
     pub budget: Budget,
@@ -30,7 +32,7 @@ impl Default for Budget {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
     /// The name that logs and errors use.
     pub name: String,
@@ -44,6 +46,23 @@ pub struct PolicySpec {
     /// Facts that it may ask for.
     pub reads: BTreeSet<String>,
     pub reuse: Reuse,
+    /// A candidate that runs beside it.
+    pub shadow: Option<ShadowSpec>,
+}
+
+/// A policy that is asked what another one is asked, off the response path. Its decisions are compared and thrown away.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShadowSpec {
+    /// A component, or a core module with component-type metadata.
+    pub wasm: PathBuf,
+    pub config: toml::Table,
+    pub limits: Limits,
+    /// Facts that it may set.
+    pub establishes: BTreeSet<String>,
+    /// Facts that it may ask for.
+    pub reads: BTreeSet<String>,
+    /// One request of so many is compared, at most; at least 1.
+    pub one_in: u32,
 }
 
 /// What may be used again from one call to the next.

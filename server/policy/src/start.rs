@@ -13,6 +13,7 @@ use crate::{
     host::Engine,
     instance::store,
     recorder::Recorder,
+    running::Meter,
     snapshot::{self, Uncaptured},
     spec::Limits,
 };
@@ -149,6 +150,12 @@ impl Start {
         Configured::EachCall { reason }
     }
 
+    /// Whether it is configured for each call only because there are many and it is not called often enough yet.
+    pub fn is_one_of_many(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(*state, State::Plain(_) | State::Capturing)
+    }
+
     /// What to make an instance of, and whether `configure` has to be called then.
     pub fn instances(&self, engine: &Engine) -> (Arc<PolicyWithServicesPre<Call>>, bool) {
         self.last
@@ -223,7 +230,8 @@ impl Start {
     /// more reason for no snapshot.
     async fn try_capture(&self, engine: &Engine) -> Result<Component, Uncaptured> {
         let recorder = Recorder::new(None, self.limits.answers);
-        let store = store(engine, &self.setting, &self.limits, Phase::Capturing, recorder);
+        let meter = Meter::new(self.limits.configure);
+        let store = store(engine, &self.setting, &self.limits, Phase::Capturing, recorder, meter);
         let (compiled, linker) = (self.compiled.clone(), self.linker.clone());
         let runtime = tokio::runtime::Handle::current();
         let captured =

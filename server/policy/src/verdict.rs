@@ -60,6 +60,9 @@ impl Verdict {
     /// for); without one, that of `Content-Type` as it was before. To be called once, last, on every answer, whoever gave
     /// it.
     pub fn apply(&self, status: StatusCode, media_type: Option<&str>, headers: &mut HeaderMap) {
+        if self.changes.is_empty() && self.dependences.is_empty() && !matches!(self.outcome, Outcome::Fault(_)) {
+            return;
+        }
         let own = headers.get(header::CONTENT_TYPE).cloned();
         let media_type = media_type.or_else(|| own.as_ref()?.to_str().ok());
         for change in self.changes.iter().flat_map(|changes| changes.iter()) {

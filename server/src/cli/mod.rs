@@ -6,6 +6,8 @@ mod descriptors;
 mod explain;
 mod options;
 mod password;
+mod reload;
+mod replay;
 mod report;
 mod serve;
 
@@ -40,13 +42,21 @@ enum Command {
     /// Load everything as serving would, print what each plugin is, and exit
     ///
     /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
-    Check(Box<ServeOptions>),
-    /// Load everything as serving would, decide one request, and say why it is answered so
+    Check(Box<check::CheckOptions>),
+    /// Decide one request and say why it is answered so: loading everything as serving would, or by a server that runs
     ///
     /// For every plugin in order: what it asked, what it was told, what it decided and logged, whether the decision would
-    /// be kept, and the time it took. Then which file was found, and the head of the answer. Nothing is listened on. The
-    /// exit status is 0 whatever the answer is, and 1 when something cannot be loaded.
+    /// be kept, and the time it took. Then which file was found, and the head of the answer. Nothing is listened on. With
+    /// --server it is decided by a server that runs, with what it has loaded. The exit status is 0 whatever the answer is,
+    /// and 1 when something cannot be loaded or the server does not answer.
     Explain(Box<explain::ExplainOptions>),
+    /// Decide recorded requests again with other plugins, and say what differs
+    ///
+    /// Each request is decided at the time and for the client that were recorded, without looking at any file. Where a
+    /// plugin asks for what was not recorded (--record-redact), the request is not decided, and counted. Random numbers,
+    /// and what services answer, are asked anew. The exit status is 0 when every decision that was compared is the same, 1
+    /// when one differs or nothing could be compared.
+    Replay(replay::ReplayOptions),
     /// Build the plugins whose source folders lie beneath a folder
     ///
     /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.
@@ -65,6 +75,7 @@ pub fn main() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Check(options)) => check::run(&options),
         Some(Command::Explain(options)) => explain::run(&options),
+        Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Build(options)) => build::run(&options),
         Some(Command::Password) => password::run(),
     };

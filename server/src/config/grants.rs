@@ -4,7 +4,8 @@
 use super::{
     ConfigErrors,
     document::{Located, Section, suggest},
-    limits::{memory_size, positive_duration},
+    limits::memory_size,
+    units::positive,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,7 +83,7 @@ fn key_value(mut table: Section<'_>, errors: &mut ConfigErrors) -> KeyValueGrant
         }
         buckets.insert(bucket.value);
     }
-    let time_to_live = table.parsed("time-to-live", positive_duration, errors);
+    let time_to_live = table.parsed("time-to-live", positive, errors);
     table.finish(errors);
     KeyValueGrant { buckets, time_to_live }
 }
@@ -106,9 +107,9 @@ fn http(mut table: Section<'_>, dir: &Path, errors: &mut ConfigErrors) -> HttpGr
         .map(|Block(block)| block)
         .collect();
     grant.certificates = table.string("certificates", errors).map(|file| dir.join(file.value));
-    grant.connect_timeout = table.parsed("connect-timeout", positive_duration, errors);
-    grant.first_byte_timeout = table.parsed("first-byte-timeout", positive_duration, errors);
-    grant.timeout = table.parsed("timeout", positive_duration, errors);
+    grant.connect_timeout = table.parsed("connect-timeout", positive, errors);
+    grant.first_byte_timeout = table.parsed("first-byte-timeout", positive, errors);
+    grant.timeout = table.parsed("timeout", positive, errors);
     let bytes = |text: &str| memory_size(text).map(|bytes| bytes as u64);
     grant.request_bytes = table
         .parsed("request-bytes", bytes, errors)

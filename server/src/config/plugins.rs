@@ -12,31 +12,48 @@ use super::{
     manifest::MANIFEST_FILE,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
-use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ServiceBudget};
+use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ServiceBudget, ShadowSpec};
 
 /// The name of the file that lists the chain.
 pub const CHAIN_FILE: &str = "plugins.toml";
 
 /// `isolation`: what a call starts from. `reuse` is for plugins that keep state on purpose.
-const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
+pub(super) const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
 
 /// `evidence`: whether decisions are kept with what they went by, and used again.
-const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
+pub(super) const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
 
 /// A folder's chain, resolved.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PluginFolder {
     pub policies: Vec<PolicySpec>,
     pub observers: Vec<PolicySpec>,
     /// What services may keep for all of them together.
     pub services: ServiceBudget,
+    /// What each plugin is before the operator's word, by where it was looked for.
+    plugins: HashMap<PathBuf, PolicySpec>,
     /// Every file that was read or will be loaded, and the folder itself: never to be served.
     pub protected: BTreeSet<PathBuf>,
+}
+
+/// The plugins that a configuration of many sites names: each is looked for once.
+#[derive(Default)]
+pub struct Catalogue {
+    reader: PluginFolder,
+    folders: HashMap<PathBuf, GivenChain>,
+}
+
+/// What is said about the plugins of a site.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GivenChain {
+    pub policies: Vec<PolicySpec>,
+    pub observers: Vec<PolicySpec>,
+    pub services: ServiceBudget,
 }
 
 /// A `[[policy]]` or `[[observer]]` table, exactly as written.
@@ -48,6 +65,16 @@ struct PolicyEntry<'a> {
     limits: GivenLimits,
     reuse: Reuse,
     config: toml::Table,
+    shadow: Option<ShadowEntry>,
+}
+
+/// `shadow = "NEW.wasm"`, or a `[policy.shadow]` table.
+struct ShadowEntry {
+    plugin: Located<String>,
+    limits: GivenLimits,
+    one_in: u32,
+    /// `None`: that of the policy.
+    config: Option<toml::Table>,
 }
 
 // === impl PluginFolder ===
@@ -62,10 +89,8 @@ impl PluginFolder {
         let names = file_names(dir)?;
         let chain_file = dir.join(CHAIN_FILE);
         let mut folder = Self {
-            policies: Vec::new(),
-            observers: Vec::new(),
-            services: ServiceBudget::default(),
             protected: BTreeSet::from([dir.to_owned()]),
+            ..Self::default()
         };
         // Anything of that name counts, even a directory or a broken link: then reading it is the error, rather than
         // the folder quietly falling back to other rules.
@@ -78,13 +103,14 @@ impl PluginFolder {
     }
 
     /// The chain for a site.
-    pub fn chain(&self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
+    pub fn chain(self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
         ChainSpec {
             site,
-            policies: self.policies.clone(),
+            policies: self.policies,
+            observers: self.observers,
             roots,
             budget: Budget {
-                services: self.services.clone(),
+                services: self.services,
                 ..Budget::default()
             },
         }
@@ -108,18 +134,33 @@ impl PluginFolder {
         if entries.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
             errors.push(no_policy(file));
         }
+        self.read_plugins(
+            dir,
+            entries.unwrap_or_default(),
+            observers.unwrap_or_default(),
+            &mut errors,
+        );
+        errors.check()
+    }
+
+    fn read_plugins(
+        &mut self,
+        dir: &Path,
+        policies: Vec<Section<'_>>,
+        observers: Vec<Section<'_>>,
+        errors: &mut ConfigErrors,
+    ) {
         let mut names = BTreeMap::new();
-        for section in entries.unwrap_or_default() {
-            let entry = PolicyEntry::of_policy(section, dir, &mut errors);
-            let policy = self.resolve(dir, entry, &mut names, &mut errors);
+        for section in policies {
+            let entry = PolicyEntry::of_policy(section, dir, errors);
+            let policy = self.resolve(dir, entry, &mut names, errors);
             self.policies.extend(policy);
         }
-        for section in observers.unwrap_or_default() {
-            let entry = PolicyEntry::of_observer(section, dir, &mut errors);
-            let observer = self.resolve(dir, entry, &mut names, &mut errors);
+        for section in observers {
+            let entry = PolicyEntry::of_observer(section, dir, errors);
+            let observer = self.resolve(dir, entry, &mut names, errors);
             self.observers.extend(observer);
         }
-        errors.check()
     }
 
     /// The plugin of an entry, with what the operator says about it.
@@ -151,7 +192,32 @@ impl PluginFolder {
         policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
+        if let Some(shadow) = entry.shadow {
+            policy.shadow = self.find_shadow(dir, shadow, &policy, &entry.section, errors);
+        }
         Some(policy)
+    }
+
+    /// A candidate without a manifest has the limits and the facts of the policy that it is to replace.
+    fn find_shadow(
+        &mut self,
+        dir: &Path,
+        shadow: ShadowEntry,
+        live: &PolicySpec,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<ShadowSpec> {
+        let found = self.find_plugin(dir, &shadow.plugin, section, errors)?;
+        let bare = dir.join(&shadow.plugin.value) == found.wasm;
+        let stated = if bare { live } else { &found };
+        Some(ShadowSpec {
+            limits: shadow.limits.over(&stated.limits),
+            establishes: stated.establishes.clone(),
+            reads: stated.reads.clone(),
+            config: shadow.config.unwrap_or_else(|| live.config.clone()),
+            one_in: shadow.one_in,
+            wasm: found.wasm,
+        })
     }
 
     /// The plugin that an entry names: a folder with a manifest, or a module.
@@ -163,8 +229,26 @@ impl PluginFolder {
         errors: &mut ConfigErrors,
     ) -> Option<PolicySpec> {
         let path = dir.join(&plugin.value);
+        if let Some(known) = self.plugins.get(&path) {
+            return Some(known.clone());
+        }
+        let found = self.look_for_plugin(dir, &path, plugin, section, errors);
+        if let Some(found) = &found {
+            self.plugins.insert(path, found.clone());
+        }
+        found
+    }
+
+    fn look_for_plugin(
+        &mut self,
+        dir: &Path,
+        path: &Path,
+        plugin: &Located<String>,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<PolicySpec> {
         if path.join(MANIFEST_FILE).symlink_metadata().is_ok() {
-            return match Manifest::read(&path) {
+            return match Manifest::read(path) {
                 Ok(manifest) => self.built_plugin(dir, manifest, errors),
                 Err(found) => {
                     errors.extend(found);
@@ -173,8 +257,8 @@ impl PluginFolder {
             };
         }
         if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
-            self.protected.insert(path.clone());
-            return Some(bare_module(path));
+            self.protected.insert(path.to_owned());
+            return Some(bare_module(path.to_owned()));
         }
         let problem = format!("there is no plugin `{}`", plugin.value);
         let hint = format!(
@@ -203,6 +287,7 @@ impl PluginFolder {
             establishes: manifest.establishes,
             reads: manifest.reads,
             reuse: Reuse::default(),
+            shadow: None,
         })
     }
 
@@ -231,6 +316,55 @@ impl PluginFolder {
     }
 }
 
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// The chain of a folder; empty when it was read before and something was wrong
+    /// with it.
+    pub fn folder(&mut self, dir: &Path, errors: &mut ConfigErrors) -> GivenChain {
+        if let Some(known) = self.folders.get(dir) {
+            return known.clone();
+        }
+        let chain = match PluginFolder::read(dir) {
+            Ok(folder) => {
+                self.reader.protected.extend(folder.protected);
+                GivenChain {
+                    policies: folder.policies,
+                    observers: folder.observers,
+                    services: folder.services,
+                }
+            }
+            Err(found) => {
+                errors.extend(found);
+                GivenChain::default()
+            }
+        };
+        self.folders.insert(dir.to_owned(), chain.clone());
+        chain
+    }
+
+    /// The chain that `[[policy]]` and `[[observer]]` tables of another file make; plugins are named relative to `dir`.
+    pub fn tables(
+        &mut self,
+        dir: &Path,
+        policies: Vec<Section<'_>>,
+        observers: Vec<Section<'_>>,
+        errors: &mut ConfigErrors,
+    ) -> GivenChain {
+        self.reader.read_plugins(dir, policies, observers, errors);
+        GivenChain {
+            policies: std::mem::take(&mut self.reader.policies),
+            observers: std::mem::take(&mut self.reader.observers),
+            services: ServiceBudget::default(),
+        }
+    }
+
+    /// Every file that was read or will be loaded, and the folders: never to be served.
+    pub fn into_protected(self) -> BTreeSet<PathBuf> {
+        self.reader.protected
+    }
+}
+
 /// The folder's entries in the order of their names.
 fn file_names(dir: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
     let list = || {
@@ -254,6 +388,7 @@ fn bare_module(wasm: PathBuf) -> PolicySpec {
         establishes: BTreeSet::new(),
         reads: BTreeSet::new(),
         reuse: Reuse::default(),
+        shadow: None,
     }
 }
 
@@ -288,23 +423,25 @@ impl<'a> PolicyEntry<'a> {
     fn of_policy(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
         let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
-        Self::read(section, Reuse { evidence, isolation }, dir, errors)
+        let shadow = ShadowEntry::read(&mut section, errors);
+        Self {
+            reuse: Reuse { evidence, isolation },
+            shadow,
+            ..Self::read(section, dir, errors)
+        }
     }
 
     fn of_observer(section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
-        let entry = Self::read(section, Reuse::default(), dir, errors);
+        let entry = Self::read(section, dir, errors);
         if entry.grants.sharing {
-            errors.push(
-                entry
-                    .section
-                    .error("`sharing` is for policies: an observer has no response to share"),
-            );
+            let problem = "`sharing` is for policies: an observer has no response to share";
+            errors.push(entry.section.error(problem));
         }
         entry
     }
 
     /// The keys that both have.
-    fn read(mut section: Section<'a>, reuse: Reuse, dir: &Path, errors: &mut ConfigErrors) -> Self {
+    fn read(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let plugin = section.required_string("plugin", errors);
         let name = section.string("name", errors);
         let grants = grants::read(&mut section, dir, errors);
@@ -323,9 +460,40 @@ impl<'a> PolicyEntry<'a> {
             name,
             grants,
             limits: limits.unwrap_or_default(),
-            reuse,
+            reuse: Reuse::default(),
             config,
+            shadow: None,
         }
+    }
+}
+
+// === impl ShadowEntry ===
+
+impl ShadowEntry {
+    fn read(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Self> {
+        if !section.holds_table("shadow") {
+            let plugin = section.string("shadow", errors)?;
+            return Some(Self {
+                plugin,
+                limits: GivenLimits::default(),
+                one_in: 1,
+                config: None,
+            });
+        }
+        let mut shadow = section.section("shadow", errors)?;
+        let plugin = shadow.required_string("plugin", errors);
+        let limits = shadow
+            .section("limits", errors)
+            .map(|limits| GivenLimits::read(limits, errors));
+        let one_in = shadow.count("one-in", errors).unwrap_or(1);
+        let config = shadow.table("config", errors);
+        shadow.finish(errors);
+        Some(Self {
+            plugin: plugin?,
+            limits: limits.unwrap_or_default(),
+            one_in: u32::try_from(one_in).unwrap_or(u32::MAX),
+            config,
+        })
     }
 }
 

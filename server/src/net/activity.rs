@@ -20,8 +20,6 @@ pub struct Deadlines {
     pub idle: Duration,
     /// From the first byte of a head to its last.
     pub head: Duration,
-    /// For the client to take one more byte of a response.
-    pub stall: Duration,
     /// After the last response, for what the client is still sending: closing before it is read would reset the
     /// connection and could destroy the response on its way.
     pub linger: Duration,
@@ -45,15 +43,21 @@ pub struct Activity(Mutex<State>);
 struct State {
     stage: Stage,
     since: Instant,
-    /// Since when the client has not taken a byte that was offered.
-    blocked: Option<Instant>,
+    /// How many: the last bytes of one may leave after the next one began.
+    exchanges: usize,
+    /// Whether bytes are offered that the client has not taken: how long it may do that is the transport's business.
+    blocked: bool,
     /// Whether a request's body may be left unread.
     unread: bool,
 }
 
 /// An exchange under way; its end makes the connection idle.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Activity>);
+pub struct UnderWay {
+    activity: Arc<Activity>,
+    /// When its first byte came; for one that came while the one before it was answered, when that was done.
+    pub since: std::time::Instant,
+}
 
 // === impl Activity ===
 
@@ -62,7 +66,8 @@ impl Activity {
         let state = State {
             stage: Stage::Idle,
             since: Instant::now(),
-            blocked: None,
+            exchanges: 0,
+            blocked: false,
             unread: false,
         };
         Arc::new(Self(Mutex::new(state)))
@@ -71,9 +76,16 @@ impl Activity {
     /// A head has been read: the exchange lasts until the guard is dropped.
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         let mut state = self.state();
+        if state.stage != Stage::Head {
+            state.since = Instant::now();
+        }
         state.stage = Stage::Exchange;
+        state.exchanges += 1;
         state.unread = false;
-        UnderWay(self.clone())
+        UnderWay {
+            activity: self.clone(),
+            since: state.since.into_std(),
+        }
     }
 
     /// The request's body may not be read to its end.
@@ -90,7 +102,7 @@ impl Activity {
         }
     }
 
-    /// Bytes came in.
+    /// Bytes came in: with nothing under way, the head of the next request.
     pub fn received(&self) {
         let mut state = self.state();
         if state.stage == Stage::Idle {
@@ -101,7 +113,7 @@ impl Activity {
     /// The client took bytes.
     pub fn sent(&self) {
         let mut state = self.state();
-        if state.blocked.take().is_some() {
+        if std::mem::take(&mut state.blocked) {
             // What the client waits for begins once it has what it asked for.
             state.since = Instant::now();
         }
@@ -109,14 +121,14 @@ impl Activity {
 
     /// Bytes are offered and not taken.
     pub fn blocked(&self) {
-        self.state().blocked.get_or_insert_with(Instant::now);
+        self.state().blocked = true;
     }
 
     /// The connection is being closed: whether the client may still be sending.
     pub fn close(&self) -> bool {
         let mut state = self.state();
         let sending = state.unread || state.stage == Stage::Head;
-        state.blocked = None;
+        state.blocked = false;
         state.enter(Stage::Linger);
         sending
     }
@@ -146,8 +158,8 @@ impl Activity {
 
     fn deadline(&self, deadlines: &Deadlines) -> Option<(Instant, Stage)> {
         let state = self.state();
-        if let Some(since) = state.blocked {
-            return Some((since + deadlines.stall, Stage::Exchange));
+        if state.blocked {
+            return None;
         }
         let limit = match state.stage {
             Stage::Idle => deadlines.idle,
@@ -173,7 +185,11 @@ impl State {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.state().enter(Stage::Idle);
+        let mut state = self.activity.state();
+        state.exchanges -= 1;
+        if state.exchanges == 0 && state.stage == Stage::Exchange {
+            state.enter(Stage::Idle);
+        }
     }
 }
 
@@ -184,7 +200,6 @@ mod tests {
     const DEADLINES: Deadlines = Deadlines {
         idle: Duration::from_secs(1),
         head: Duration::from_secs(2),
-        stall: Duration::from_secs(3),
         linger: Duration::from_secs(4),
     };
 
@@ -192,7 +207,7 @@ mod tests {
     fn waits(activity: &Activity) -> Option<(Duration, Stage)> {
         let (deadline, stage) = activity.deadline(&DEADLINES)?;
         let state = activity.state();
-        Some((deadline - state.blocked.unwrap_or(state.since), stage))
+        Some((deadline - state.since, stage))
     }
 
     #[test]
@@ -204,7 +219,6 @@ mod tests {
         let under_way = activity.begin();
         assert_eq!(waits(&activity), None);
         activity.blocked();
-        assert_eq!(waits(&activity), Some((DEADLINES.stall, Stage::Exchange)));
         activity.sent();
         assert_eq!(waits(&activity), None);
         drop(under_way);
@@ -227,9 +241,22 @@ mod tests {
         let activity = Activity::new();
         let under_way = activity.begin();
         activity.blocked();
-        // The last chunk is queued, so hyper drops the body, though the client has not taken it yet.
+        // Somebody may let go of the exchange before the last byte is written.
         drop(under_way);
-        assert_eq!(waits(&activity), Some((DEADLINES.stall, Stage::Exchange)));
+        assert_eq!(waits(&activity), None);
+        activity.sent();
+        assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
+    }
+
+    #[test]
+    fn the_end_of_one_response_does_not_end_the_next_exchange() {
+        let activity = Activity::new();
+        let first = activity.begin();
+        let second = activity.begin();
+        drop(first);
+        assert_eq!(waits(&activity), None);
+        drop(second);
+        assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
     }
 
     #[test]

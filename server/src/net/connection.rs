@@ -1,62 +1,198 @@
-//! One connection: HTTP/1.1 by hyper over a watched socket, until either side is done.
+//! One connection: its handshake where TLS is spoken, then HTTP by hyper over the transport, watched, until either side is
+//! done.
 
 use super::{
     activity::{Activity, Deadlines, Stage},
-    exchange::exchange,
+    exchange::{Unanswered, exchange},
+    http2::{self, Followed, Streams},
     stop::Stop,
+    tls::{Protocol, Tls},
     watched::Watched,
 };
-use crate::site::Site;
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use crate::{request::Scheme, sites::Sites, watch::Watch};
+use arc_swap::ArcSwap;
+use http::Response;
+use hyper::{
+    Request,
+    body::Incoming,
+    rt::{Read, Write},
+    server::conn::{http1, http2 as hyper_http2},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
-use tokio::net::TcpStream;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpStream, time::timeout};
+use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, accept, guard};
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct NetOptions {
+    /// Without it connections are plain HTTP/1.1.
+    pub tls: Option<Tls>,
     /// The most bytes of a file that a connection holds in memory.
     pub chunk_size: usize,
+    /// To whom the kernel copies file bytes.
+    pub sendfile: Sendfile,
     /// The most bytes of a request line and header fields; beyond: 431.
     pub head_size: usize,
     pub deadlines: Deadlines,
+    /// How long a client may take no byte of its response.
+    pub stall: Duration,
 }
 
 /// What every connection shares.
 pub struct Server {
-    pub site: Arc<Site>,
-    pub options: NetOptions,
-    http: http1::Builder,
+    /// The current generation: what every request that begins now is answered by.
+    pub sites: ArcSwap<Sites>,
+    pub watch: Watch,
+    /// What connections that begin now are served by.
+    protocols: ArcSwap<Protocols>,
+}
+
+/// How a connection is served from its beginning to its end.
+struct Protocols {
+    options: NetOptions,
+    http1: http1::Builder,
+    http2: hyper_http2::Builder<Streams>,
+}
+
+/// What the requests of a connection have in common.
+#[derive(Clone)]
+struct Link {
+    server: Arc<Server>,
+    protocols: Arc<Protocols>,
+    activity: Arc<Activity>,
+    delivery: Delivery,
+    client: Option<IpAddr>,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub fn new(site: Arc<Site>, options: NetOptions) -> Arc<Self> {
-        let mut http = http1::Builder::new();
-        http.max_header_size(options.head_size)
+    pub fn new(sites: Arc<Sites>, watch: Watch, options: NetOptions) -> Arc<Self> {
+        Arc::new(Self {
+            sites: ArcSwap::new(sites),
+            watch,
+            protocols: ArcSwap::from_pointee(Protocols::new(options)),
+        })
+    }
+
+    /// How connections that begin from now on are served.
+    pub fn set_options(&self, options: NetOptions) {
+        self.protocols.store(Arc::new(Protocols::new(options)));
+    }
+
+    /// What clients call connections that begin now.
+    pub fn scheme(&self) -> Scheme {
+        self.protocols.load().scheme()
+    }
+}
+
+// === impl Protocols ===
+
+impl Protocols {
+    fn new(options: NetOptions) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .max_header_size(options.head_size)
             // A client may say that it has sent everything and still wait for its answer (RFC 9112, section 9.6).
             .half_close(true)
             // hyper queues chunks of a body up to this size: about one, where its default is 400 KiB.
             .max_buf_size(options.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
-        Arc::new(Self { site, options, http })
+        let http2 = http2::builder(options.head_size, options.stall);
+        Self { options, http1, http2 }
+    }
+
+    fn scheme(&self) -> Scheme {
+        match self.options.tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        }
+    }
+
+    fn transport(&self, protocol: Protocol) -> Options {
+        let chunk_size = self.options.chunk_size;
+        Options {
+            stall: Some(self.options.stall),
+            chunk_size: match protocol {
+                Protocol::Http1 => chunk_size,
+                Protocol::Http2 => chunk_size.min(http2::CHUNK_SIZE),
+            },
+            sendfile: self.options.sendfile,
+        }
     }
 }
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
 pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
-    let activity = Activity::new();
-    let client = Some(peer.ip().to_canonical());
-    // The place where a connection's stream and the bodies that it carries are chosen.
-    let io = Watched::new(TokioIo::new(stream), activity.clone());
+    let protocols = server.protocols.load_full();
+    let Some(tls) = &protocols.options.tls else {
+        let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
+        let link = Link::new(server, protocols, delivery, peer);
+        return http1(link, io, peer, stop).await;
+    };
+    let handshake = timeout(protocols.options.deadlines.head, tls.accept(stream));
+    let (stream, protocol) = tokio::select! {
+        biased;
+        () = stop.requested() => return,
+        shaken = handshake => match shaken {
+            Ok(Ok(secured)) => secured,
+            Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
+            Err(_) => return note_given_up("the rest of a TLS handshake", peer),
+        },
+    };
+    let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
+    let link = Link::new(server, protocols, delivery, peer);
+    match protocol {
+        Protocol::Http1 => http1(link, io, peer, stop).await,
+        Protocol::Http2 => http2(link, io, peer, stop).await,
+    }
+}
+
+async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
+    let io = Watched::new(io, link.activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, activity) = (server.clone(), activity.clone());
-        async move { Ok::<_, Infallible>(exchange(server, activity, client, request).await) }
+        let link = link.clone();
+        link.exchange(request)
     });
-    let mut connection = pin!(server.http.serve_connection(io, service));
-    let mut expired = pin!(activity.expired(&server.options.deadlines));
+    let connection = pin!(link.protocols.http1.serve_connection(io, service));
+    drive(&link, connection, http1::Connection::graceful_shutdown, peer, stop).await;
+}
+
+async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
+    let io = Watched::multiplexed(io, link.activity.clone());
+    let service = service_fn(|request: Request<Incoming>| {
+        let link = link.clone();
+        async move { Ok::<_, Unanswered>(link.exchange(request).await?.map(Followed::new)) }
+    });
+    let connection = pin!(link.protocols.http2.serve_connection(io, service));
+    drive(
+        &link,
+        connection,
+        hyper_http2::Connection::graceful_shutdown,
+        peer,
+        stop,
+    )
+    .await;
+}
+
+/// Polls a connection until it ends.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    link: &Link,
+    mut connection: Pin<&mut C>,
+    shut_down: fn(Pin<&mut C>),
+    peer: SocketAddr,
+    mut stop: Stop,
+) {
+    let mut expired = pin!(link.activity.expired(&link.protocols.options.deadlines));
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -65,15 +201,43 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
             stage = expired.as_mut() => return note_expiry(stage, peer),
             () = stop.requested(), if !stopping => {
                 stopping = true;
-                connection.as_mut().graceful_shutdown();
+                shut_down(connection.as_mut());
             }
         }
     }
 }
 
+// === impl Link ===
+
+impl Link {
+    fn new(server: Arc<Server>, protocols: Arc<Protocols>, delivery: Delivery, peer: SocketAddr) -> Self {
+        Self {
+            server,
+            protocols,
+            activity: Activity::new(),
+            delivery,
+            client: Some(peer.ip().to_canonical()),
+        }
+    }
+
+    async fn exchange(self, request: Request<Incoming>) -> Result<Response<Body>, Unanswered> {
+        let Self {
+            server,
+            activity,
+            delivery,
+            client,
+            protocols,
+        } = self;
+        let scheme = protocols.scheme();
+        exchange(server, activity, delivery, client, scheme, request).await
+    }
+}
+
 fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
     let Err(error) = ended else { return };
-    if error.is_parse() {
+    if is_stall(&error) {
+        note_given_up("the client to take more of a response", peer);
+    } else if error.is_parse() {
         tracing::info!(%peer, error = %Chain(&error), "a request could not be read");
     } else {
         tracing::debug!(%peer, error = %Chain(&error), "a connection broke");
@@ -82,11 +246,23 @@ fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
 
 fn note_expiry(stage: Stage, peer: SocketAddr) {
     let waited_for = match stage {
-        Stage::Idle | Stage::Linger => return,
+        Stage::Idle | Stage::Linger | Stage::Exchange => return,
         Stage::Head => "the rest of a request's head",
-        Stage::Exchange => "the client to take more of a response",
     };
+    note_given_up(waited_for, peer);
+}
+
+fn note_given_up(waited_for: &str, peer: SocketAddr) {
     tracing::info!(%peer, waited_for, "a connection was given up");
+}
+
+/// Whether the transport ended the connection because its client took nothing.
+fn is_stall(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let fault = cause
+        .and_then(io::Error::get_ref)
+        .and_then(|fault| fault.downcast_ref());
+    fault == Some(&Fault::Stalled)
 }
 
 /// An error with its causes on one line.

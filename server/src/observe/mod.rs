@@ -1,5 +1,6 @@
 //! What is remembered of what happened: the log, and a record of every exchange.
 
+pub mod line;
 pub mod log;
 pub mod record;
 

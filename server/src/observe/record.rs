@@ -5,8 +5,9 @@
 //! The query is not written down: links carry tokens in it.
 
 use crate::{
-    request::{Reply, target::SCHEME},
+    request::{Host, Reply, target::Scheme},
     site::Site,
+    sites::Sites,
 };
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use std::{
@@ -14,13 +15,14 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime},
 };
-use wasmserve_policy::{Ending, Finished, Observers, Request};
+use wasmserve_policy::{Ending, Finished, Request};
 
 /// What is known of an exchange so far.
 pub struct Record {
     arrived: Instant,
-    /// The site, and who is told of its exchanges. `None`: nobody.
-    observed: Option<(Arc<str>, Arc<Observers>)>,
+    scheme: Scheme,
+    /// The site, when it has observers.
+    observed: Option<Arc<Site>>,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
@@ -36,10 +38,11 @@ pub struct Record {
 // === impl Record ===
 
 impl Record {
-    /// Begins when a request's head has been read.
-    pub fn begin(head: &Parts, client: Option<IpAddr>) -> Self {
+    /// Begins with a request's head, whose first byte `arrived` then.
+    pub fn begin(head: &Parts, client: Option<IpAddr>, scheme: Scheme, arrived: Instant) -> Self {
         Self {
-            arrived: Instant::now(),
+            arrived,
+            scheme,
             observed: None,
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -53,9 +56,14 @@ impl Record {
         }
     }
 
-    /// The site that the exchange is about, once it is known.
-    pub fn of_site(&mut self, site: &Site) {
-        self.observed = (!site.observers.is_empty()).then(|| (site.name.clone(), site.observers.clone()));
+    /// Finds the site whose observers are told. What the request is refused for later makes no difference.
+    pub fn of_site(&mut self, sites: &Sites) {
+        if !sites.are_observed() {
+            return;
+        }
+        let host = Host::parse(self.host()).unwrap_or_default();
+        let site = sites.of_host(&host.name);
+        self.observed = site.filter(|site| !site.chain.observers().is_empty()).cloned();
     }
 
     /// Takes over what was decided and will be sent.
@@ -96,6 +104,7 @@ impl Record {
         tracing::info!(
             target: "access",
             method = self.method.as_str(),
+            site = self.request.as_ref().map(|request| &*request.site),
             host = self.host(),
             path = self.path(),
             status = self.status.map(|status| status.as_u16()),
@@ -108,18 +117,16 @@ impl Record {
     }
 
     fn tell(&mut self) {
-        let Some((site, observers)) = self.observed.take() else {
-            return;
-        };
+        let Some(site) = self.observed.take() else { return };
         let duration = self.arrived.elapsed();
-        observers.observe(Finished {
+        site.chain.observers().observe(Finished {
             arrived: SystemTime::now()
                 .checked_sub(duration)
                 .unwrap_or(SystemTime::UNIX_EPOCH),
             duration,
-            site,
+            site: site.name.clone(),
             host: self.host().to_owned(),
-            scheme: self.request.as_ref().map_or(SCHEME, |request| request.scheme),
+            scheme: self.scheme.as_str(),
             method: self.method.to_string(),
             path: self
                 .request

@@ -5,7 +5,7 @@ use crate::{
     file::{File, Task},
     ledger::{Fault, Place},
     pace::Pace,
-    tally::{Summary, Tally},
+    tally::{Meter, Summary, Tally},
 };
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -57,12 +57,17 @@ pub struct Body {
     delivery: Option<Delivery>,
     /// A read under way and how many bytes it is for.
     reading: Option<(usize, Task<Bytes>)>,
+    /// Whether the kernel may be given all files of the body: it is one or the other, because the end of the last span
+    /// makes up for all of them.
+    lends: bool,
     /// The files that `sendfile` was given, each once.
     lent: Vec<Arc<dyn File>>,
     /// What a stream gave beyond what the pace allowed.
     surplus: Bytes,
     pace: Option<Pace>,
     tally: Option<Arc<Tally>>,
+    /// Whether the last chunk that was asked for has to wait until the client took an earlier one.
+    waits_for_client: bool,
 }
 
 impl Part {
@@ -72,6 +77,13 @@ impl Part {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::Span { length, .. } => Some(*length),
             Self::Stream(_) => None,
+        }
+    }
+
+    fn file(&self) -> Option<&dyn File> {
+        match self {
+            Self::Span { file, .. } => Some(&**file),
+            Self::Bytes(_) | Self::Stream(_) => None,
         }
     }
 
@@ -95,10 +107,9 @@ impl Body {
             .iter()
             .chain(&rest)
             .try_fold(0_u64, |sum, part| sum.checked_add(part.length()?));
-        let has_file = current
-            .iter()
-            .chain(&rest)
-            .any(|part| matches!(part, Part::Span { .. }));
+        let mut files = current.iter().chain(&rest).filter_map(Part::file).peekable();
+        let has_file = files.peek().is_some();
+        let lends = files.all(|file| file.is_lendable());
         let mut body = Self {
             small: current.as_ref().is_some_and(Part::is_small_file),
             current,
@@ -106,10 +117,12 @@ impl Body {
             length,
             delivery,
             reading: None,
+            lends,
             lent: Vec::new(),
             surplus: Bytes::new(),
             pace: None,
             tally: None,
+            waits_for_client: false,
         };
         if has_file {
             body.tally();
@@ -131,6 +144,17 @@ impl Body {
         let tally = self.tally();
         tally.set_report(Box::new(report));
         self
+    }
+
+    /// How far the body is, for somebody who does not have it in hand.
+    pub fn meter(&mut self) -> Meter {
+        Meter::of(self.tally())
+    }
+
+    /// Why a body that was asked for a chunk has none yet: because the client did not take enough of what it was given, or
+    /// because of the file, the source or the pace.
+    pub fn waits_for_client(&self) -> bool {
+        self.waits_for_client
     }
 
     fn tally(&mut self) -> &Arc<Tally> {
@@ -173,6 +197,7 @@ impl Body {
             .as_ref()
             .is_some_and(|tally| !tally.is_flushed_to(0, context.waker()))
         {
+            self.waits_for_client = true;
             return Poll::Pending;
         }
         pace.poll(context)
@@ -206,11 +231,13 @@ impl Body {
     }
 
     fn poll_span(&mut self, context: &mut Context<'_>, most: u64) -> Poll<Result<Chunk, Fault>> {
-        if self.reading.is_none()
-            && !self.small
-            && let Some(chunk) = self.hand_span(context, most)
-        {
-            return Poll::Ready(Ok(chunk));
+        if self.reading.is_none() && !self.small && self.lends {
+            match self.hand_span(context, most) {
+                Some(chunk) => return Poll::Ready(Ok(chunk)),
+                // What was begun with `sendfile` must end in a span, or nobody would ask whether the files changed.
+                None if !self.lent.is_empty() => return Poll::Ready(Err(Fault::Misplaced)),
+                None => {}
+            }
         }
         let Some(Part::Span { file, offset, length }) = &mut self.current else {
             unreachable!("the caller saw a span");
@@ -223,6 +250,7 @@ impl Body {
             .as_ref()
             .is_some_and(|tally| !tally.is_flushed_to(buffered, context.waker()))
         {
+            self.waits_for_client = true;
             return Poll::Pending;
         }
         let (count, task) = self.reading.get_or_insert_with(|| {
@@ -299,6 +327,7 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Chunk>>>> {
         let body = self.get_mut();
+        body.waits_for_client = false;
         while body.current.is_some() || !body.surplus.is_empty() {
             let most = ready!(body.poll_allowance(context));
             let chunk = match ready!(body.poll_chunk(context, most)) {

@@ -20,6 +20,10 @@ pub trait File: AsFd + Send + Sync + 'static {
     /// piece that was sent and before a body is completed.
     fn unchanged(&self) -> io::Result<()>;
 
+    /// Whether the kernel may be given the file at all: where nobody can tell whether `sendfile` would wait (a file system
+    /// of the network or of a process), bytes are read instead.
+    fn is_lendable(&self) -> bool;
+
     /// Whether `offset .. offset + length` seems to be in the page cache, so that `sendfile` would not wait for a disk.
     /// Must not block. A wrong answer costs time only.
     fn is_cached(&self, offset: u64, length: u64) -> bool;

@@ -386,6 +386,10 @@ mod tests {
         fn unchanged(&self) -> io::Result<()> {
             Ok(())
         }
+        fn is_lendable(&self) -> bool {
+            true
+        }
+
         fn is_cached(&self, _offset: u64, _length: u64) -> bool {
             true
         }

@@ -26,6 +26,7 @@ Tasks:
                       names contain it, without the checks.
   setup               Only install what the build and the tests need.
   bench-small         CPU time per request for a 1 KiB file: chain on, chain off, nginx, in one interleaved run.
+  bench-large         CPU time per GB and time for all to finish: 100 MiB to 1, 10 and 100 clients, beside nginx.
   stress              Many clients at once: memory, descriptors and latency stay within bounds. Takes minutes.
   help                Print this.
 
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         "serve" => serve::run(&rest),
         "test" => test::run(&rest),
         "setup" => setup::for_tests(),
-        "bench-small" | "stress" => measure::run(&task, &rest),
+        "bench-small" | "bench-large" | "stress" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

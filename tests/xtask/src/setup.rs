@@ -36,6 +36,10 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v curl",
     },
     Tool {
+        package: "openssl",
+        present: "command -v openssl",
+    },
+    Tool {
         package: "wget",
         present: "command -v wget",
     },

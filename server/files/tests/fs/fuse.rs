@@ -1,235 +1,51 @@
 //! Disks that fail, lie or do not answer, by a file system of our own in user space.
-//!
-//! Where there is no /dev/fuse, or it may not be used, these tests say so and pass: there is no disk to fail.
 use crate::support::{Ask, Tree, all_of, get, rest, say};
-use fuser::{
-    BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, Request,
-};
-use std::{
-    ffi::OsStr,
-    io,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::{Duration, UNIX_EPOCH},
-};
+use disks::{DiskFile, Fault, Refusal};
+use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
-use wasmserve_files::{FileSpan, Files, FilesOptions, Found, OpenFile};
+use wasmserve_files::{FileSpan, Files, FilesOptions, Found, Listings, OpenFile};
 
 const LENGTH: u64 = 300_000;
 
 /// Where `eio` ends: on a page, and within the second piece that is read.
 const GOOD: u64 = 98_304;
 
-/// The directory's files.
-const NAMES: [&str; 6] = ["good", "eio", "short", "gated-read", "gated-open", "gated-flush"];
-
-/// Inodes of `gated-open-0` and so on, which are opened as `gated-open` is.
-const MANY: u64 = 1000;
-
-/// Some answers wait until it is opened.
-#[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
-    opened: Condvar,
-    waiting: AtomicUsize,
-}
-
-impl Gate {
-    fn pass(&self) {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut open = self.open.lock().unwrap();
-        while !*open {
-            open = self.opened.wait(open).unwrap();
-        }
-    }
-
-    fn open(&self) {
-        *self.open.lock().unwrap() = true;
-        self.opened.notify_all();
-    }
-
-    fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
-    }
-}
-
-struct Faulty {
-    gate: Arc<Gate>,
-    opens: Arc<AtomicUsize>,
-    /// `good` is shorter now.
-    shrunk: Arc<AtomicBool>,
-}
-
-impl Faulty {
-    fn attributes(&self, inode: INodeNo) -> FileAttr {
-        let directory = inode == INodeNo::ROOT;
-        let shrunk = self.shrunk.load(Ordering::SeqCst) && inode == INodeNo(2);
-        FileAttr {
-            ino: inode,
-            size: if shrunk { 1000 } else { LENGTH },
-            blocks: 1,
-            atime: UNIX_EPOCH,
-            mtime: UNIX_EPOCH,
-            ctime: UNIX_EPOCH,
-            crtime: UNIX_EPOCH,
-            kind: if directory {
-                FileType::Directory
-            } else {
-                FileType::RegularFile
-            },
-            perm: 0o755,
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            flags: 0,
-            blksize: 4096,
-        }
-    }
-
-    fn name(inode: INodeNo) -> &'static str {
-        if u64::from(inode) >= MANY {
-            return "gated-open";
-        }
-        usize::try_from(u64::from(inode))
-            .ok()
-            .and_then(|inode| NAMES.get(inode.wrapping_sub(2)))
-            .unwrap_or(&"")
-    }
-}
-
-impl Filesystem for Faulty {
-    fn lookup(&self, _request: &Request, _parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let name = name.to_str().unwrap();
-        let forever = Duration::from_secs(1000);
-        if let Some(index) = NAMES.iter().position(|known| *known == name) {
-            reply.entry(&forever, &self.attributes(INodeNo(index as u64 + 2)), Generation(0));
-        } else if name == "forbidden" {
-            reply.error(Errno::EACCES);
-        } else if name == "broken" {
-            reply.error(Errno::EIO);
-        } else if let Some(number) = name.strip_prefix("gated-open-") {
-            let inode = INodeNo(MANY + number.parse::<u64>().unwrap());
-            reply.entry(&forever, &self.attributes(inode), Generation(0));
-        } else {
-            reply.error(Errno::ENOENT);
-        }
-    }
-
-    fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        reply.attr(&Duration::from_secs(1000), &self.attributes(inode));
-    }
-
-    fn open(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.opens.fetch_add(1, Ordering::SeqCst);
-        let name = Self::name(inode);
-        // Without the page cache in between what is answered here is what is read.
-        let flags = if name == "good" {
-            FopenFlags::empty()
-        } else {
-            FopenFlags::FOPEN_DIRECT_IO
-        };
-        let gate = Arc::clone(&self.gate);
-        if name == "gated-open" {
-            std::thread::spawn(move || {
-                gate.pass();
-                reply.opened(FileHandle(0), flags);
-            });
-        } else {
-            reply.opened(FileHandle(0), flags);
-        }
-    }
-
-    fn read(
-        &self,
-        _request: &Request,
-        inode: INodeNo,
-        _handle: FileHandle,
-        offset: u64,
-        size: u32,
-        _flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        let end = match Self::name(inode) {
-            "short" => GOOD,
-            _ => LENGTH,
-        };
-        let size = end.saturating_sub(offset).min(size.into()) as usize;
-        let data = vec![b'd'; size];
-        match Self::name(inode) {
-            "eio" if offset + size as u64 > GOOD => reply.error(Errno::EIO),
-            // What the test reads; the kernel reads ahead in pages.
-            "gated-read" if size <= 1000 => {
-                let gate = Arc::clone(&self.gate);
-                std::thread::spawn(move || {
-                    gate.pass();
-                    reply.data(&data);
-                });
-            }
-            _ => reply.data(&data),
-        }
-    }
-
-    fn flush(&self, _request: &Request, inode: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        if Self::name(inode) == "gated-flush" {
-            let gate = Arc::clone(&self.gate);
-            std::thread::spawn(move || {
-                gate.pass();
-                reply.ok();
-            });
-        } else {
-            reply.ok();
-        }
-    }
-}
-
-/// A mounted faulty disk. Dropped, everything that waits goes on and it is unmounted.
+/// A mounted disk and a site on it.
 struct Disk {
-    gate: Arc<Gate>,
-    opens: Arc<AtomicUsize>,
-    shrunk: Arc<AtomicBool>,
+    faulty: disks::Disk,
     files: Files,
-    session: BackgroundSession,
     directory: TempDir,
 }
 
 impl Disk {
-    /// `None`, and the reason on standard error, where nothing can be mounted.
+    /// `None` where tests may go without.
     fn mount() -> Option<Self> {
-        if !std::path::Path::new("/dev/fuse").exists() {
-            eprintln!("skipped: there is no /dev/fuse here");
-            return None;
-        }
+        let file = |name: &str, fault| DiskFile {
+            name: name.into(),
+            content: vec![b'd'; LENGTH as usize],
+            fault,
+        };
+        Self::holding([
+            file("good", Fault::None),
+            file("eio", Fault::FailsFrom(GOOD)),
+            file("short", Fault::EndsAt(GOOD)),
+            file("gated-read", Fault::HeldAtRead { longest: 1000 }),
+            file("gated-open", Fault::HeldAtOpen),
+            file("gated-flush", Fault::HeldAtFlush),
+            file("forbidden", Fault::Refused(Refusal::Forbidden)),
+            file("broken", Fault::Refused(Refusal::Broken)),
+        ])
+    }
+
+    fn holding(files: impl IntoIterator<Item = DiskFile>) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let (gate, opens, shrunk) = (Arc::default(), Arc::default(), Arc::default());
-        let system = Faulty {
-            gate: Arc::clone(&gate),
-            opens: Arc::clone(&opens),
-            shrunk: Arc::clone(&shrunk),
-        };
-        let mut config = fuser::Config::default();
-        config.mount_options = vec![MountOption::RO, MountOption::FSName("faulty".into())];
-        let session = match fuser::spawn_mount(system, directory.path(), &config) {
-            Ok(session) => session,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                eprintln!("skipped: /dev/fuse may not be used here: {error}");
-                return None;
-            }
-            Err(error) => panic!("/dev/fuse is there and cannot be used (is fuse3 installed?): {error}"),
-        };
+        let faulty = disks::Disk::mount(directory.path(), files)?;
         let mut options = FilesOptions::new(directory.path());
         options.roots[0].1.precompressed.clear();
         let files = Files::new(options).unwrap();
         Some(Self {
-            gate,
-            opens,
-            shrunk,
+            faulty,
             files,
-            session,
             directory,
         })
     }
@@ -239,20 +55,13 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.gate.open();
-        // Lazily: what is still open holds it a little longer.
-        let unmounted = std::process::Command::new("fusermount3")
-            .arg("-uz")
-            .arg(self.directory.path())
-            .status();
-        // A second panic would hide the first.
-        assert!(
-            std::thread::panicking() || unmounted.is_ok_and(|status| status.success()),
-            "cannot unmount"
-        );
-    }
+/// Short files of which one thing waits, `0`, `1` and so on.
+fn held(count: usize, fault: Fault) -> impl Iterator<Item = DiskFile> {
+    (0..count).map(move |number| DiskFile {
+        name: number.to_string(),
+        content: b"held".to_vec(),
+        fault,
+    })
 }
 
 async fn open(files: &Files, path: &str) -> Arc<OpenFile> {
@@ -307,8 +116,7 @@ async fn a_remote_file_that_shrinks_ends_the_body() {
     let Some(disk) = Disk::mount() else { return };
     let file = disk.open("/good").await;
     assert_eq!(all_of(&file).await.unwrap().len(), LENGTH as usize);
-    disk.shrunk.store(true, Ordering::SeqCst);
-    disk.session.notifier().inval_inode(INodeNo(2), 0, 0).unwrap();
+    disk.faulty.shrink("good", 1000);
     // Somebody else asks, and this machine learns.
     std::fs::metadata(disk.directory.path().join("good")).unwrap();
     assert!(all_of(&file).await.is_err());
@@ -348,7 +156,7 @@ async fn reads_that_hang_are_felt_by_nobody_else() {
         })
         .collect();
     // As many as one device may have under way; the others wait without a thread.
-    until("64 reads at the disk", || disk.gate.waiting() >= 64).await;
+    until("64 reads at the disk", || disk.faulty.waiting() >= 64).await;
     let files = tree.files();
     for round in 0..2 {
         for i in 0..200 {
@@ -360,9 +168,9 @@ async fn reads_that_hang_are_felt_by_nobody_else() {
             assert_eq!(all_of(&file).await.unwrap().len(), 50_000);
         }
     }
-    assert_eq!(disk.gate.waiting(), 64, "nobody was let through");
+    assert_eq!(disk.faulty.waiting(), 64, "nobody was let through");
     assert!(reads.iter().all(|read| !read.is_finished()));
-    disk.gate.open();
+    disk.faulty.release();
     for read in reads {
         assert_eq!(read.await.unwrap().unwrap(), vec![b'd'; 1000]);
     }
@@ -370,12 +178,14 @@ async fn reads_that_hang_are_felt_by_nobody_else() {
 
 #[tokio::test]
 async fn opens_that_hang_are_bounded_and_refused_beyond() {
-    let Some(disk) = Disk::mount() else { return };
+    let Some(disk) = Disk::holding(held(1200, Fault::HeldAtOpen)) else {
+        return;
+    };
     let disk = Arc::new(disk);
     let lookups: Vec<_> = (0..1200)
         .map(|i| {
             let disk = Arc::clone(&disk);
-            tokio::spawn(async move { Ask::new(&format!("/gated-open-{i}")).of(&disk.files).await })
+            tokio::spawn(async move { Ask::new(&format!("/{i}")).of(&disk.files).await })
         })
         .collect();
     until("the refusals", || {
@@ -383,13 +193,13 @@ async fn opens_that_hang_are_bounded_and_refused_beyond() {
     })
     .await;
     until("32 opens at the disk, as many as one root may have under way", || {
-        disk.gate.waiting() == 32
+        disk.faulty.waiting() == 32
     })
     .await;
     let tree = Tree::new();
     tree.write("a", "a");
     assert_eq!(get(&tree.files(), "/a").await, "file a");
-    disk.gate.open();
+    disk.faulty.release();
     let (mut refused, mut opened) = (0, 0);
     for lookup in lookups {
         match lookup.await.unwrap() {
@@ -405,6 +215,83 @@ async fn opens_that_hang_are_bounded_and_refused_beyond() {
     assert_eq!((opened, refused), (1056, 144));
 }
 
+/// A disk that is mounted somewhere beneath a root hangs: what lies beside it is opened, looked up and listed as ever,
+/// though nothing of it was asked for before.
+#[tokio::test]
+async fn a_mount_that_hangs_is_not_felt_beside_it() {
+    for fault in [
+        Fault::HeldAtLookup,
+        Fault::HeldAtOpen,
+        Fault::HeldAtRead { longest: u32::MAX },
+    ] {
+        let tree = Tree::new();
+        for i in 0..100 {
+            tree.write(&format!("{i}"), format!("{i}"))
+                .write(&format!("deep/er/{i}"), format!("{i}"));
+        }
+        std::fs::create_dir(tree.root().join("mount")).unwrap();
+        let Some(disk) = disks::Disk::mount(&tree.root().join("mount"), held(200, fault)) else {
+            return;
+        };
+        let files = Arc::new(tree.files_with(|root| root.listing = Listings::On));
+        let lookups: Vec<_> = (0..200)
+            .map(|i| {
+                let files = Arc::clone(&files);
+                tokio::spawn(async move { get(&files, &format!("/mount/{i}")).await })
+            })
+            .collect();
+        until("as many waiting as one root may have on a device", || {
+            disk.waiting() == 32
+        })
+        .await;
+        for i in 0..100 {
+            assert_eq!(get(&files, &format!("/{i}")).await, format!("file {i}"), "{fault:?}");
+            assert_eq!(
+                get(&files, &format!("/deep/er/{i}")).await,
+                format!("file {i}"),
+                "{fault:?}"
+            );
+            assert_eq!(get(&files, &format!("/nothing/{i}")).await, "missing 404", "{fault:?}");
+        }
+        let placed = Ask::new("/1").place("default", "/deep/er").of(&files).await;
+        assert_eq!(say(placed).await, "file 1");
+        assert_eq!(get(&files, "/deep/").await, "listing");
+        assert_eq!(disk.waiting(), 32, "nobody was let through");
+        assert!(lookups.iter().all(|lookup| !lookup.is_finished()));
+        disk.release();
+        for lookup in lookups {
+            assert_eq!(lookup.await.unwrap(), "file held", "{fault:?}");
+        }
+    }
+}
+
+/// Many sites on one disk that hangs: together they hold no more threads than it is given.
+#[tokio::test]
+async fn a_disk_that_hangs_holds_a_bounded_number_of_threads_for_all_roots() {
+    let Some(disk) = Disk::holding(held(200, Fault::HeldAtOpen)) else {
+        return;
+    };
+    let lookups: Vec<_> = (0..20)
+        .map(|_| Arc::new(Files::new(FilesOptions::new(disk.directory.path())).unwrap()))
+        .flat_map(|files| (0..20).map(move |i| (Arc::clone(&files), i)))
+        .map(|(files, i)| tokio::spawn(async move { get(&files, &format!("/{i}")).await }))
+        .collect();
+    until("64 opens at the disk", || disk.faulty.waiting() >= 64).await;
+    let tree = Tree::new();
+    for i in 0..100 {
+        tree.write(&format!("{i}"), format!("{i}"));
+    }
+    let files = tree.files();
+    for i in 0..100 {
+        assert_eq!(get(&files, &format!("/{i}")).await, format!("file {i}"));
+    }
+    assert_eq!(disk.faulty.waiting(), 64, "400 ask");
+    disk.faulty.release();
+    for lookup in lookups {
+        assert_eq!(lookup.await.unwrap(), "file held");
+    }
+}
+
 #[tokio::test]
 async fn many_who_ask_for_one_file_open_it_once() {
     let Some(disk) = Disk::mount() else { return };
@@ -415,19 +302,16 @@ async fn many_who_ask_for_one_file_open_it_once() {
             tokio::spawn(async move { disk.open("/gated-open").await })
         })
         .collect();
-    until("the open", || disk.gate.waiting() == 1).await;
+    until("the open", || disk.faulty.waiting() == 1).await;
     // Whoever asked first going away changes nothing for the others.
     asking[0].abort();
-    disk.gate.open();
+    disk.faulty.release();
     let mut opened = Vec::new();
     for asked in asking.into_iter().skip(1) {
         opened.push(asked.await.unwrap());
     }
     assert!(opened.iter().all(|file| Arc::ptr_eq(file, &opened[0])));
-    assert!(
-        disk.opens.load(Ordering::SeqCst) <= 2,
-        "once, and once more for him who went away"
-    );
+    assert!(disk.faulty.opens() <= 2, "once, and once more for him who went away");
 }
 
 /// What somebody began to load before the protected set was replaced is not given to those who ask after it was.
@@ -440,11 +324,11 @@ async fn a_load_under_way_does_not_outlive_the_protected_set() {
         tokio::spawn(async move { say(Ask::new("/gated-open").of(&disk.files).await).await })
     };
     let before = ask();
-    until("the open", || disk.gate.waiting() == 1).await;
+    until("the open", || disk.faulty.waiting() == 1).await;
     disk.files.protect(vec![disk.directory.path().join("gated-open")]);
     let meanwhile = ask();
     tokio::task::yield_now().await;
-    disk.gate.open();
+    disk.faulty.release();
     assert!(
         before.await.unwrap().starts_with("file ddd"),
         "it was asked for under the former set"
@@ -461,9 +345,27 @@ async fn closing_does_not_wait_for_the_disk() {
     options.cache.descriptors = 0;
     let files = Files::new(options).unwrap();
     drop(open(&files, "/gated-flush").await);
-    until("the flush", || disk.gate.waiting() == 1).await;
+    until("the flush", || disk.faulty.waiting() == 1).await;
     let tree = Tree::new();
     tree.write("a", "a");
     assert_eq!(get(&tree.files(), "/a").await, "file a");
-    disk.gate.open();
+    disk.faulty.release();
+}
+
+/// Many files are let go of at once, and their disk does not answer: the pool is for others too.
+#[tokio::test]
+async fn closing_many_files_holds_a_bounded_number_of_threads() {
+    let Some(disk) = Disk::holding(held(100, Fault::HeldAtFlush)) else {
+        return;
+    };
+    for i in 0..100 {
+        drop(disk.open(&format!("/{i}")).await);
+    }
+    // The cache is the last to hold them.
+    disk.files.protect(Vec::new());
+    until("8 flushes", || disk.faulty.waiting() >= 8).await;
+    let tree = Tree::new();
+    tree.write("a", "a");
+    assert_eq!(get(&tree.files(), "/a").await, "file a");
+    assert_eq!(disk.faulty.waiting(), 8, "100 are closed");
 }

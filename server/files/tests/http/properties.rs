@@ -2,9 +2,6 @@
 use crate::oracle::CHECKS;
 use std::collections::BTreeMap;
 
-/// Runs of each check; a few seconds together without optimization.
-const RUNS: u64 = 10_000;
-
 /// Bytes of SplitMix64.
 fn bytes(seed: u64) -> Vec<u8> {
     let mut state = seed;
@@ -25,7 +22,7 @@ fn holds(name: &str) {
         .find(|check| check.name == name)
         .expect("a check of that name");
     let mut seen: BTreeMap<&str, u64> = check.outcomes.iter().map(|outcome| (*outcome, 0)).collect();
-    for seed in 0..RUNS {
+    for seed in 0..check.runs {
         let Ok(outcome) = std::panic::catch_unwind(|| (check.run)(&bytes(seed))) else {
             panic!("{name} fails with seed {seed}");
         };
@@ -33,7 +30,7 @@ fn holds(name: &str) {
     }
     // Agreement about one kind of request alone would prove little.
     assert!(
-        seen.values().all(|count| *count >= RUNS / 100),
+        seen.values().all(|count| *count >= check.runs / 100),
         "{name} hardly tries some outcomes: {seen:?}"
     );
 }
@@ -61,4 +58,9 @@ fn accept_encoding_is_ranked_as_the_reference_does() {
 #[test]
 fn dispositions_are_understood_as_they_were_meant() {
     holds("disposition");
+}
+
+#[test]
+fn listings_show_what_is_there_and_nothing_else() {
+    holds("listing");
 }

@@ -138,7 +138,7 @@ fn utf8(bytes: &[u8]) -> Option<String> {
 
 /// The path that `reference` leads to from `base` (RFC 3986, section 5.2.2, of a reference with neither scheme nor
 /// authority, and no dot segments but a leading `./`).
-fn resolve(base: &str, reference: &str) -> String {
+pub fn resolve(base: &str, reference: &str) -> String {
     let first = reference
         .split(['/', '?', '#'])
         .next()

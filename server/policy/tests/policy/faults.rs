@@ -3,6 +3,7 @@ use crate::{
     guest::{Change, Changes, Guest, Reply, proceed, respond, set},
     harness::{Chains, decide, fault, get, targets},
 };
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +14,24 @@ fn forever() -> Guest {
     let mut guest = Guest::new();
     guest.decide = "(loop $forever (br $forever)) (i32.const 16)".into();
     guest
+}
+
+/// This thread's.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+/// The test's thread serves; calls that run for 20 ms each may take a slice of it, and the first ones no more.
+#[tokio::test]
+async fn calls_that_run_long_leave_the_thread_that_serves() {
+    let chain = Chains::one(&forever()).load().await;
+    let before = processor_time();
+    for _ in 0..10 {
+        assert_eq!(fault(&decide(&chain, get("/")).await).status, 503);
+    }
+    let used = processor_time() - before;
+    assert!(used < Duration::from_millis(50), "{used:?} of 200 ms");
 }
 
 /// Loops forever for `/loop`, and proceeds otherwise.

@@ -36,6 +36,7 @@ impl Chains {
             spec: ChainSpec {
                 site: "test".into(),
                 policies: Vec::new(),
+                observers: Vec::new(),
                 roots,
                 budget: Budget::default(),
             },
@@ -69,6 +70,7 @@ impl Chains {
             establishes: BTreeSet::new(),
             reads: BTreeSet::new(),
             reuse: Reuse::default(),
+            shadow: None,
         });
         self.spec.policies.last_mut().unwrap()
     }

@@ -9,5 +9,7 @@ mod explain;
 mod faults;
 mod load;
 mod logs;
+mod replay;
 mod reuse;
+mod shadow;
 mod snapshot;

@@ -54,6 +54,10 @@ impl File for Plain {
         }
     }
 
+    fn is_lendable(&self) -> bool {
+        true
+    }
+
     fn is_cached(&self, offset: u64, length: u64) -> bool {
         let mut byte = [0];
         let last = offset + length.saturating_sub(1);

@@ -143,7 +143,10 @@ fn finding_in_words(finding: &Finding) -> String {
             bytes,
             coding,
         } => {
-            let coding = coding.map(|coding| format!(", in {coding}")).unwrap_or_default();
+            let coding = coding
+                .as_ref()
+                .map(|coding| format!(", in {coding}"))
+                .unwrap_or_default();
             format!("{content_type}, {bytes} bytes{coding}")
         }
         Finding::Listing => "a listing of the folder".into(),
@@ -190,7 +193,7 @@ fn named(status: u16) -> String {
 }
 
 /// What a plugin or a client wrote cannot steer a terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

@@ -1,6 +1,6 @@
 //! What is hidden from whoever looks over an operator's shoulder: credentials and cookies.
 
-use super::account::Account;
+use super::account::{Account, Finding};
 use http::header;
 use wasmserve_policy::explain::Decided;
 
@@ -27,6 +27,56 @@ pub fn hide(account: &mut Account) {
     }
 }
 
+/// Replaces queries as well, because links carry secrets in them: for what is logged, and what proxies may log.
+pub fn hide_queries(account: &mut Account) {
+    cut_query(&mut account.url);
+    for step in &mut account.policies {
+        for exchange in step
+            .asked
+            .iter_mut()
+            .filter(|e| is_query(&e.question) && e.answer != "none")
+        {
+            exchange.answer = HIDDEN.into();
+        }
+        match &mut step.decision {
+            Decided::Proceed(lines) => lines.iter_mut().for_each(cut_location),
+            Decided::Respond { headers, .. } => headers.iter_mut().for_each(cut_location),
+            Decided::Failed { .. } => {}
+        }
+    }
+    let fields = account.answer.headers.iter_mut();
+    fields
+        .filter(|field| field.name == header::LOCATION.as_str())
+        .for_each(|field| cut_query(&mut field.value));
+    for candidate in &mut account.files {
+        if let Finding::Folder { location } = &mut candidate.finding {
+            cut_query(location);
+        }
+    }
+}
+
+/// Whether an answer may have a query in it: that of the request, or of the page before it.
+fn is_query(question: &str) -> bool {
+    question.starts_with("query") || question.ends_with("(\"referer\")")
+}
+
+fn cut_query(url: &mut String) {
+    if let Some(at) = url.find('?') {
+        url.truncate(at + 1);
+        url.push_str(HIDDEN);
+    }
+}
+
+/// In a line that says what becomes of a header field.
+fn cut_location(line: &mut String) {
+    if ["location: ", "set location: ", "append location: "]
+        .iter()
+        .any(|beginning| line.starts_with(beginning))
+    {
+        cut_query(line);
+    }
+}
+
 /// Whether a question asks for what a client authenticates itself with.
 fn is_secret(question: &str) -> bool {
     let field = ["header(\"", "header-values(\""]
@@ -50,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_and_cookies_are_secrets() {
+    fn credentials_cookies_and_queries_are_secrets() {
         for (question, secret) in [
             (r#"header("authorization")"#, true),
             (r#"header-values("authorization")"#, true),
@@ -63,6 +113,26 @@ mod tests {
             ("path()", false),
         ] {
             assert_eq!(is_secret(question), secret, "{question}");
+        }
+        for (question, query) in [
+            ("query()", true),
+            ("query-parameter(\"a\")", true),
+            ("query-parameter-values(\"a\")", true),
+            (r#"header("referer")"#, true),
+            (r#"header("query")"#, false),
+            ("path()", false),
+        ] {
+            assert_eq!(is_query(question), query, "{question}");
+        }
+        for (given, expected) in [
+            ("location: /a?b", "location: /a?hidden"),
+            ("set location: /a?b (when found)", "set location: /a?hidden"),
+            ("location: /a", "location: /a"),
+            ("x-location: /a?b", "x-location: /a?b"),
+        ] {
+            let mut line = given.to_owned();
+            cut_location(&mut line);
+            assert_eq!(line, expected);
         }
         for (given, expected) in [
             ("set set-cookie: a=b (when found)", "set set-cookie: hidden"),

@@ -2,19 +2,20 @@
 
 use crate::{
     request::{
-        Arrival, handle,
-        handle::{carry_out, question},
+        Answering, Arrival, Reply,
+        handle::{capabilities, carry_out, question},
     },
     site::Site,
+    sites::Sites,
 };
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use wasmserve_files::{Answer, Found, Lookup, Missing};
-use wasmserve_policy::{Mapping, Outcome, Request, Step};
+use wasmserve_policy::{Mapping, Outcome, Request, Step, Verdict};
 
 /// How a request is answered. Serialized it is what `--json` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Account {
     pub method: String,
     /// As it was typed.
@@ -33,7 +34,7 @@ pub struct Account {
 }
 
 /// What was decided about the request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Ruling {
     /// No policy was asked.
@@ -53,20 +54,20 @@ pub enum Ruling {
 }
 
 /// One path that was looked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Candidate {
     pub path: String,
     #[serde(flatten)]
     pub finding: Finding,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "found")]
 pub enum Finding {
     File {
         content_type: String,
         bytes: u64,
-        coding: Option<&'static str>,
+        coding: Option<String>,
     },
     Listing,
     /// A folder that was asked for without its slash.
@@ -81,13 +82,13 @@ pub enum Finding {
 }
 
 /// The head of the answer, without what belongs to a connection.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Head {
     pub status: u16,
     pub headers: Vec<Field>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Field {
     pub name: String,
     pub value: String,
@@ -96,13 +97,34 @@ pub struct Field {
 // === impl Account ===
 
 impl Account {
-    /// `arrival` gives the same request each time.
-    pub async fn of(site: &Site, arrival: impl Fn() -> Arrival) -> Self {
-        let given = arrival();
+    /// Decides a request by running every policy, and carries the verdict out: how, and the reply itself.
+    pub async fn of(sites: &Sites, arrival: Arrival) -> (Self, Reply) {
         let mut account = Self {
-            method: given.head.method.to_string(),
-            url: given.head.uri.to_string(),
-            client: given.client.map(|client| client.to_string()),
+            method: arrival.head.method.to_string(),
+            url: arrival.head.uri.to_string(),
+            client: arrival.client.map(|client| client.to_string()),
+            ..Self::empty()
+        };
+        let reply = match question(sites, arrival) {
+            Ok(Some((site, request))) => account.decide(site, Arc::new(request)).await,
+            Ok(None) => Reply::undecided(capabilities()),
+            Err(refusal) => {
+                account.verdict = Ruling::Refused {
+                    reason: refusal.to_string(),
+                };
+                Reply::refused(&refusal)
+            }
+        };
+        account.answer = Head::of(&reply.answer);
+        (account, reply)
+    }
+
+    /// Of a request that nobody has decided.
+    pub(crate) fn empty() -> Self {
+        Self {
+            method: String::new(),
+            url: String::new(),
+            client: None,
             policies: Vec::new(),
             verdict: Ruling::Server,
             facts: Vec::new(),
@@ -112,39 +134,34 @@ impl Account {
                 status: StatusCode::OK.as_u16(),
                 headers: Vec::new(),
             },
-        };
-        let answer = match question(site, given) {
-            Ok(Some(request)) => account.decide(site, &Arc::new(request)).await,
-            undecided => {
-                if let Err(refusal) = undecided {
-                    account.verdict = Ruling::Refused {
-                        reason: refusal.to_string(),
-                    };
-                }
-                handle(site, arrival()).await.answer
-            }
-        };
-        account.answer = Head::of(&answer);
-        account
+        }
     }
 
-    async fn decide(&mut self, site: &Site, request: &Arc<Request>) -> Answer {
-        let explanation = site.chain.explain(request).await;
+    async fn decide(&mut self, site: &Site, request: Arc<Request>) -> Reply {
+        let explanation = site.chain.explain(&request).await;
         self.policies = explanation.steps;
         let verdict = explanation.verdict;
         let ended = self.policies.last().map(|step| step.policy.clone()).unwrap_or_default();
         self.verdict = match &verdict.outcome {
             Outcome::Proceed(mapping) => {
-                self.files = search(site, request, mapping).await;
+                self.files = search(site, &request, mapping).await;
                 Ruling::of(mapping)
             }
             Outcome::Respond(_) => Ruling::Response { policy: ended },
             Outcome::Fault(_) => Ruling::Fault { policy: ended },
         };
-        self.pace = verdict.pace;
-        let facts = verdict.facts.iter();
-        self.facts = facts.map(|(name, value)| Field::new(name, value.clone())).collect();
-        carry_out(site, request, &verdict).await
+        let answer = carry_out(site, &request, &verdict).await;
+        let Verdict { facts, pace, .. } = verdict;
+        self.pace = pace;
+        let told = facts.iter();
+        self.facts = told.map(|(name, value)| Field::new(name, value.clone())).collect();
+        Reply {
+            answer,
+            request: Some(request),
+            facts,
+            pace,
+            answering: Answering::Given,
+        }
     }
 }
 
@@ -196,7 +213,7 @@ impl Finding {
             Found::File(selected) => Self::File {
                 content_type: text(&selected.representation.content_type),
                 bytes: selected.representation.length,
-                coding: selected.representation.coding,
+                coding: selected.representation.coding.map(str::to_owned),
             },
             Found::Listing(_) => Self::Listing,
             Found::Redirect(location) => Self::Folder { location },

@@ -1,0 +1,171 @@
+//! `GET /sites`: what is loaded, and what it did so far.
+
+use crate::{
+    config::grants,
+    net::Server,
+    site::Site,
+    watch::{Recording, record::RecordCounts},
+};
+use serde::Serialize;
+use std::time::Duration;
+use wasmserve_policy::{Configured, Counts, Limits, ObserverCounts, PolicyInfo, Room, ShadowCounts, ShadowInfo};
+
+/// Everything, for one answer.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Counts up with every reload.
+    generation: u64,
+    sites: Vec<SiteReport>,
+    /// `None`: nothing is recorded.
+    recording: Option<RecordingReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct RecordingReport {
+    file: String,
+    one_in: u64,
+    #[serde(flatten)]
+    counts: RecordCounts,
+}
+
+#[derive(Debug, Serialize)]
+struct SiteReport {
+    name: String,
+    hosts: Vec<String>,
+    policies: Vec<PolicyReport>,
+    observers: Vec<ObserverReport>,
+    /// The room that kept decisions take.
+    evidence: Room,
+}
+
+#[derive(Debug, Serialize)]
+struct ObserverReport {
+    name: String,
+    counts: ObserverCounts,
+}
+
+#[derive(Debug, Serialize)]
+struct PolicyReport {
+    name: String,
+    file: String,
+    digest: String,
+    contract: String,
+    imports: Vec<String>,
+    grants: Vec<String>,
+    limits: LimitsReport,
+    /// Why `configure` runs for each call; `None`: it ran once.
+    configured_for_each_call: Option<String>,
+    counts: Counts,
+    /// The candidate that runs beside it.
+    shadow: Option<ShadowReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShadowReport {
+    file: String,
+    digest: String,
+    limits: LimitsReport,
+    /// One request of so many is compared, at most.
+    one_in: u64,
+    counts: ShadowCounts,
+}
+
+#[derive(Debug, Serialize)]
+struct LimitsReport {
+    running_microseconds: u64,
+    wall_microseconds: u64,
+    configure_microseconds: u64,
+    memory_bytes: usize,
+    answers_bytes: usize,
+    concurrent: usize,
+}
+
+// === impl Report ===
+
+impl Report {
+    pub fn of(server: &Server) -> Self {
+        let sites = server.sites.load();
+        Self {
+            generation: sites.generation,
+            sites: sites.iter().map(|site| SiteReport::of(site)).collect(),
+            recording: server.watch.record.as_ref().map(RecordingReport::of),
+        }
+    }
+}
+
+impl RecordingReport {
+    fn of(recording: &Recording) -> Self {
+        Self {
+            file: recording.file().display().to_string(),
+            one_in: recording.one_in(),
+            counts: recording.counts(),
+        }
+    }
+}
+
+impl SiteReport {
+    fn of(site: &Site) -> Self {
+        let policies = site.chain.policies().into_iter().zip(site.chain.counts());
+        Self {
+            name: site.name.to_string(),
+            hosts: site.spec.hosts.iter().map(ToString::to_string).collect(),
+            policies: policies.map(|(info, counts)| PolicyReport::of(info, counts)).collect(),
+            observers: site
+                .chain
+                .observers()
+                .counts()
+                .map(|(name, counts)| ObserverReport {
+                    name: name.to_owned(),
+                    counts,
+                })
+                .collect(),
+            evidence: site.chain.evidence(),
+        }
+    }
+}
+
+impl PolicyReport {
+    fn of(info: PolicyInfo, counts: Counts) -> Self {
+        Self {
+            grants: grants::describe(&info.grants),
+            limits: LimitsReport::of(&info.limits),
+            name: info.name,
+            file: info.wasm.display().to_string(),
+            digest: format!("sha256:{}", info.digest),
+            contract: info.contract,
+            imports: info.imports,
+            configured_for_each_call: match info.configured {
+                Configured::Once | Configured::EachInstance => None,
+                Configured::EachCall { reason } => Some(reason.to_string()),
+            },
+            counts,
+            shadow: info.shadow.map(ShadowReport::of),
+        }
+    }
+}
+
+impl ShadowReport {
+    fn of(info: ShadowInfo) -> Self {
+        Self {
+            file: info.wasm.display().to_string(),
+            digest: format!("sha256:{}", info.digest),
+            limits: LimitsReport::of(&info.limits),
+            one_in: info.one_in,
+            counts: info.counts,
+        }
+    }
+}
+
+impl LimitsReport {
+    fn of(limits: &Limits) -> Self {
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            running_microseconds: microseconds(limits.running),
+            wall_microseconds: microseconds(limits.wall),
+            configure_microseconds: microseconds(limits.configure),
+            memory_bytes: limits.memory,
+            answers_bytes: limits.answers,
+            concurrent: limits.concurrent,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What an operator has watched of real requests: [`debug`] (one request explains itself) and [`record`] (decisions are
+//! written down, to be decided again by `wasmserve replay`).
+//!
+//! Nothing here changes what is decided.
+
+pub mod debug;
+mod key;
+pub mod record;
+
+pub use debug::{Secret, SecretError};
+pub use record::{RecordOptions, Recording};
+
+/// What is watched.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// `None`: the debug header means nothing.
+    pub debug: Option<Secret>,
+    /// `None`: nothing is recorded.
+    pub record: Option<Recording>,
+}
