@@ -77,6 +77,11 @@ impl Chain {
         }
     }
 
+    /// Who is told of the finished exchanges of the site.
+    pub fn observers(&self) -> &Arc<Observers> {
+        &self.observers
+    }
+
     /// Never fails: a fault is a verdict. Dropping the future ends the call under way and leaves nothing behind.
     pub async fn decide(&self, request: &Arc<Request>) -> Verdict {
         let progress = Progress::new(request, self.facts_are_read);
@@ -224,11 +229,6 @@ impl Chain {
 
     pub fn policies(&self) -> Vec<PolicyInfo> {
         self.policies.iter().map(|policy| policy.info()).collect()
-    }
-
-    /// Who is told of finished exchanges.
-    pub fn observers(&self) -> &Arc<Observers> {
-        &self.observers
     }
 
     /// What the policies, the candidates beside them and the observers were loaded from, with the digests of the files.

@@ -177,21 +177,21 @@ impl Host {
         ))
     }
 
-    /// What a policy's file holds: looked at once.
-    async fn read(&self, policy: &PolicySpec, role: Role, files: &mut Files) -> Result<Arc<Compiled>, LoadError> {
-        if let Some(compiled) = files.get(&policy.wasm) {
-            return compiled
-                .check(role)
-                .map(|()| compiled.clone())
-                .map_err(|reason| LoadError {
-                    policy: policy.name.clone(),
-                    wasm: policy.wasm.clone(),
-                    reason,
-                });
-        }
-        let compiled = self.compile(policy, role).await?;
-        files.insert(policy.wasm.clone(), compiled.clone());
-        Ok(compiled)
+    /// What a plugin's file holds: looked at once.
+    async fn read(&self, plugin: &PolicySpec, role: Role, files: &mut Files) -> Result<Arc<Compiled>, LoadError> {
+        let compiled = match files.get(&plugin.wasm) {
+            Some(compiled) => compiled.clone(),
+            None => {
+                let compiled = self.compile(plugin).await?;
+                files.insert(plugin.wasm.clone(), compiled.clone());
+                compiled
+            }
+        };
+        compiled.check(role).map(|()| compiled).map_err(|reason| LoadError {
+            policy: plugin.name.clone(),
+            wasm: plugin.wasm.clone(),
+            reason,
+        })
     }
 
     /// Loads the candidate that runs beside a policy.
@@ -239,7 +239,7 @@ impl Host {
         Ok(Observers::start(observers))
     }
 
-    async fn compile(&self, policy: &PolicySpec, role: Role) -> Result<Arc<Compiled>, LoadError> {
+    async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
         let (engine, file) = (self.engine.clone(), policy.wasm.clone());
         let refuse = |reason| LoadError {
             policy: policy.name.clone(),
@@ -248,9 +248,7 @@ impl Host {
         };
         let compiled = tokio::task::spawn_blocking(move || engine.compiled(&file)).await;
         match compiled {
-            Ok(compiled) => compiled
-                .and_then(|compiled| compiled.check(role).map(|()| compiled))
-                .map_err(refuse),
+            Ok(compiled) => compiled.map_err(refuse),
             Err(error) => Err(refuse(format!("compiling it failed: {error}"))),
         }
     }
@@ -280,7 +278,8 @@ impl Loading {
 }
 
 fn check_chain(spec: &ChainSpec) -> Result<(), LoadError> {
-    for (at, policy) in spec.policies.iter().enumerate() {
+    let plugins: Vec<&PolicySpec> = spec.policies.iter().chain(&spec.observers).collect();
+    for (at, policy) in plugins.iter().enumerate() {
         let refuse = |reason: String| LoadError {
             policy: policy.name.clone(),
             wasm: policy.wasm.clone(),
@@ -288,12 +287,12 @@ fn check_chain(spec: &ChainSpec) -> Result<(), LoadError> {
         };
         if at == MAX_POLICIES {
             return Err(refuse(format!(
-                "is one too many: a chain has at most {MAX_POLICIES} policies"
+                "is one too many: a chain has at most {MAX_POLICIES} plugins"
             )));
         }
-        if spec.policies[..at].iter().any(|earlier| earlier.name == policy.name) {
+        if plugins[..at].iter().any(|earlier| earlier.name == policy.name) {
             return Err(refuse(
-                "another policy of the chain has this name: give it a \"name\" of its own".into(),
+                "another plugin of the chain has this name: give it a \"name\" of its own".into(),
             ));
         }
     }

@@ -67,7 +67,7 @@ pub use decided::NotKept;
 pub use explain::{Explanation, Step};
 pub use grants::{Grants, KeyValueGrant};
 pub use host::{Host, HostError, HostOptions, Loading};
-pub use observer::{Ending, Finished, Observers};
+pub use observer::{Ending, Finished, ObserverCounts, Observers};
 pub use recorder::Exchange;
 pub use request::Request;
 pub use services::{HttpGrant, Origin, OriginHost, ServiceBudget};

@@ -8,7 +8,9 @@ use crate::{
 };
 use serde::Serialize;
 use std::time::Duration;
-use wasmserve_policy::{CodeFrom, Configured, Counts, Limits, PolicyInfo, Room, ShadowCounts, ShadowInfo};
+use wasmserve_policy::{
+    CodeFrom, Configured, Counts, Limits, ObserverCounts, PolicyInfo, Room, ShadowCounts, ShadowInfo,
+};
 
 /// Everything, for one answer.
 #[derive(Debug, Serialize)]
@@ -33,8 +35,15 @@ struct SiteReport {
     name: String,
     hosts: Vec<String>,
     policies: Vec<PolicyReport>,
+    observers: Vec<ObserverReport>,
     /// The room that kept decisions take.
     evidence: Room,
+}
+
+#[derive(Debug, Serialize)]
+struct ObserverReport {
+    name: String,
+    counts: ObserverCounts,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +117,15 @@ impl SiteReport {
             name: site.name.to_string(),
             hosts: site.spec.hosts.iter().map(ToString::to_string).collect(),
             policies: policies.map(|(info, counts)| PolicyReport::of(info, counts)).collect(),
+            observers: site
+                .chain
+                .observers()
+                .counts()
+                .map(|(name, counts)| ObserverReport {
+                    name: name.to_owned(),
+                    counts,
+                })
+                .collect(),
             evidence: site.chain.evidence(),
         }
     }

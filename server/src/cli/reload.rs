@@ -17,6 +17,7 @@ use crate::{
     watch::{Recording, Secret, Watch},
 };
 use anyhow::Context;
+use futures_util::future::join_all;
 use std::{
     collections::BTreeSet,
     future::pending,
@@ -200,9 +201,14 @@ impl<'a> Serving<'a> {
 
     /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
     pub async fn stop(&self, limit: Duration) -> Stopped {
-        let stopped = self.listeners.stop(limit).await;
-        self.server.sites.load().drain_observers(TELL_OBSERVERS).await;
-        stopped
+        self.listeners.stop(limit).await
+    }
+
+    /// Lets observers take note of the exchanges that have ended.
+    pub async fn tell_observers(&self) {
+        let sites = self.server.sites.load_full();
+        let observers = sites.iter().map(|site| site.chain.observers().drain(TELL_OBSERVERS));
+        join_all(observers).await;
     }
 
     /// Ends what goes on while responses are finished.

@@ -50,8 +50,12 @@ async fn serve(options: &ServeOptions, configuration: Configuration, begun: Syst
     };
     tracing::info!(signal = name, "stopping: responses under way are finished");
     let limit = serving.drain_timeout();
+    let finish = async {
+        note_stopped(serving.stop(limit).await, limit);
+        serving.tell_observers().await;
+    };
     tokio::select! {
-        stopped = serving.stop(limit) => note_stopped(stopped, limit),
+        () = finish => {}
         name = signals.stop() => tracing::warn!(signal = name, "stopped at once"),
     }
     serving.end().await;

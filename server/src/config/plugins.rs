@@ -106,14 +106,14 @@ impl PluginFolder {
     }
 
     /// The chain for a site.
-    pub fn chain(&self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
+    pub fn chain(self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
         ChainSpec {
             site,
             policies: self.policies.clone(),
             observers: self.observers.clone(),
             roots,
             budget: Budget {
-                services: self.services.clone(),
+                services: self.services,
                 ..Budget::default()
             },
         }
@@ -321,7 +321,7 @@ impl PluginFolder {
 // === impl Catalogue ===
 
 impl Catalogue {
-    /// The chain of a folder, and what services may keep for it; empty when it was read before and something was wrong
+    /// The chain of a folder; empty when it was read before and something was wrong
     /// with it.
     pub fn folder(&mut self, dir: &Path, errors: &mut ConfigErrors) -> GivenChain {
         if let Some(known) = self.folders.get(dir) {
@@ -425,17 +425,19 @@ impl<'a> PolicyEntry<'a> {
     fn of_policy(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
         let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
-        Self::read(section, Reuse { evidence, isolation }, dir, errors)
+        let shadow = ShadowEntry::read(&mut section, errors);
+        Self {
+            reuse: Reuse { evidence, isolation },
+            shadow,
+            ..Self::read(section, dir, errors)
+        }
     }
 
     fn of_observer(section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
-        let entry = Self::read(section, Reuse::default(), dir, errors);
+        let entry = Self::read(section, dir, errors);
         if entry.grants.sharing {
-            errors.push(
-                entry
-                    .section
-                    .error("`sharing` is for policies: an observer has no response to share"),
-            );
+            let problem = "`sharing` is for policies: an observer has no response to share";
+            errors.push(entry.section.error(problem));
         }
         if let Some(shadow) = &entry.shadow {
             let problem = "`shadow` is for policies: what an observer does cannot be compared";
@@ -445,7 +447,7 @@ impl<'a> PolicyEntry<'a> {
     }
 
     /// The keys that both have.
-    fn read(mut section: Section<'a>, reuse: Reuse, dir: &Path, errors: &mut ConfigErrors) -> Self {
+    fn read(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let plugin = section.required_string("plugin", errors);
         let name = section.string("name", errors);
         let grants = grants::read(&mut section, dir, errors);
@@ -466,7 +468,7 @@ impl<'a> PolicyEntry<'a> {
             name,
             grants,
             limits: limits.unwrap_or_default(),
-            reuse,
+            reuse: Reuse::default(),
             config,
             config_files,
             shadow,

@@ -86,6 +86,8 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
     let roots = table(roots.map(|(name, options)| (name.as_str(), root(options).into())));
     let policies = spec.chain.policies.iter();
     let policies: Vec<Value> = policies.map(|spec| policy(spec, sources).into()).collect();
+    let observers = spec.chain.observers.iter();
+    let observers: Vec<Value> = observers.map(|spec| plugin(spec, sources).into()).collect();
     let mut table = table([
         ("name", spec.name().to_string().into()),
         ("hosts", strings(&spec.hosts)),
@@ -95,12 +97,8 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("services", services(&spec.chain.budget.services).into()),
         ("roots", roots.into()),
         ("policy", policies.into()),
+        ("observer", observers.into()),
     ]);
-    if !spec.chain.observers.is_empty() {
-        let observers = spec.chain.observers.iter();
-        let observers: Vec<Value> = observers.map(|spec| policy(spec, sources).into()).collect();
-        table.insert("observer".into(), observers.into());
-    }
     if let Some(Compression { shortest, longest }) = spec.files.compression {
         table.insert("compress-from".into(), bytes(shortest));
         table.insert("compress-up-to".into(), bytes(longest));
@@ -133,19 +131,27 @@ fn root(options: &RootOptions) -> Table {
     ])
 }
 
-fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
-    let mut policy = table([
-        ("plugin", path(plugin(&spec.wasm, sources))),
+/// What policies and observers have.
+fn plugin(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
+    let mut plugin = table([
+        ("plugin", path(folder(&spec.wasm, sources))),
         ("name", spec.name.clone().into()),
-        ("isolation", word(spec.reuse.isolation, &ISOLATION)),
-        ("evidence", word(spec.reuse.evidence, &EVIDENCE)),
         ("limits", limits(&spec.limits).into()),
         ("config", spec.config.clone().into()),
     ]);
-    policy.extend(grants(&spec.grants));
+    plugin.extend(grants(&spec.grants));
+    plugin
+}
+
+fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
+    let mut policy = plugin(spec, sources);
+    policy.extend(table([
+        ("isolation", word(spec.reuse.isolation, &ISOLATION)),
+        ("evidence", word(spec.reuse.evidence, &EVIDENCE)),
+    ]));
     if let Some(spec) = &spec.shadow {
         let shadow = table([
-            ("plugin", path(plugin(&spec.wasm, sources))),
+            ("plugin", path(folder(&spec.wasm, sources))),
             ("one-in", Value::Integer(spec.one_in.into())),
             ("limits", limits(&spec.limits).into()),
             ("config", spec.config.clone().into()),
@@ -225,7 +231,7 @@ fn outbound(grant: &HttpGrant) -> Table {
 }
 
 /// The folder whose manifest a module belongs to, if one was read; else the module.
-fn plugin<'a>(wasm: &'a Path, sources: &BTreeSet<PathBuf>) -> &'a Path {
+fn folder<'a>(wasm: &'a Path, sources: &BTreeSet<PathBuf>) -> &'a Path {
     let mut folders = wasm.ancestors().skip(1);
     folders
         .find(|folder| sources.contains(&folder.join(MANIFEST_FILE)))
@@ -257,7 +263,12 @@ fn services(budget: &ServiceBudget) -> Table {
         ("pairs", count(budget.pairs)),
     ]);
     let counters = table([("buckets", count(budget.token_buckets))]);
-    table([("key-value", key_value.into()), ("counters", counters.into())])
+    let http = table([("requests", count(budget.requests))]);
+    table([
+        ("key-value", key_value.into()),
+        ("counters", counters.into()),
+        ("http", http.into()),
+    ])
 }
 
 // === Values ===

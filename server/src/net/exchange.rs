@@ -47,9 +47,7 @@ pub async fn exchange(
     let head_only = head.method == Method::HEAD;
 
     let sites = server.sites.load_full();
-    if let Some(site) = sites.observed(&head, scheme) {
-        record.of_site(site);
-    }
+    record.of_site(&sites);
     let mut reply = handle(
         &sites,
         &server.watch,

@@ -5,8 +5,9 @@
 //! The query is not written down: links carry tokens in it.
 
 use crate::{
-    request::{Reply, Scheme},
+    request::{Host, Reply, target::Scheme},
     site::Site,
+    sites::Sites,
 };
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use std::{
@@ -14,14 +15,14 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime},
 };
-use wasmserve_policy::{Ending, Finished, Observers, Request};
+use wasmserve_policy::{Ending, Finished, Request};
 
 /// What is known of an exchange so far.
 pub struct Record {
     arrived: Instant,
-    /// The site, and who is told of its exchanges. `None`: nobody.
-    observed: Option<(Arc<str>, Arc<Observers>)>,
     scheme: Scheme,
+    /// The site, when it has observers.
+    observed: Option<Arc<Site>>,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
@@ -41,8 +42,8 @@ impl Record {
     pub fn begin(head: &Parts, client: Option<IpAddr>, scheme: Scheme, arrived: Instant) -> Self {
         Self {
             arrived,
-            observed: None,
             scheme,
+            observed: None,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
@@ -55,10 +56,14 @@ impl Record {
         }
     }
 
-    /// The site that the exchange is about, once it is known.
-    pub fn of_site(&mut self, site: &Site) {
-        let observers = site.chain.observers();
-        self.observed = (!observers.is_empty()).then(|| (site.name.clone(), observers.clone()));
+    /// Finds the site whose observers are told. What the request is refused for later makes no difference.
+    pub fn of_site(&mut self, sites: &Sites) {
+        if !sites.are_observed() {
+            return;
+        }
+        let host = Host::parse(self.host()).unwrap_or_default();
+        let site = sites.of_host(&host.name);
+        self.observed = site.filter(|site| !site.chain.observers().is_empty()).cloned();
     }
 
     /// Takes over what was decided and will be sent.
@@ -112,16 +117,14 @@ impl Record {
     }
 
     fn tell(&mut self) {
-        let Some((site, observers)) = self.observed.take() else {
-            return;
-        };
+        let Some(site) = self.observed.take() else { return };
         let duration = self.arrived.elapsed();
-        observers.observe(Finished {
+        site.chain.observers().observe(Finished {
             arrived: SystemTime::now()
                 .checked_sub(duration)
                 .unwrap_or(SystemTime::UNIX_EPOCH),
             duration,
-            site,
+            site: site.name.clone(),
             host: self.host().to_owned(),
             scheme: self.scheme.as_str(),
             method: self.method.to_string(),

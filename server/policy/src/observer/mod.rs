@@ -68,6 +68,17 @@ impl Finished {
     }
 }
 
+/// What an observer was told since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ObserverCounts {
+    /// Exchanges that it took note of.
+    pub told: u64,
+    /// Exchanges of batches that it failed at.
+    pub failed: u64,
+    /// Exchanges that found no room to wait, as far as they were logged.
+    pub dropped: u64,
+}
+
 /// The observers of a site in one generation.
 #[derive(Default)]
 pub struct Observers {
@@ -107,6 +118,11 @@ impl Observers {
         for observing in &self.observers {
             observing.queue.push(&finished);
         }
+    }
+
+    /// What the observers were told, by name.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, ObserverCounts)> {
+        self.observers.iter().map(|observing| observing.observer.counts())
     }
 
     /// What the observers are, in the order of the configuration.
@@ -158,9 +174,12 @@ async fn work(observer: Arc<Observer>, queue: Arc<Queue>) {
             (lost, told) = (0, Some(Instant::now()));
         }
         match fault {
-            Ok(()) => rest = FIRST_REST,
+            Ok(()) => {
+                observer.count_told(batch.len() as u64);
+                rest = FIRST_REST;
+            }
             Err(failure) => {
-                observer.report(&failure, batch.len());
+                observer.report(&failure, batch.len() as u64);
                 queue.rest(rest).await;
                 rest = (rest * 2).min(LONGEST_REST);
             }

@@ -1,5 +1,5 @@
 //! One loaded observer and its instance, which is kept from batch to batch: what it counts in memory is its own business.
-use super::{Ending, Finished};
+use super::{Ending, Finished, ObserverCounts};
 use crate::{
     Configured, LoadError, PolicyInfo, PolicySpec,
     bindings::observer::{Observer as Guest, ObserverPre, wasmserve::policy::observation},
@@ -18,7 +18,10 @@ use crate::{
     services::Services,
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::time::timeout;
@@ -36,6 +39,9 @@ pub(crate) struct Observer {
     services: Arc<Services>,
     /// Where the instance waits for the next batch.
     resting: Arc<Resting>,
+    told: AtomicU64,
+    failed: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// A configured instance.
@@ -112,6 +118,9 @@ impl Observer {
             }),
             services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(site))?,
             resting,
+            told: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             engine,
             spec: spec.clone(),
         };
@@ -257,7 +266,22 @@ impl Observer {
         said.write(&self.spec.name, &self.site);
     }
 
-    pub fn report(&self, failure: &Failure, lost: usize) {
+    pub fn count_told(&self, exchanges: u64) {
+        self.told.fetch_add(exchanges, Relaxed);
+    }
+
+    /// With the observer's name.
+    pub fn counts(&self) -> (&str, ObserverCounts) {
+        let counts = ObserverCounts {
+            told: self.told.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+        };
+        (&self.spec.name, counts)
+    }
+
+    pub fn report(&self, failure: &Failure, lost: u64) {
+        self.failed.fetch_add(lost, Relaxed);
         tracing::error!(
             observer = %self.spec.name,
             digest = %self.digest,
@@ -270,6 +294,7 @@ impl Observer {
     }
 
     pub fn report_lost(&self, lost: u64) {
+        self.dropped.fetch_add(lost, Relaxed);
         tracing::warn!(
             observer = %self.spec.name,
             site = %self.site,

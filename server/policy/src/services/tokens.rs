@@ -56,7 +56,7 @@ impl TokenBucket {
             return 0;
         }
         // Without any refill it is infinite, which becomes the largest number.
-        (missing / self.refill * parts).ceil() as u64
+        (missing / self.refill * parts - ROUNDING).ceil() as u64
     }
 }
 

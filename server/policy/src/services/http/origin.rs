@@ -29,10 +29,10 @@ impl Origin {
             return None;
         }
         let host = OriginHost::of(authority.host())?;
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok()?,
-            None if authority.as_str().ends_with(':') => return None,
-            None => default_port(tls),
+        // `Authority::port` says nothing of a port that is too large.
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" => default_port(tls),
+            rest => rest.strip_prefix(':')?.parse().ok()?,
         };
         (port != 0).then_some(Self { tls, host, port })
     }
