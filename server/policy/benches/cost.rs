@@ -163,13 +163,13 @@ async fn main() {
         [
             "kept decision",
             "fresh from a snapshot",
-            "configured for the call",
+            "configured ahead",
             "reused warm instance",
         ],
         [
             "kept decision, 1,000 rules",
             "fresh from a snapshot, 1,000 rules",
-            "configured for the call, 1,000 rules",
+            "configured ahead, 1,000 rules",
             "reused warm instance, 1,000 rules",
         ],
     ];

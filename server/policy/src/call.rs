@@ -71,6 +71,11 @@ pub(crate) struct Call {
     table: ResourceTable,
 }
 
+/// The trap of a guest that asked for what cannot be captured.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} cannot be captured with the memory that configure leaves")]
+pub(crate) struct NotInMemory(&'static str);
+
 /// What the memories and tables of one call may take together.
 ///
 /// Growth that fails traps instead of telling the guest so: it depends on what else is in memory, and a decision must not.
@@ -185,9 +190,7 @@ impl Call {
     /// Traps while the memory of `configure` is to be captured.
     pub fn must_not_be_captured(&self, what: &'static str) -> Result<()> {
         match self.phase {
-            Phase::Capturing => Err(format_err!(
-                "{what} cannot be captured with the memory that configure leaves"
-            )),
+            Phase::Capturing => Err(NotInMemory(what).into()),
             Phase::Configuring | Phase::Deciding => Ok(()),
         }
     }

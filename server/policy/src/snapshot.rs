@@ -8,7 +8,7 @@
 //! is configured for every call.
 use crate::{
     bindings::PolicyWithServices,
-    call::Call,
+    call::{Call, NotInMemory},
     code::Codes,
     component::{Compiled, one_line},
     running::RanTooLong,
@@ -29,15 +29,21 @@ pub(crate) enum Uncaptured {
     Unlinked(wasmtime::Error),
     /// `configure` ran for too long.
     TooLong,
-    /// The component is not one that can be captured, or `configure` asked for what cannot be repeated.
+    /// The component is not one that can be captured, or `configure` asked for what cannot be repeated: it will not be
+    /// otherwise another time.
     Unsuited(String),
+    /// It did not go well, this time at least.
+    Failed(String),
 }
 
 impl From<wasmtime::Error> for Uncaptured {
     fn from(error: wasmtime::Error) -> Self {
-        match error.is::<RanTooLong>() {
-            true => Self::TooLong,
-            false => Self::Unsuited(one_line(&error)),
+        if error.is::<RanTooLong>() {
+            Self::TooLong
+        } else if error.is::<NotInMemory>() {
+            Self::Unsuited(one_line(&error))
+        } else {
+            Self::Failed(one_line(&error))
         }
     }
 }
@@ -58,7 +64,9 @@ pub(crate) async fn capture(
 ) -> Result<Captured, Uncaptured> {
     check(&compiled.bytes).map_err(Uncaptured::Unsuited)?;
     let wizer = Wizer::new();
-    let (context, instrumented) = wizer.instrument_component(&compiled.bytes)?;
+    let (context, instrumented) = wizer
+        .instrument_component(&compiled.bytes)
+        .map_err(|error| Uncaptured::Unsuited(one_line(&error)))?;
     let instrumented = compiled.instrumented(codes, &instrumented)?;
     linker.instantiate_pre(&instrumented).map_err(Uncaptured::Unlinked)?;
     let meter = store.data().meter.clone();

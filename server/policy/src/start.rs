@@ -410,6 +410,7 @@ impl Recipe {
             }
             Err(Uncaptured::Unlinked(error)) => return Err(Unmade::Unusable(unlinked(&error))),
             Err(Uncaptured::Unsuited(reason)) => (Known::Unsuited(reason), true),
+            Err(Uncaptured::Failed(reason)) => (Known::Unsuited(reason), false),
         };
         // The first time is a little too long: it compiles the instrumented component as well.
         self.compiled.capturing.get_or_init(|| begun.elapsed());
@@ -440,7 +441,7 @@ impl Recipe {
         });
         captured
             .await
-            .unwrap_or_else(|error| Err(Uncaptured::Unsuited(format!("capturing it failed: {error}"))))
+            .unwrap_or_else(|error| Err(Uncaptured::Failed(format!("capturing it failed: {error}"))))
     }
 }
 

@@ -121,9 +121,7 @@ impl Code {
 impl Codes {
     /// For an engine of this configuration.
     pub fn new(engine: Engine, config: Config, cache: Option<Arc<CodeCache>>) -> Self {
-        let mut hasher = Framed(Sha256::new());
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        let environment = Key::of(&(engine.precompile_compatibility_hash(), env!("CARGO_PKG_VERSION")));
         let program = current_exe().and_then(|path| {
             let metadata = path.metadata()?;
             Ok((metadata.len(), metadata.modified()?, path))
@@ -139,7 +137,7 @@ impl Codes {
             hasty: OnceLock::new(),
             config,
             cache,
-            environment: Key(hasher.0.finalize().into()),
+            environment,
         }
     }
 

@@ -131,6 +131,7 @@ async fn a_refusal_is_not_kept() {
     for _ in 0..2 {
         let refused = started(folder.path()).load(running(&guest).spec.clone()).await;
         let reason = refused.err().expect("it was loaded").to_string();
+        assert_eq!(files(folder.path()).len(), 1, "the component as it is, alone");
         assert!(
             reason.contains("cannot be configured: wasm trap: wasm `unreachable`"),
             "{reason}"
