@@ -216,10 +216,11 @@ mod tests {
             async { Ok::<_, Infallible>(Response::new(Followed::new(body))) }
         });
         tokio::spawn(builder(32 * 1024, stall).serve_connection(io, service));
-        let (mut requests, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client))
-                .await
-                .expect("a connection");
+        let (mut requests, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(64 * 1024)
+            .handshake(TokioIo::new(client))
+            .await
+            .expect("a connection");
         tokio::spawn(connection);
         let mut get = |path: &str| {
             let request = Request::get(format!("http://test{path}")).body(Empty::<Bytes>::new());

@@ -208,7 +208,7 @@ mod tests {
             "'",
         ];
         for text in strange {
-            tracing::info!(target: "access", text, number = 0, path = text, "a {text} message");
+            tracing::info!(target: "access", text, number = 0, path = text, "a \"message\", {}", 7);
             tracing::warn!(r#type = text, %text, ?text);
         }
         for number in [0, 7, 10, 123_456, u64::MAX] {
