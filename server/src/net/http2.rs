@@ -202,7 +202,12 @@ mod tests {
                 Poll::Ready((left > 0).then(|| Ok(Bytes::from_static(b"slow"))))
             }));
         }
-        Part::Bytes(Bytes::from(vec![1; LENGTH]))
+        let mut left = LENGTH / CHUNK_SIZE;
+        Part::Stream(Box::new(move |_| {
+            let chunk = (left > 0).then(|| Ok(Bytes::from(vec![1; CHUNK_SIZE])));
+            left = left.saturating_sub(1);
+            Poll::Ready(chunk)
+        }))
     }
 
     #[tokio::test]
