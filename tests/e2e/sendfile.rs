@@ -1,5 +1,12 @@
 //! `--sendfile`: whoever copies the bytes, the kernel or the server, a complete response is the file as it was opened.
-use std::{fs, io::ErrorKind, os::unix::fs::FileExt, time::Instant};
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::FileExt,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
+};
 use support::{Chain, Launch, Policy, Server, Tree, client::request_head, pattern};
 
 const RULES: [&str; 3] = ["remote", "always", "off"];
@@ -127,6 +134,32 @@ fn a_response_is_not_completed_after_its_file_was_written_to() {
         let resumed = server.request("GET", "/file.bin", &[("Range", &range), ("If-Range", &etag)]);
         assert_eq!((resumed.status, resumed.body.len()), (200, LENGTH), "{rule}");
         assert!(resumed.body.starts_with(b"changed"), "{rule}");
+    }
+}
+
+/// A client that takes bytes as fast as they come has its turn, and then the others have theirs.
+#[test]
+fn fast_downloads_starve_nobody() {
+    let tree = Tree::new().sparse("large.bin", 64 << 20).file("small.txt", "content");
+    for rule in RULES {
+        let server = start(&tree, rule);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let mut connection = server.connect();
+                        connection.send(request_head("GET", "/large.bin", &[("Connection", "close")]));
+                        assert!(connection.count_rest() > 64 << 20, "{rule}");
+                    }
+                });
+            }
+            let mut connection = server.connect();
+            for _ in 0..100 {
+                assert_eq!(connection.request("GET", "/small.txt", &[]).text(), "content", "{rule}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
     }
 }
 

@@ -202,7 +202,12 @@ mod tests {
                 Poll::Ready((left > 0).then(|| Ok(Bytes::from_static(b"slow"))))
             }));
         }
-        Part::Bytes(Bytes::from(vec![1; LENGTH]))
+        let mut left = LENGTH / CHUNK_SIZE;
+        Part::Stream(Box::new(move |_| {
+            let chunk = (left > 0).then(|| Ok(Bytes::from(vec![1; CHUNK_SIZE])));
+            left = left.saturating_sub(1);
+            Poll::Ready(chunk)
+        }))
     }
 
     #[tokio::test]
@@ -216,10 +221,11 @@ mod tests {
             async { Ok::<_, Infallible>(Response::new(Followed::new(body))) }
         });
         tokio::spawn(builder(32 * 1024, stall).serve_connection(io, service));
-        let (mut requests, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client))
-                .await
-                .expect("a connection");
+        let (mut requests, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(64 * 1024)
+            .handshake(TokioIo::new(client))
+            .await
+            .expect("a connection");
         tokio::spawn(connection);
         let mut get = |path: &str| {
             let request = Request::get(format!("http://test{path}")).body(Empty::<Bytes>::new());

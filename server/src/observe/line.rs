@@ -208,8 +208,12 @@ mod tests {
             "'",
         ];
         for text in strange {
-            tracing::info!(target: "access", text, number = 0, path = text, "a {text} message");
-            tracing::warn!(r#type = text, %text, ?text);
+            tracing::info!(target: "access", text, number = 0, path = text, "a \"message\", {}", 7);
+            tracing::warn!(r#type = text, ?text);
+            // What is displayed is written as it is, by either.
+            if !text.contains('\n') {
+                tracing::warn!(%text);
+            }
         }
         for number in [0, 7, 10, 123_456, u64::MAX] {
             tracing::error!(
