@@ -46,6 +46,10 @@
 //! - `serde`: `Config::read` turns the whole configuration into a type of your own.
 //! - `logging`: the module `logging` writes to the server's log, and a panic's message is logged before it traps. Such a
 //!   policy needs `grants = ["logging"]` in the chain.
+//! - `counters`: the module `counters` has token buckets. Needs the grant `counters`.
+//! - `key-value`: the module `key_value` keeps pairs from one request to others. Needs the grant `key-value`.
+//! - `observer`: the module `observer` is for plugins that are told of finished exchanges.
+//! - `random`: random numbers, with `random::random`. No grant is needed.
 //!
 //! # Testing
 //!
@@ -60,16 +64,24 @@ extern crate self as wasmserve_plugin;
 
 pub mod bindings;
 mod config;
+#[cfg(feature = "counters")]
+pub mod counters;
 mod decision;
 #[doc(hidden)]
 pub mod export;
 mod host_pattern;
+#[cfg(feature = "key-value")]
+pub mod key_value;
 #[cfg(feature = "logging")]
 pub mod logging;
 mod mistakes;
 mod network;
+#[cfg(feature = "observer")]
+pub mod observer;
 pub mod path;
 mod pattern;
+#[cfg(feature = "random")]
+pub mod random;
 mod request;
 mod route;
 #[cfg(feature = "serde")]
