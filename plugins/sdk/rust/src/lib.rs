@@ -88,6 +88,7 @@ mod route;
 mod settings;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+mod token;
 
 pub use config::Config;
 pub use decision::{
@@ -101,6 +102,7 @@ pub use path::covers;
 pub use pattern::Pattern;
 pub use request::Request;
 pub use route::{Captures, Route};
+pub use token::is_token;
 
 /// Decides requests. One type of a plugin implements this and is named in [`export!`].
 pub trait Policy: Sized + 'static {
