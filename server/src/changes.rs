@@ -211,3 +211,71 @@ impl Stamp {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{CreateKind, ModifyKind};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_what_may_be_a_source_matters() {
+        let is_source = |name: &OsStr| name == "sites.conf";
+        for (kind, path, expected) in [
+            (EventKind::Create(CreateKind::File), "/etc/new.wasm", true),
+            (EventKind::Modify(ModifyKind::Any), "/etc/wasmserve.toml", true),
+            (EventKind::Modify(ModifyKind::Any), "/etc/sites.conf", true),
+            (EventKind::Modify(ModifyKind::Any), "/etc/current", true),
+            (EventKind::Modify(ModifyKind::Any), "/etc/wasmserve.toml.swp", false),
+            (EventKind::Modify(ModifyKind::Any), "/etc/access.log", false),
+            (EventKind::Access(AccessKind::Read), "/etc/wasmserve.toml", false),
+            (
+                EventKind::Access(AccessKind::Open(notify::event::AccessMode::Any)),
+                "/etc/wasmserve.toml",
+                false,
+            ),
+        ] {
+            let event = notify::Event::new(kind).add_path(path.into());
+            assert_eq!(may_matter(&event, is_source), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn links_on_the_way_are_watched_where_they_are() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("releases/7/guard")).expect("a folder");
+        fs::write(at("releases/7/guard/guard.wasm"), "").expect("a file");
+        fs::create_dir(at("links")).expect("a folder");
+        symlink(at("releases/7"), at("links/current")).expect("a link");
+        let sources = BTreeSet::from([at("links/current/guard"), at("links/current/guard/guard.wasm")]);
+        let watched = folders(&sources);
+        for expected in ["links", "links/current", "links/current/guard"] {
+            assert!(watched.contains(&at(expected)), "{expected}: {watched:?}");
+        }
+        let before = Fingerprint::of(&sources);
+        assert_eq!(Fingerprint::of(&sources), before);
+        fs::create_dir_all(at("releases/8/guard")).expect("a folder");
+        fs::write(at("releases/8/guard/guard.wasm"), "").expect("a file");
+        symlink(at("releases/8"), at("links/next")).expect("a link");
+        fs::rename(at("links/next"), at("links/current")).expect("a link");
+        assert_ne!(
+            Fingerprint::of(&sources),
+            before,
+            "another file of the same length is another"
+        );
+    }
+
+    #[test]
+    fn parts_of_a_folder_count_and_others_do_not() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let sources = BTreeSet::from([folder.path().to_owned()]);
+        let empty = Fingerprint::of(&sources);
+        fs::write(folder.path().join("notes.txt"), "").expect("a file");
+        assert_eq!(Fingerprint::of(&sources), empty);
+        fs::write(folder.path().join("a.wasm"), "").expect("a file");
+        assert_ne!(Fingerprint::of(&sources), empty);
+        assert!(Fingerprint::of(&sources).changed_after(UNIX_EPOCH));
+        assert!(!Fingerprint::of(&sources).changed_after(SystemTime::now() + Duration::from_secs(60)));
+    }
+}

@@ -10,8 +10,13 @@ pub mod load;
 pub use hosts::{HostPattern, Hosts};
 pub use load::{LoadErrors, Loader, SiteError};
 
-use crate::site::Site;
-use std::{collections::HashSet, sync::Arc};
+use crate::{
+    request::{Scheme, Target},
+    site::Site,
+};
+use futures_util::future::join_all;
+use http::request::Parts;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// The sites of one generation.
 pub struct Sites {
@@ -21,6 +26,8 @@ pub struct Sites {
     /// In the order of the configuration.
     sites: Vec<Arc<Site>>,
     hosts: Hosts<Arc<Site>>,
+    /// Whether any of them has observers.
+    observed: bool,
 }
 
 /// The answer to a request for a host that is no site's.
@@ -45,17 +52,37 @@ impl Sites {
                 hosts.insert(pattern.clone(), site.clone());
             }
         }
+        let observed = sites.iter().any(|site| !site.chain.observers().is_empty());
         Self {
             generation,
             unknown_host,
             sites,
             hosts,
+            observed,
         }
     }
 
     /// The site of a host, in the form that [`crate::request::Host`] gives it; empty: of a request that names none.
     pub fn of_host(&self, host: &str) -> Option<&Arc<Site>> {
         self.hosts.find(host)
+    }
+
+    /// The site that a request is for, if any site has observers: they are told of what is refused, too.
+    pub fn observed(&self, head: &Parts, scheme: Scheme) -> Option<&Arc<Site>> {
+        if !self.observed {
+            return None;
+        }
+        match Target::of(head, scheme) {
+            Ok(Target::Resource { host, .. }) => self.of_host(&host.name),
+            Ok(Target::Server) | Err(_) => None,
+        }
+    }
+
+    /// Waits until all observers were told what there was to tell, but no longer than `limit`.
+    pub async fn drain_observers(&self, limit: Duration) {
+        let observers = self.sites.iter().map(|site| site.chain.observers());
+        let drained = observers.filter(|observers| !observers.is_empty());
+        join_all(drained.map(|observers| observers.drain(limit))).await;
     }
 
     /// All of them, in the order of the configuration.

@@ -1,8 +1,10 @@
 //! The real server from outside, one module a feature. Start with `cargo xtask test`, or with a part of a test's name:
 //! `cargo xtask test ranges`.
 mod admin;
+mod breaker;
 mod chain;
 mod clients;
+mod code_cache;
 mod commands;
 mod conditional;
 mod configuration;
@@ -12,12 +14,16 @@ mod directories;
 mod disks;
 mod downloads;
 mod explain;
+mod granted;
 mod headers;
 mod host;
 mod loading;
 mod messages;
 mod methods;
 mod misbehaving;
+mod observers;
+mod operators;
+mod outbound;
 mod paths;
 mod protected;
 mod questions;
@@ -27,8 +33,10 @@ mod reload;
 mod sendfile;
 mod services;
 mod shadow;
+mod shared_cache;
 mod sharing;
 mod sites;
 mod standard;
 mod stopping;
+mod tls;
 mod variants;

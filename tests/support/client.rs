@@ -1,9 +1,10 @@
 //! An HTTP/1.1 client that hides nothing: it sends the bytes it is given and shows the bytes that came.
 use crate::PATIENCE;
+use rustix::net::{self, AddressFamily, SocketType};
 use std::{
     fmt,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -31,7 +32,18 @@ pub struct Response {
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::over(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// From an address of its own: on loopback, all of 127.0.0.0/8 are this machine's.
+    pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("sockets can be made");
+        net::bind(&socket, &SocketAddr::from((source, 0))).expect("the address is this machine's");
+        net::connect(&socket, &address).expect("the server listens");
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("a timeout that is not zero is valid");

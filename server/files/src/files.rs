@@ -1,6 +1,7 @@
 //! One site's files: its roots, and the search for the first candidate that exists.
 use crate::{
     Answer, Compression, FilesOptions, Listing, OpenFile, Representation, SitePath,
+    answer::Head,
     beneath::{Method, Patience},
     compress, listing,
     opened::{self, patiently},
@@ -76,6 +77,17 @@ pub enum Found {
 pub struct Selected {
     pub file: Arc<OpenFile>,
     pub representation: Arc<Representation>,
+    pub(crate) head: Arc<Head>,
+}
+
+impl Selected {
+    pub fn new(file: Arc<OpenFile>, representation: Representation) -> Self {
+        Self {
+            file,
+            head: Arc::new(Head::of(&representation)),
+            representation: Arc::new(representation),
+        }
+    }
 }
 
 /// One site's files.
@@ -154,7 +166,7 @@ impl Files {
             Err(Trouble::NotThere) => {
                 let gone = lookup.missing.is_some_and(|missing| missing.status == StatusCode::GONE);
                 let status = if gone { StatusCode::GONE } else { StatusCode::NOT_FOUND };
-                let page = self.error_page(status, lookup.place, lookup.headers).await;
+                let page = Box::pin(self.error_page(status, lookup.place, lookup.headers)).await;
                 Found::Missing { page, status }
             }
             Err(trouble) => search::failed(trouble),
@@ -199,7 +211,7 @@ impl Files {
             // What is kept open for later gives way to what is asked for now.
             Err(Trouble::Exhausted) if !self.shared.pool.cache.is_empty() => {
                 self.shared.pool.cache.clear();
-                self.try_scope(place).await
+                Box::pin(self.try_scope(place)).await
             }
             scope => scope,
         }
@@ -211,9 +223,8 @@ impl Files {
             return Ok(self.scope_of(root, root_base(&self.shared.pool, root).await?));
         };
         let root = self.root(place)?;
-        let base = self
-            .placed(root, root_base(&self.shared.pool, root).await?, &place.directory)
-            .await?;
+        let base = root_base(&self.shared.pool, root).await?;
+        let base = Box::pin(self.placed(root, base, &place.directory)).await?;
         Ok(self.scope_of(root, base))
     }
 

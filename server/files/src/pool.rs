@@ -11,6 +11,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use quick_cache::sync;
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -53,9 +54,13 @@ impl Pool {
 
     /// Adds to them. Blocks.
     pub fn protect_also(&self, mut paths: Vec<PathBuf>) {
+        if paths.is_empty() {
+            return;
+        }
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let protected = self.protected.load();
-        paths.retain(|path| !protected.paths().contains(path));
+        let known: HashSet<&PathBuf> = protected.paths().iter().collect();
+        paths.retain(|path| !known.contains(path));
         if !paths.is_empty() {
             paths.extend_from_slice(protected.paths());
             self.replace_protected(paths);

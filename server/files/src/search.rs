@@ -50,7 +50,7 @@ impl Scope {
         if redirect {
             return Found::Redirect(with_slash(lookup.path, lookup.query));
         }
-        self.missing(lookup).await
+        Box::pin(self.missing(lookup)).await
     }
 
     /// The page for a failure, as the root's options say. Without one, or when it cannot be read, `None`.
@@ -147,7 +147,7 @@ impl Scope {
             // What is kept open for later gives way to what is asked for now.
             Err(Trouble::Exhausted) if !self.shared.pool.cache.is_empty() => {
                 self.shared.pool.cache.clear();
-                self.look(path).await
+                Box::pin(self.look(path)).await
             }
             looked => looked,
         }
@@ -174,7 +174,8 @@ impl Scope {
                 let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
                 self.root.elsewhere(ahead, job).await.map(Arc::new)
             };
-            let entry = cache.replace(self.base.key, path, earlier.as_ref(), load).await?;
+            // On the heap, because an entry that is found should not carry the room for making one.
+            let entry = Box::pin(cache.replace(self.base.key, path, earlier.as_ref(), load)).await?;
             // Whoever loaded it may have judged it by a protected set that has been replaced meanwhile.
             if entry.generation() == generation {
                 return Ok(entry);

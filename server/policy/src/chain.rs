@@ -1,6 +1,9 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Fault, Grants, Limits, Mapping, Outcome, Place, PolicySpec, Request, Response, Verdict,
+    Budget, CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response,
+    Verdict,
+    budget::Account,
+    component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -20,8 +23,10 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 pub struct Chain {
     site: Arc<str>,
     policies: Vec<Arc<Policy>>,
+    observers: Arc<Observers>,
     evidence: Evidence,
     facts_are_read: bool,
+    account: Account,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -37,6 +42,8 @@ pub struct PolicyInfo {
     pub limits: Limits,
     pub grants: Grants,
     pub configured: Configured,
+    /// Where the machine code that its calls run came from when it was loaded.
+    pub code: CodeFrom,
     /// The candidate that runs beside it.
     pub shadow: Option<ShadowInfo>,
 }
@@ -44,18 +51,29 @@ pub struct PolicyInfo {
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
-        Self::new(site, Vec::new(), Key::random(), 0)
+        let budget = Budget {
+            evidence: 0,
+            ..Budget::default()
+        };
+        Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget)
     }
 
-    /// Keeps at most as many bytes of evidence.
-    pub(crate) fn new(site: Arc<str>, policies: Vec<Arc<Policy>>, key: Key, bytes: usize) -> Self {
+    pub(crate) fn new(
+        site: Arc<str>,
+        policies: Vec<Arc<Policy>>,
+        observers: Observers,
+        key: Key,
+        budget: &Budget,
+    ) -> Self {
         let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
         Self {
             site,
             policies,
-            evidence: Evidence::new(key, bytes, &keeps),
+            observers: Arc::new(observers),
+            evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
+            account: Account::new(budget, Instant::now()),
         }
     }
 
@@ -111,9 +129,15 @@ impl Chain {
         circumstances: &Circumstances,
         notes: Option<&mut Vec<Step>>,
     ) -> Result<Arc<Decided>, Fault> {
+        let admission = match policy.admit(&self.account, circumstances).await {
+            Ok(admission) => admission,
+            Err(refused) => return Err(policy.refuse(refused, circumstances)),
+        };
         policy.counters.ran();
         let begun = notes.is_some().then(Instant::now);
-        let ran = policy.run(circumstances, notes.is_some()).await;
+        let ran = policy.run_metered(circumstances, notes.is_some(), admission.meter.clone());
+        let ran = ran.await;
+        admission.ended(&ran.outcome);
         if let (Some(steps), Some(begun)) = (notes, begun) {
             steps.push(self.step(at, policy, &ran, begun));
         }
@@ -202,17 +226,24 @@ impl Chain {
         self.policies.iter().map(|policy| policy.info()).collect()
     }
 
-    /// What the policies and the candidates beside them were loaded from, with the digests of the files.
-    pub(crate) fn origins(&self) -> impl Iterator<Item = (Cow<'_, PolicySpec>, String)> {
-        self.policies.iter().flat_map(|policy| {
-            let own = (Cow::Borrowed(&policy.spec), policy.digest().to_owned());
+    /// Who is told of finished exchanges.
+    pub fn observers(&self) -> &Arc<Observers> {
+        &self.observers
+    }
+
+    /// What the policies, the candidates beside them and the observers were loaded from, with the digests of the files.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (Cow<'_, PolicySpec>, Role, String)> {
+        let observers = self.observers.origins();
+        let policies = self.policies.iter().flat_map(|policy| {
+            let own = (Cow::Borrowed(&policy.spec), Role::Policy, policy.digest().to_owned());
             let candidate = policy.spec.shadow.as_ref().zip(policy.shadow.as_ref());
             let candidate = candidate.map(|(spec, shadow)| {
                 let candidate = shadow::candidate(&policy.spec, spec);
-                (Cow::Owned(candidate), shadow.info().digest)
+                (Cow::Owned(candidate), Role::Policy, shadow.info().digest)
             });
             std::iter::once(own).chain(candidate)
-        })
+        });
+        policies.chain(observers.map(|(spec, digest)| (Cow::Borrowed(spec), Role::Observer, digest.to_owned())))
     }
 
     /// What the policies did so far, in the order of the chain.
@@ -268,7 +299,7 @@ impl Progress {
             pace: None,
             changes: Vec::new(),
             dependences: Vec::new(),
-            now: circumstances.now,
+            arrived: request.arrived,
         };
         Self {
             circumstances,

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Counts {
     /// Decisions that were made by running it.
     pub ran: u64,
+    /// Runs in an instance that was configured ahead.
+    pub ahead: u64,
     /// Decisions that were used again.
     pub reused: u64,
     /// Decisions that were kept with their evidence.
@@ -17,6 +19,16 @@ pub struct Counts {
     pub failed: u64,
     /// Decisions that contradicted a kept one (at most one: nothing is kept after it).
     pub contradicted: u64,
+    /// Runs that failed after most of their running time.
+    pub burnt: u64,
+    /// How often the breaker opened.
+    pub opened: u64,
+    /// Requests that were refused without a run: because the breaker was open,
+    pub refused: u64,
+    /// because runs for the same client had burnt their time,
+    pub throttled: u64,
+    /// or because the site's budget was spent.
+    pub over_budget: u64,
 }
 
 /// The room that the kept decisions of a chain take.
@@ -29,16 +41,25 @@ pub struct Room {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     ran: AtomicU64,
+    ahead: AtomicU64,
     reused: AtomicU64,
     kept: AtomicU64,
     declined: AtomicU64,
     failed: AtomicU64,
     contradicted: AtomicU64,
+    burnt: AtomicU64,
+    opened: AtomicU64,
+    refused: AtomicU64,
+    throttled: AtomicU64,
+    over_budget: AtomicU64,
 }
 
 impl Counters {
     pub fn ran(&self) {
         self.ran.fetch_add(1, Relaxed);
+    }
+    pub fn ahead(&self) {
+        self.ahead.fetch_add(1, Relaxed);
     }
     pub fn reused(&self) {
         self.reused.fetch_add(1, Relaxed);
@@ -55,15 +76,36 @@ impl Counters {
     pub fn contradicted(&self) {
         self.contradicted.fetch_add(1, Relaxed);
     }
+    pub fn burnt(&self) {
+        self.burnt.fetch_add(1, Relaxed);
+    }
+    pub fn opened(&self) {
+        self.opened.fetch_add(1, Relaxed);
+    }
+    pub fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+    pub fn throttled(&self) {
+        self.throttled.fetch_add(1, Relaxed);
+    }
+    pub fn over_budget(&self) {
+        self.over_budget.fetch_add(1, Relaxed);
+    }
 
     pub fn counts(&self) -> Counts {
         Counts {
             ran: self.ran.load(Relaxed),
+            ahead: self.ahead.load(Relaxed),
             reused: self.reused.load(Relaxed),
             kept: self.kept.load(Relaxed),
             declined: self.declined.load(Relaxed),
             failed: self.failed.load(Relaxed),
             contradicted: self.contradicted.load(Relaxed),
+            burnt: self.burnt.load(Relaxed),
+            opened: self.opened.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            throttled: self.throttled.load(Relaxed),
+            over_budget: self.over_budget.load(Relaxed),
         }
     }
 }

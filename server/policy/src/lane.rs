@@ -21,8 +21,8 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
-/// What the threads add to the niceness of the process: server/docs/decisions/0011-the-slow-lane.md.
-const NICENESS: i32 = 10;
+/// What the threads add to the niceness of the process: server/docs/decisions/0012-the-slow-lane.md.
+const NICENESS: i32 = 5;
 
 type Erased = Pin<Box<dyn Future<Output = ()> + Send>>;
 

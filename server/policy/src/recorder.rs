@@ -12,6 +12,9 @@ const MAX_QUESTIONS: usize = 64;
 /// Bytes of names in the questions of one decision that are kept.
 const MAX_QUESTION_BYTES: usize = 4 << 10;
 
+/// Calls of the host in one decision: a hundred times what a policy needs that asks for every header field of a request.
+const MAX_CALLS: u32 = 10_000;
+
 /// Exchanges that a transcript holds, and characters of a question or an answer in it.
 const MAX_TRANSCRIPT: usize = 1000;
 const MAX_TEXT: usize = 500;
@@ -50,6 +53,10 @@ pub(crate) struct Recorder {
     pub facts: Vec<String>,
     /// Bytes that answers may still take.
     answers: usize,
+    /// Bytes that the answers of one decision may take.
+    limit: usize,
+    /// Calls of the host that there may still be.
+    calls: u32,
     /// Only when someone wants to read it.
     pub transcript: Option<Vec<Exchange>>,
 }
@@ -64,10 +71,14 @@ pub(crate) enum Unanswered {
     NotRecorded(String),
 }
 
-/// The answers of one call took more bytes than its limit.
+/// One call asked for more than it may.
 #[derive(Debug, thiserror::Error)]
-#[error("the answers to its questions are larger than its limit of bytes")]
-pub(crate) struct TooManyAnswers;
+pub(crate) enum TooManyAnswers {
+    #[error("the answers to its questions are larger than its limit of bytes")]
+    Bytes,
+    #[error("it called the host more than {MAX_CALLS} times for one decision")]
+    Calls,
+}
 
 impl Recorder {
     /// In a box, because it changes hands at the beginning and at the end of every call.
@@ -80,12 +91,16 @@ impl Recorder {
             dependence: Dependence::default(),
             facts: Vec::new(),
             answers,
+            limit: answers,
+            calls: MAX_CALLS,
             transcript: None,
         })
     }
 
-    /// Whether questions and answers are kept as text.
-    pub fn transcribe(&mut self, transcript: bool) {
+    /// A decision begins. What `configure` was told, if it ran in this call, does not count for it, because most decisions
+    /// begin without. `transcript`: whether questions and answers are kept as text.
+    pub fn begin(&mut self, transcript: bool) {
+        self.answers = self.limit;
         self.transcript = transcript.then(Vec::new);
     }
 
@@ -150,7 +165,14 @@ impl Recorder {
 
     /// Takes bytes from what answers may hand to the guest.
     pub fn spend(&mut self, bytes: usize) -> Result<(), TooManyAnswers> {
-        self.answers = self.answers.checked_sub(bytes).ok_or(TooManyAnswers)?;
+        self.count()?;
+        self.answers = self.answers.checked_sub(bytes).ok_or(TooManyAnswers::Bytes)?;
+        Ok(())
+    }
+
+    /// Counts a call of the host.
+    pub fn count(&mut self) -> Result<(), TooManyAnswers> {
+        self.calls = self.calls.checked_sub(1).ok_or(TooManyAnswers::Calls)?;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use std::{
     },
     task::{Context, Poll},
     thread::Thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use wasmtime::{Engine, UpdateDeadline};
 
@@ -37,6 +37,8 @@ pub(crate) struct Meter(Arc<MeterState>);
 struct MeterState {
     /// Before the slice that is running.
     nanoseconds: AtomicU64,
+    /// Before it began to count anew.
+    before: AtomicU64,
     limit: AtomicU64,
     /// The thread's processor time when the slice began; of the very first one, at its first tick.
     mark: AtomicU64,
@@ -53,6 +55,7 @@ impl Meter {
     pub fn new(limit: Duration) -> Self {
         Self(Arc::new(MeterState {
             nanoseconds: AtomicU64::new(0),
+            before: AtomicU64::new(0),
             limit: AtomicU64::new(nanoseconds(limit)),
             mark: AtomicU64::new(UNKNOWN),
             polled: AtomicBool::new(false),
@@ -63,11 +66,15 @@ impl Meter {
     /// Begins to count anew, against another limit.
     pub fn restart(&self, limit: Duration) {
         let state = &*self.0;
-        state.nanoseconds.store(0, Relaxed);
+        let mut ran = state.nanoseconds.swap(0, Relaxed);
         state.limit.store(nanoseconds(limit), Relaxed);
-        if state.mark.load(Relaxed) != UNKNOWN {
-            state.mark.store(processor_time(), Relaxed);
+        let mark = state.mark.load(Relaxed);
+        if mark != UNKNOWN {
+            let now = processor_time();
+            ran += now.saturating_sub(mark);
+            state.mark.store(now, Relaxed);
         }
+        state.before.fetch_add(ran, Relaxed);
     }
 
     /// What a store does at each tick: go on, yield, or trap when the time is used up.
@@ -109,9 +116,24 @@ impl Meter {
         self.0.lane.load(Relaxed)
     }
 
-    /// Running time so far. Nothing for a call that ended in its first slice.
+    /// Running time so far. Nothing for a call that met no tick in its first slice.
     pub fn ran(&self) -> Duration {
         Duration::from_nanos(self.0.nanoseconds.load(Relaxed))
+    }
+
+    /// All of it, of a call that began then.
+    pub fn used(&self, begun: Instant) -> Duration {
+        let used = self.ran() + Duration::from_nanos(self.0.before.load(Relaxed));
+        match used.is_zero() {
+            // It ended within its first slice, or nearly so.
+            true => begun.elapsed().min(TICK),
+            false => used,
+        }
+    }
+
+    /// It has used most of the time that it has.
+    pub fn burnt(&self) -> bool {
+        self.0.nanoseconds.load(Relaxed) >= self.0.limit.load(Relaxed) / 2
     }
 
     /// Polls the call, and counts its running time.
@@ -122,11 +144,8 @@ impl Meter {
             state.mark.store(processor_time(), Relaxed);
         }
         let outcome = call.poll(context);
-        // Nearly every call ends in its first slice, which ticks bound: asking the kernel for the processor time would cost
-        // more than a tenth of such a call.
-        if first && outcome.is_ready() {
-            return outcome;
-        }
+        // Nearly every call ends in its first slice before any tick: asking the kernel for the processor time would cost more
+        // than a tenth of such a call.
         let mark = state.mark.swap(UNKNOWN, Relaxed);
         if mark != UNKNOWN {
             let before_mark = if first { TICK } else { Duration::ZERO };
@@ -288,6 +307,15 @@ mod tests {
         assert_eq!(meter.ran(), Duration::ZERO);
         assert!(ready(meter.poll(pin!(async {}), &mut context)));
         assert!(meter.ran() > Duration::ZERO);
+
+        // As a call that ends at a late tick, because its time is used up.
+        let meter = Meter::new(Duration::from_secs(1));
+        let tick = meter.clone();
+        let ended = async move {
+            assert!(matches!(tick.at_tick(), Ok(UpdateDeadline::Continue(1))));
+        };
+        assert!(ready(meter.poll(pin!(ended), &mut context)));
+        assert!(meter.ran() >= TICK);
 
         let meter = Meter::new(Duration::from_secs(1));
         let tick = meter.clone();

@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 pub struct ChainSpec {
     pub site: Arc<str>,
     pub policies: Vec<PolicySpec>,
+    /// Who is told of finished exchanges.
+    pub observers: Vec<PolicySpec>,
     /// The names of the roots that a policy may place paths in.
     pub roots: BTreeSet<String>,
     pub budget: Budget,
@@ -17,6 +19,12 @@ pub struct ChainSpec {
 pub struct Budget {
     /// Bytes of decisions that may be kept with their evidence: by default about 50,000 small ones.
     pub evidence: usize,
+    /// `concurrent`: calls of policies under way at once, 1 or more. Further ones wait for a quarter of a second, and are
+    /// then answered with 503.
+    pub concurrent: usize,
+    /// `processor`: processor time that calls may use in each second; twice as much may be saved up and used at once. When
+    /// it is used up, requests that need a run are answered with 503 until there is some again. `None`: no limit.
+    pub processor: Option<Duration>,
     /// What services keep for them.
     pub services: ServiceBudget,
 }
@@ -25,6 +33,9 @@ impl Default for Budget {
     fn default() -> Self {
         Self {
             evidence: 16 << 20,
+            // Half of the instances that there are.
+            concurrent: 128,
+            processor: None,
             services: ServiceBudget::default(),
         }
     }

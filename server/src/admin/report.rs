@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::time::Duration;
-use wasmserve_policy::{Configured, Counts, Limits, PolicyInfo, Room, ShadowCounts, ShadowInfo};
+use wasmserve_policy::{CodeFrom, Configured, Counts, Limits, PolicyInfo, Room, ShadowCounts, ShadowInfo};
 
 /// Everything, for one answer.
 #[derive(Debug, Serialize)]
@@ -46,8 +46,13 @@ struct PolicyReport {
     imports: Vec<String>,
     grants: Vec<String>,
     limits: LimitsReport,
-    /// Why `configure` runs for each call; `None`: it ran once.
-    configured_for_each_call: Option<String>,
+    /// How often `configure` runs: `once`, `ahead` of each call that runs, for `each-call`, or for
+    /// `each-instance` of an observer.
+    configured: &'static str,
+    /// Why more often than once.
+    configured_because: Option<String>,
+    /// Whether the code that calls run came from the cache on disk when it was loaded.
+    code_from_cache: bool,
     counts: Counts,
     /// The candidate that runs beside it.
     shadow: Option<ShadowReport>,
@@ -110,6 +115,12 @@ impl SiteReport {
 
 impl PolicyReport {
     fn of(info: PolicyInfo, counts: Counts) -> Self {
+        let (configured, configured_because) = match info.configured {
+            Configured::Once => ("once", None),
+            Configured::EachInstance => ("each-instance", None),
+            Configured::Ahead { reason } => ("ahead", Some(reason)),
+            Configured::EachCall { reason } => ("each-call", Some(reason)),
+        };
         Self {
             grants: grants::describe(&info.grants),
             limits: LimitsReport::of(&info.limits),
@@ -118,10 +129,9 @@ impl PolicyReport {
             digest: format!("sha256:{}", info.digest),
             contract: info.contract,
             imports: info.imports,
-            configured_for_each_call: match info.configured {
-                Configured::Once => None,
-                Configured::EachCall { reason } => Some(reason.to_string()),
-            },
+            configured,
+            configured_because,
+            code_from_cache: info.code == CodeFrom::Cache,
             counts,
             shadow: info.shadow.map(ShadowReport::of),
         }

@@ -15,7 +15,7 @@ use std::{
     io::{self, Write},
     process::ExitCode,
 };
-use wasmserve_policy::{Configured, Limits, PolicyInfo, ShadowInfo};
+use wasmserve_policy::{CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
 
 #[derive(Debug, Args)]
 pub struct CheckOptions {
@@ -39,6 +39,8 @@ const IN_ONE_LINE: usize = 200;
 pub fn run(options: &CheckOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let (configuration, sites) = runtime.block_on(options.serve.load())?;
+    // What else serving reads.
+    configuration.server.net()?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
         (false, Some(_)) => all(&sites),
@@ -101,9 +103,12 @@ fn policies(site: &Site) -> String {
         return "no plugins: every file beneath the root is served to everyone\n".to_owned();
     }
     let described = policies.iter().enumerate();
-    described
-        .map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)))
-        .collect()
+    let policies = described.map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)));
+    let observers = site.chain.observers().infos();
+    let observers = observers
+        .iter()
+        .map(|observer| format!("observer {}\n{}", observer.name, properties(observer)));
+    policies.chain(observers).collect()
 }
 
 /// One line each.
@@ -116,6 +121,7 @@ fn properties(policy: &PolicyInfo) -> String {
         ("grants", listed(&grants::describe(&policy.grants))),
         ("limits", limits(&policy.limits)),
         ("configured", configured(&policy.configured)),
+        ("code", code(policy.code).to_owned()),
     ];
     let shadow = policy.shadow.iter().map(|shadow| ("shadow", in_words(shadow)));
     properties
@@ -149,7 +155,16 @@ fn limits(limits: &Limits) -> String {
 fn configured(configured: &Configured) -> String {
     match configured {
         Configured::Once => "once, every call starts from its memory".to_owned(),
+        Configured::Ahead { reason } => format!("ahead, an instance for each call: {reason}"),
+        Configured::EachInstance => "once, and again after a failure".to_owned(),
         Configured::EachCall { reason } => format!("for each call: {reason}"),
+    }
+}
+
+fn code(from: CodeFrom) -> &'static str {
+    match from {
+        CodeFrom::Cache => "from the cache",
+        CodeFrom::Compiler => "compiled",
     }
 }
 

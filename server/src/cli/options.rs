@@ -2,7 +2,7 @@
 
 use crate::{
     config::{
-        ConfigErrors, Configuration, OperatorSettings, ServerSettings,
+        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings, TlsFiles,
         plugins::PluginFolder,
         units::{duration, positive},
         values::{chunk_size, error_status, listen_address, log_filter, record_limit, site_path},
@@ -41,7 +41,7 @@ pub struct ServeOptions {
             "root", "listen", "plugins", "listing", "index", "error_pages", "fallback", "dotfiles", "symlinks",
             "no_precompressed", "compress", "chunk_size", "log_format", "log", "drain_timeout", "idle_timeout",
             "head_timeout", "stall_timeout", "max_connections", "sendfile", "admin", "debug_secret_file", "record",
-            "record_limit", "record_one_in", "record_redact",
+            "record_limit", "record_one_in", "record_redact", "tls_cert", "tls_key", "code_cache",
         ]
     )]
     config: Option<PathBuf>,
@@ -70,6 +70,16 @@ pub struct ServeOptions {
     )]
     listen: Vec<SocketAddr>,
 
+    /// Certificate of this server, and those that lead from it to one that clients trust, in PEM: speaks HTTPS
+    ///
+    /// With HTTP/2 where the client offers it. The file and its key are never served.
+    #[arg(long, requires = "tls_key", value_name = "FILE", help_heading = "Connections")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)
+    #[arg(long, requires = "tls_cert", value_name = "FILE", help_heading = "Connections")]
+    tls_key: Option<PathBuf>,
+
     /// Folder with the plugins that decide every request
     ///
     /// With a plugins.toml in it, that file lists them in order; otherwise every *.wasm of the folder runs in the order of
@@ -77,6 +87,14 @@ pub struct ServeOptions {
     /// plugin is asked and every file beneath the root is served to everyone.
     #[arg(long, short, value_name = "DIR", help_heading = "Policy")]
     plugins: Option<PathBuf>,
+
+    /// Folder in which the compiled code of plugins is kept, so that the next start is quick; off: none is
+    ///
+    /// Such a folder must not be changeable by other users, nor lie beneath a served folder; otherwise everything is
+    /// compiled at each start, and the log says why. What is in it can be removed at any time
+    /// [default: wasmserve in $CACHE_DIRECTORY of systemd, $XDG_CACHE_HOME or ~/.cache].
+    #[arg(long, value_name = "DIR|off", help_heading = "Policy")]
+    code_cache: Option<CodeCacheOption>,
 
     /// List the entries of folders that have no index file
     #[arg(long, help_heading = "Files")]
@@ -189,7 +207,7 @@ pub struct ServeOptions {
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = positive, help_heading = "Connections")]
     idle_timeout: Duration,
 
-    /// How long a request's head may take from its first byte to its last
+    /// How long a request's head may take from its first byte to its last, and how long a TLS handshake
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = positive, help_heading = "Connections")]
     head_timeout: Duration,
 
@@ -300,7 +318,7 @@ impl ServeOptions {
             .map(PluginFolder::read)
             .transpose()?
             .unwrap_or_default();
-        let sources = std::mem::take(&mut folder.protected);
+        let mut sources = std::mem::take(&mut folder.protected);
         let files = self.files();
         let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();
         let site = SiteSpec {
@@ -308,8 +326,10 @@ impl ServeOptions {
             chain: folder.chain(SITE.into(), roots),
             files,
         };
+        let server = self.server();
+        sources.extend(server.tls_files());
         Ok(Configuration {
-            server: self.server(),
+            server,
             sites: vec![site.into()],
             sources,
         })
@@ -329,6 +349,8 @@ impl ServeOptions {
                 SendfileRule::Always => Sendfile::Always,
                 SendfileRule::Off => Sendfile::Off,
             },
+            tls: self.tls_cert.clone().zip(self.tls_key.clone()).map(TlsFiles::from),
+            code_cache: self.code_cache.clone(),
             operators: self.operators(),
             log_format: self.log_format,
             log: self.log.clone(),

@@ -10,8 +10,9 @@ use crate::{
     changes::Changes,
     config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
     listeners::Listeners,
-    net::{ListenError, Server, stop::Stopped},
+    net::{ListenError, Server, TlsError, stop::Stopped},
     observe::LogGuard,
+    request::Scheme,
     sites::{LoadErrors, Loader, Sites},
     watch::{Recording, Secret, Watch},
 };
@@ -26,6 +27,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
+
+/// How long observers have, when all exchanges have ended, to take note of them.
+const TELL_OBSERVERS: Duration = Duration::from_secs(5);
 
 /// A server that serves.
 pub struct Serving<'a> {
@@ -51,8 +55,13 @@ enum ReloadError {
     #[error("sites cannot be served")]
     Load(#[from] LoadErrors),
     #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
     Listen(#[from] ListenError),
 }
+
+/// Errors beyond are counted: the log has room for some thousand lines at a time.
+const TOLD: usize = 100;
 
 /// How many connections may be open at once.
 struct Room {
@@ -82,7 +91,7 @@ impl<'a> Serving<'a> {
         let mut loader = Loader::new(&cache);
         let sites = loader.load(&configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        let server = Server::new(Arc::new(sites), watch, settings.net());
+        let server = Server::new(Arc::new(sites), watch, settings.net()?);
         let admin = settings
             .operators
             .socket()
@@ -91,7 +100,7 @@ impl<'a> Serving<'a> {
         let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
         let fresh = listeners.bind(&settings.listen)?;
         let addresses = listeners.follow(&settings.listen, fresh);
-        announce(&addresses).context("cannot write to standard output")?;
+        announce(&addresses, server.scheme()).context("cannot write to standard output")?;
         let admin = admin.map(|socket| {
             tracing::info!(path = %socket.path().display(), "listening for operators");
             tokio::spawn(admin::serve(socket, server.clone()))
@@ -142,13 +151,14 @@ impl<'a> Serving<'a> {
     async fn try_reload(&mut self, before: &Sites) -> Result<Arc<Sites>, ReloadError> {
         let configuration = self.options.configuration()?;
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
+        let net = configuration.server.net()?;
         let fresh = self.listeners.bind(&configuration.server.listen)?;
         // Nothing fails from here on.
         let settings = &configuration.server;
-        self.server.set_options(settings.net());
+        self.server.set_options(net);
         self.server.sites.store(sites.clone());
         let addresses = self.listeners.follow(&settings.listen, fresh);
-        if let Err(error) = announce(&addresses) {
+        if let Err(error) = announce(&addresses, self.server.scheme()) {
             tracing::warn!(%error, "cannot write to standard output");
         }
         self.room.resize(settings);
@@ -166,8 +176,16 @@ impl<'a> Serving<'a> {
     }
 
     fn note_failure(&mut self, cause: &'static str, generation: u64, error: &ReloadError) {
-        for error in error.lines() {
+        let lines = error.lines();
+        for error in lines.iter().take(TOLD) {
             tracing::error!(cause, error, "the new configuration cannot be used");
+        }
+        if let Some(more) = lines.len().checked_sub(TOLD).filter(|more| *more > 0) {
+            tracing::error!(
+                cause,
+                more,
+                "the new configuration has further errors: wasmserve check tells them all"
+            );
         }
         tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
         self.loader.settle(&self.protected);
@@ -182,7 +200,9 @@ impl<'a> Serving<'a> {
 
     /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
     pub async fn stop(&self, limit: Duration) -> Stopped {
-        self.listeners.stop(limit).await
+        let stopped = self.listeners.stop(limit).await;
+        self.server.sites.load().drain_observers(TELL_OBSERVERS).await;
+        stopped
     }
 
     /// Ends what goes on while responses are finished.
@@ -209,10 +229,10 @@ fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
 }
 
 /// One line for each address, for people and for programs.
-fn announce(addresses: &[SocketAddr]) -> io::Result<()> {
+fn announce(addresses: &[SocketAddr], scheme: Scheme) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for address in addresses {
-        writeln!(output, "listening on http://{address}")?;
+        writeln!(output, "listening on {}://{address}", scheme.as_str())?;
     }
     output.flush()
 }
@@ -228,6 +248,10 @@ impl ReloadError {
                 errors.map(|error| error.to_string().replace("\n    ", "; ")).collect()
             }
             Self::Load(errors) => errors.lines().collect(),
+            Self::Tls(error) => vec![match std::error::Error::source(error) {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            }],
             Self::Listen(error) => {
                 let cause = reason(&error.source);
                 vec![format!("{error}: {cause}")]
@@ -239,7 +263,7 @@ impl ReloadError {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let errors = match self {
             Self::Configuration(error) => Some(error.errors().iter()),
-            Self::Load(_) | Self::Listen(_) => None,
+            Self::Load(_) | Self::Tls(_) | Self::Listen(_) => None,
         };
         errors.into_iter().flatten().map(|error| &*error.file)
     }

@@ -30,7 +30,17 @@ impl Configuration {
     /// What is never served: the sources, and what is for operators alone.
     pub fn protected(&self) -> Vec<PathBuf> {
         let sources = self.sources.iter().cloned();
-        sources.chain(self.server.operators.secrets()).collect()
+        let code = self.server.code_cache();
+        sources
+            .chain(self.server.operators.secrets())
+            .chain(code.folder().map(Path::to_owned))
+            .collect()
+    }
+
+    /// The folders that are served.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let roots = self.sites.iter().flat_map(|site| &site.files.roots);
+        roots.map(|(_, root)| root.path.clone()).collect()
     }
 
     /// Reads a file, and the chains and manifests that it names.
@@ -67,11 +77,9 @@ impl Configuration {
         errors.check()?;
         let mut sources = catalogue.into_protected();
         sources.insert(file.to_owned());
-        Ok(Self {
-            server: server.unwrap_or_default(),
-            sites,
-            sources,
-        })
+        let server = server.unwrap_or_default();
+        sources.extend(server.tls_files());
+        Ok(Self { server, sites, sources })
     }
 }
 
@@ -135,6 +143,14 @@ mod tests {
         unknown-host = 404
         log = "info,access=off"
         log-format = "json"
+        sendfile = "off"
+        admin = "run/admin.sock"
+        debug-secret-file = "/secret"
+        [server.record]
+        file = "record.jsonl"
+        limit = "1MiB"
+        one-in = 10
+        redact = ["client=drop", "header:x-team=keep"]
 
         [defaults]
         index = ["start.html"]
@@ -172,12 +188,17 @@ mod tests {
         [[site.policy]]
         plugin = "guard"
         name = "door"
+        grants = ["logging", "counters"]
+        key-value = { buckets = ["shared"], time-to-live = "1h" }
+        shadow = { plugin = "plugins/b.wasm", one-in = 2 }
         isolation = "reuse"
         evidence = "never"
         limits = { running = "1ms" }
         config = { users = { ada = "hash" }, number = 1.5 }
         [site.budget]
         evidence = "8MiB"
+        [site.services]
+        counters = { buckets = 9 }
     "#;
 
     #[test]
@@ -193,6 +214,13 @@ mod tests {
             (server.unknown_host, &*server.log),
             (UnknownHost::NotFound, "info,access=off")
         );
+        let operators = &server.operators;
+        assert_eq!(operators.admin, Some(folder.path().join("run/admin.sock")));
+        let record = operators.record.as_ref().expect("a recording");
+        assert_eq!((record.limit, record.one_in, record.rules.len()), (1 << 20, 10, 2));
+        for secret in [Path::new("/secret"), &folder.path().join("record.jsonl")] {
+            assert!(read.protected().contains(&secret.to_owned()), "{}", secret.display());
+        }
         let [first, second] = &read.sites[..] else {
             panic!("{} sites", read.sites.len())
         };
@@ -235,6 +263,9 @@ mod tests {
         };
         assert_eq!((&*door.name, door.limits.running), ("door", Duration::from_millis(1)));
         assert!(door.establishes.contains("user"));
+        assert!(door.grants.logging && door.grants.counters && door.grants.key_value.is_some());
+        assert_eq!(door.shadow.as_ref().map(|shadow| shadow.one_in), Some(2));
+        assert_eq!(second.chain.budget.services.token_buckets, 9);
         for source in [
             "wasmserve.toml",
             "plugins",

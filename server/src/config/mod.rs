@@ -7,6 +7,7 @@
 //! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`site`] with its [`roots`] and its chain
 //! ([`plugins`], [`manifest`], [`limits`], [`grants`]); [`print`] writes what it comes to.
 
+pub mod code_cache;
 pub mod document;
 pub mod errors;
 pub mod file;
@@ -23,8 +24,9 @@ pub mod texts;
 pub mod units;
 pub mod values;
 
+pub use code_cache::CodeCacheOption;
 pub use errors::{ConfigError, ConfigErrors};
 pub use file::Configuration;
 pub use manifest::Manifest;
 pub use operators::OperatorSettings;
-pub use server::ServerSettings;
+pub use server::{ServerSettings, TlsFiles};

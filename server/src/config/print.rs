@@ -8,8 +8,8 @@ use super::{
     manifest::MANIFEST_FILE,
     plugins::{EVIDENCE, ISOLATION},
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
-    server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
-    site::RESOLVERS,
+    server::{LOG_FORMATS, SENDFILE, TlsFiles, UNKNOWN_HOSTS},
+    site::{RESOLVERS, UNLIMITED},
     units::exact_size,
 };
 use crate::site::SiteSpec;
@@ -21,7 +21,7 @@ use std::{
 };
 use toml::{Table, Value};
 use wasmserve_files::{Compression, Listings, RootOptions};
-use wasmserve_policy::{Budget, Grants, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
+use wasmserve_policy::{Budget, Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
 
 /// The text of a file.
 pub fn print(configuration: &Configuration) -> String {
@@ -48,6 +48,13 @@ fn server(settings: &ServerSettings) -> Table {
     ]);
     if let Some(connections) = settings.max_connections {
         table.insert("max-connections".into(), count(connections));
+    }
+    if let Some(TlsFiles { certificate, key }) = &settings.tls {
+        table.insert("tls-cert".into(), path(certificate));
+        table.insert("tls-key".into(), path(key));
+    }
+    if let Some(option) = &settings.code_cache {
+        table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
     }
     table.extend(operators(&settings.operators));
     table
@@ -89,6 +96,11 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("roots", roots.into()),
         ("policy", policies.into()),
     ]);
+    if !spec.chain.observers.is_empty() {
+        let observers = spec.chain.observers.iter();
+        let observers: Vec<Value> = observers.map(|spec| policy(spec, sources).into()).collect();
+        table.insert("observer".into(), observers.into());
+    }
     if let Some(Compression { shortest, longest }) = spec.files.compression {
         table.insert("compress-from".into(), bytes(shortest));
         table.insert("compress-up-to".into(), bytes(longest));
@@ -149,16 +161,67 @@ fn grants(grants: &Grants) -> Table {
         sharing,
         counters,
         key_value,
+        http,
+        directories,
+        environment,
     } = grants;
     let words = [("logging", *logging), ("sharing", *sharing), ("counters", *counters)];
-    let words = words.into_iter().filter_map(|(word, granted)| granted.then_some(word));
+    let words = words.into_iter().filter(|(_, granted)| *granted).map(|(word, _)| word);
     let mut granted = table([("grants", strings(words))]);
     if let Some(KeyValueGrant { buckets, time_to_live }) = key_value {
         let mut key_value = table([("buckets", strings(buckets))]);
         key_value.extend(time_to_live.map(|limit| ("time-to-live".to_owned(), time(limit))));
         granted.insert("key-value".into(), key_value.into());
     }
+    if let Some(grant) = http {
+        granted.insert("http".into(), outbound(grant).into());
+    }
+    if !directories.is_empty() {
+        let directories = table(directories.iter().map(|(name, folder)| (name.as_str(), path(folder))));
+        granted.insert("directories".into(), directories.into());
+    }
+    if !environment.is_empty() {
+        let environment = table(
+            environment
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.clone().into())),
+        );
+        granted.insert("environment".into(), environment.into());
+    }
     granted
+}
+
+fn outbound(grant: &HttpGrant) -> Table {
+    let HttpGrant {
+        allow,
+        addresses,
+        certificates,
+        connect_timeout,
+        first_byte_timeout,
+        timeout,
+        request_bytes,
+        response_bytes,
+        requests,
+    } = grant;
+    let mut outbound = table([
+        ("allow", strings(allow)),
+        ("addresses", strings(addresses)),
+        ("request-bytes", bytes(*request_bytes)),
+        ("response-bytes", bytes(*response_bytes)),
+        ("requests", count(*requests)),
+    ]);
+    outbound.extend(certificates.iter().map(|file| ("certificates".to_owned(), path(file))));
+    let times = [
+        ("connect-timeout", connect_timeout),
+        ("first-byte-timeout", first_byte_timeout),
+        ("timeout", timeout),
+    ];
+    outbound.extend(
+        times
+            .into_iter()
+            .filter_map(|(key, limit)| Some((key.to_owned(), time((*limit)?)))),
+    );
+    outbound
 }
 
 /// The folder whose manifest a module belongs to, if one was read; else the module.
@@ -181,7 +244,11 @@ fn limits(limits: &Limits) -> Table {
 }
 
 fn budget(budget: &Budget) -> Table {
-    table([("evidence", bytes(budget.evidence as u64))])
+    table([
+        ("evidence", bytes(budget.evidence as u64)),
+        ("concurrent", count(budget.concurrent)),
+        ("processor", budget.processor.map_or(UNLIMITED.into(), time)),
+    ])
 }
 
 fn services(budget: &ServiceBudget) -> Table {

@@ -1,17 +1,22 @@
 //! `[server]`: what holds for the whole process, whichever site is asked for.
 
 use super::{
-    ConfigErrors, OperatorSettings,
+    CodeCacheOption, ConfigErrors, OperatorSettings,
     document::Section,
     units::{duration, positive, size},
     values::{chunk_size, listen_address, log_filter},
 };
 use crate::{
-    net::{NetOptions, activity::Deadlines},
+    net::{NetOptions, Tls, TlsError, activity::Deadlines},
     observe::LogFormat,
     sites::UnknownHost,
 };
-use std::{collections::HashSet, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use wasmserve_files::CacheOptions;
 use wasmserve_transport::Sendfile;
 
@@ -42,11 +47,24 @@ pub struct ServerSettings {
     /// `sendfile`: to which clients the kernel copies the content of files by itself: `"remote"` (the default: those on
     /// other machines), `"always"` or `"off"`.
     pub sendfile: Sendfile,
+    /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken. Default: plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: `wasmserve` in systemd's
+    /// `CACHE_DIRECTORY`, `XDG_CACHE_HOME` or `~/.cache`.
+    pub code_cache: Option<CodeCacheOption>,
     pub operators: OperatorSettings,
     /// `log-format`: `"text"` (the default) or `"json"`.
     pub log_format: LogFormat,
     /// `log`: what is logged, such as `"info,access=off"`. Default: `"info"`.
     pub log: String,
+}
+
+/// What HTTPS is spoken with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and those that lead from it to one that clients trust.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -84,6 +102,8 @@ impl Default for ServerSettings {
             cache: CacheOptions::default(),
             unknown_host: UnknownHost::default(),
             sendfile: Sendfile::default(),
+            tls: None,
+            code_cache: None,
             operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
@@ -123,6 +143,8 @@ impl ServerSettings {
             },
             unknown_host: unknown_host(&mut section, errors).unwrap_or_default(),
             sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
+            tls: tls(folder, &mut section, errors),
+            code_cache: code_cache(folder, &mut section, errors),
             operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
                 .choice("log-format", &LOG_FORMATS, errors)
@@ -134,8 +156,9 @@ impl ServerSettings {
     }
 
     /// The settings that a running server keeps, and whether each of them differs from another's.
-    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 3] {
+    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 4] {
         [
+            ("code-cache", self.code_cache != other.code_cache),
             ("admin, debug-secret-file, record", self.operators != other.operators),
             ("cached-files, cache-memory", self.cache != other.cache),
             ("log-format", self.log_format != other.log_format),
@@ -143,8 +166,13 @@ impl ServerSettings {
     }
 
     /// How connections are served.
-    pub fn net(&self) -> NetOptions {
-        NetOptions {
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn net(&self) -> Result<NetOptions, TlsError> {
+        let tls = self.tls.as_ref();
+        Ok(NetOptions {
+            tls: tls.map(|files| Tls::load(&files.certificate, &files.key)).transpose()?,
             chunk_size: self.chunk_size,
             sendfile: self.sendfile,
             head_size: HEAD_SIZE,
@@ -154,6 +182,49 @@ impl ServerSettings {
                 linger: LINGER,
             },
             stall: self.stall_timeout,
+        })
+    }
+
+    /// Where compiled code is kept.
+    pub fn code_cache(&self) -> CodeCacheOption {
+        match &self.code_cache {
+            Some(option) => option.clone(),
+            None => CodeCacheOption::by_environment(|name| std::env::var_os(name)),
+        }
+    }
+
+    /// Read again at each reload, and never served.
+    pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.tls.iter();
+        files.flat_map(|files| [files.certificate.clone(), files.key.clone()])
+    }
+}
+
+impl From<(PathBuf, PathBuf)> for TlsFiles {
+    fn from((certificate, key): (PathBuf, PathBuf)) -> Self {
+        Self { certificate, key }
+    }
+}
+
+fn code_cache(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<CodeCacheOption> {
+    match section.string("code-cache", errors)?.value.as_str() {
+        "off" => Some(CodeCacheOption::Off),
+        path => Some(CodeCacheOption::Folder(folder.join(path))),
+    }
+}
+
+fn tls(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<TlsFiles> {
+    let certificate = section.string("tls-cert", errors);
+    let key = section.string("tls-key", errors);
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: folder.join(certificate.value),
+            key: folder.join(key.value),
+        }),
+        (None, None) => None,
+        (Some(lonely), None) | (None, Some(lonely)) => {
+            errors.push(section.error_at(&lonely, "`tls-cert` and `tls-key` go together".to_owned()));
+            None
         }
     }
 }

@@ -4,9 +4,9 @@ use super::{
     ConfigErrors,
     document::{Located, Section},
     grants,
-    plugins::Catalogue,
+    plugins::{Catalogue, GivenChain},
     roots::GivenRoot,
-    units::size,
+    units::{positive, size},
 };
 use crate::{
     site::SiteSpec,
@@ -15,9 +15,10 @@ use crate::{
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
-use wasmserve_policy::{Budget, ChainSpec, PolicySpec, ServiceBudget};
+use wasmserve_policy::{Budget, ChainSpec, ServiceBudget};
 
 /// What may stand in `[[site]]` and in `[defaults]` alike; the keys that were given.
 #[derive(Clone, Debug, Default)]
@@ -43,18 +44,15 @@ pub struct GivenSite {
     services: Option<ServiceBudget>,
 }
 
-/// A chain, and what its own `plugins.toml` says of services.
-#[derive(Clone, Debug, Default)]
-struct GivenChain {
-    policies: Vec<PolicySpec>,
-    services: ServiceBudget,
-}
-
 /// `[site.budget]`: what the policies of a site may use together.
 #[derive(Clone, Debug, Default)]
 struct GivenBudget {
     /// `evidence`: bytes of decisions kept with what they went by. Default: `"16MiB"`.
     evidence: Option<usize>,
+    /// `concurrent`: calls of policies under way at once. Default: `128`.
+    concurrent: Option<usize>,
+    /// `processor`: processor time that policies may use in each second, such as `"250ms"`, or `"unlimited"` (the default).
+    processor: Option<Option<Duration>>,
 }
 
 /// The reading of all sites of a file.
@@ -129,22 +127,20 @@ fn chain(
     errors: &mut ConfigErrors,
 ) -> Option<GivenChain> {
     let plugins = section.string("plugins", errors);
-    let entries = section.sections("policy", errors);
-    match (plugins, entries) {
-        (Some(plugins), Some(_)) => {
+    let policies = section.sections("policy", errors);
+    let observers = section.sections("observer", errors);
+    match (plugins, policies, observers) {
+        (Some(plugins), None, None) => Some(catalogue.folder(&folder.join(plugins.value), errors)),
+        (Some(plugins), _, _) => {
             let problem = "`plugins` and [[policy]] tables are two ways to say the same: give one of them";
             errors.push(section.error_at(&plugins, problem));
             None
         }
-        (Some(plugins), None) => {
-            let (policies, services) = catalogue.folder(&folder.join(plugins.value), errors);
-            Some(GivenChain { policies, services })
+        (None, None, None) => None,
+        (None, policies, observers) => {
+            let (policies, observers) = (policies.unwrap_or_default(), observers.unwrap_or_default());
+            Some(catalogue.entries(folder, policies, observers, errors))
         }
-        (None, Some(entries)) => Some(GivenChain {
-            policies: catalogue.policies(folder, entries, errors),
-            services: ServiceBudget::default(),
-        }),
-        (None, None) => None,
     }
 }
 
@@ -154,6 +150,8 @@ impl GivenBudget {
     fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
         let given = Self {
             evidence: section.parsed("evidence", memory, errors),
+            concurrent: section.count("concurrent", errors),
+            processor: section.parsed("processor", processor, errors),
         };
         section.finish(errors);
         given
@@ -162,6 +160,8 @@ impl GivenBudget {
     fn over(self, base: &Self) -> Self {
         Self {
             evidence: self.evidence.or(base.evidence),
+            concurrent: self.concurrent.or(base.concurrent),
+            processor: self.processor.or(base.processor),
         }
     }
 
@@ -169,8 +169,20 @@ impl GivenBudget {
         let defaults = Budget::default();
         Budget {
             evidence: self.evidence.unwrap_or(defaults.evidence),
+            concurrent: self.concurrent.unwrap_or(defaults.concurrent),
+            processor: self.processor.unwrap_or(defaults.processor),
             services,
         }
+    }
+}
+
+/// The word for a budget without a limit.
+pub(super) const UNLIMITED: &str = "unlimited";
+
+fn processor(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        UNLIMITED => Ok(None),
+        time => positive(time).map(Some),
     }
 }
 
@@ -204,6 +216,7 @@ impl<'c> SiteReader<'c> {
         let chain = ChainSpec {
             site: name.into(),
             policies: chain.policies,
+            observers: chain.observers,
             roots: roots.iter().map(|(name, _)| name.clone()).collect(),
             budget: given.budget.resolve(services),
         };

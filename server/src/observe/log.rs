@@ -3,6 +3,7 @@
 //! Nothing waits for it. A request that would have to wait because standard error is not being read loses its line instead;
 //! lost lines are counted and reported at the end.
 
+use super::line::Line;
 use crate::config::ServerSettings;
 use std::{io, panic};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -43,7 +44,7 @@ pub fn start(settings: &ServerSettings) -> LogGuard {
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     let filtered = tracing_subscriber::registry().with(filter);
     match settings.log_format {
-        LogFormat::Text => filtered.with(lines).init(),
+        LogFormat::Text => filtered.with(lines.event_format(Line)).init(),
         LogFormat::Json => filtered.with(lines.json().flatten_event(true)).init(),
     }
     // A bug ends one connection and nothing else; it is told like everything else.

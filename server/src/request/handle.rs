@@ -5,16 +5,16 @@
 
 use super::{
     refusal::{ALLOW, Refusal},
-    target::{Host, SCHEME, Target},
+    target::{Host, Scheme, Target},
 };
 use crate::{
     site::Site,
     sites::{Sites, UnknownHost},
     watch::{Watch, debug},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
-use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer};
+use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
 use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
 
 /// A request's head and what the connection knows about it.
@@ -22,6 +22,7 @@ pub struct Arrival {
     pub head: Parts,
     /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
     pub client: Option<IpAddr>,
+    pub scheme: Scheme,
     pub at: SystemTime,
 }
 
@@ -44,9 +45,6 @@ pub enum Answering {
     /// The connection ends instead.
     Withheld,
 }
-
-/// `Server`: the name without a version, which would only tell which holes to try. A policy may change or remove it.
-const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 
 /// Answers a request.
 pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply {
@@ -91,7 +89,7 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
 /// Who is asked, and what: a request with one host, which is that site's, and a canonical path. `None` for `OPTIONS *`,
 /// which is about no path.
 pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<Site>, Request)>, Refusal> {
-    let (host, path, query) = match Target::of(&arrival.head)? {
+    let (host, path, query) = match Target::of(&arrival.head, arrival.scheme)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
     };
@@ -101,6 +99,7 @@ pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<S
     let Arrival {
         head: Parts { method, headers, .. },
         client,
+        scheme,
         at: arrived,
     } = arrival;
     let request = Request {
@@ -108,7 +107,7 @@ pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<S
         path,
         query,
         headers,
-        scheme: SCHEME,
+        scheme: scheme.as_str(),
         host,
         site: site.name.clone(),
         client,
@@ -163,7 +162,8 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
     if !status.is_client_error() && !status.is_server_error() {
         return plain;
     }
-    let Some(page) = site.files.error_page(status, place, &request.headers).await else {
+    // On the heap: an answer that is no error should not carry the room for this.
+    let Some(page) = Box::pin(site.files.error_page(status, place, &request.headers)).await else {
         return plain;
     };
     let found = Found::Missing {

@@ -11,4 +11,4 @@ pub mod target;
 
 pub use handle::{Answering, Arrival, Reply, handle};
 pub use refusal::Refusal;
-pub use target::{Host, Target, TargetError};
+pub use target::{Host, Scheme, Target, TargetError};

@@ -68,7 +68,7 @@ impl Loader {
         let mut errors = Vec::new();
         for spec in &configuration.sites {
             let before = known.get(&**spec.name()).copied();
-            match self.site(spec, before, &mut loading).await {
+            match self.site(configuration, spec, before, &mut loading).await {
                 Ok(site) => sites.push(site),
                 Err(error) => errors.push((spec.name().clone(), error)),
             }
@@ -89,11 +89,12 @@ impl Loader {
 
     async fn site(
         &mut self,
+        configuration: &Configuration,
         spec: &Arc<SiteSpec>,
         before: Option<&Arc<Site>>,
         loading: &mut Option<Loading>,
     ) -> Result<Arc<Site>, SiteError> {
-        let chain = self.chain(spec, before, loading).await?;
+        let chain = self.chain(configuration, spec, before, loading).await?;
         let files = match before {
             Some(site) if site.spec.files == spec.files => site.files.clone(),
             _ => Arc::new(Files::within(self.pool.clone(), spec.files.clone())?),
@@ -112,18 +113,19 @@ impl Loader {
 
     async fn chain(
         &mut self,
+        configuration: &Configuration,
         spec: &SiteSpec,
         before: Option<&Arc<Site>>,
         loading: &mut Option<Loading>,
     ) -> Result<Arc<Chain>, SiteError> {
         let before = before.filter(|site| site.spec.chain == spec.chain);
-        if spec.chain.policies.is_empty() {
+        if spec.chain.policies.is_empty() && spec.chain.observers.is_empty() {
             let empty = || Arc::new(Chain::empty(spec.name().clone()));
             return Ok(before.map_or_else(empty, |site| site.chain.clone()));
         }
         let loading = match loading {
             Some(loading) => loading,
-            none => none.insert(self.host()?.loading()),
+            none => none.insert(self.host(configuration)?.loading()),
         };
         if let Some(site) = before
             && loading.is_current(&site.chain).await?
@@ -133,10 +135,16 @@ impl Loader {
         Ok(Arc::new(loading.load(spec.chain.clone()).await?))
     }
 
-    fn host(&mut self) -> Result<&Host, HostError> {
+    fn host(&mut self, configuration: &Configuration) -> Result<&Host, HostError> {
         match &mut self.host {
             Some(host) => Ok(host),
-            none => Ok(none.insert(Host::new(HostOptions::default())?)),
+            none => {
+                let options = HostOptions {
+                    code: configuration.server.code_cache().open(&configuration.roots()),
+                    ..HostOptions::default()
+                };
+                Ok(none.insert(Host::new(options)?))
+            }
         }
     }
 }

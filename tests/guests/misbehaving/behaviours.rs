@@ -45,6 +45,8 @@ macro_rules! decide_behaviours {
             fact_not_read,
             network_invalid,
             answers_oversized,
+            host_calls,
+            body_huge,
             sharing_not_granted,
             pace_zero,
         }

@@ -1,7 +1,7 @@
 //! Misbehaviour: nothing of it is felt elsewhere, and the client learns a status and nothing else.
 use crate::{
     guest::{Change, Changes, Guest, Reply, proceed, respond, set},
-    harness::{Chains, decide, fault, get, targets},
+    harness::{Chains, decide, fault, from, get, targets},
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 use wasmserve_policy::{Host, HostOptions};
 
-fn forever() -> Guest {
+pub fn forever() -> Guest {
     let mut guest = Guest::new();
     guest.decide = "(loop $forever (br $forever)) (i32.const 16)".into();
     guest
@@ -27,15 +27,16 @@ fn processor_time() -> Duration {
 async fn calls_that_run_long_leave_the_thread_that_serves() {
     let chain = Chains::one(&forever()).load().await;
     let before = processor_time();
-    for _ in 0..10 {
-        assert_eq!(fault(&decide(&chain, get("/")).await).status, 503);
+    for network in 0..10 {
+        assert_eq!(fault(&decide(&chain, from(network, "/")).await).status, 503);
     }
+    assert_eq!(chain.counts()[0].burnt, 10);
     let used = processor_time() - before;
     assert!(used < Duration::from_millis(50), "{used:?} of 200 ms");
 }
 
 /// Loops forever for `/loop`, and proceeds otherwise.
-fn forever_on_one_path() -> Guest {
+pub fn forever_on_one_path() -> Guest {
     let mut guest = Guest::new();
     let (path, reply) = (guest.text("/loop"), guest.reply(&proceed()));
     guest.decide = format!(
@@ -83,7 +84,7 @@ async fn each_misbehaviour_has_its_status() {
             raw("(i32.store8 (i32.const 64) (i32.const 7)) (i32.const 64)", ""),
             500,
         ),
-        ("a memory that answers do not fit in", flood, 503),
+        ("a flood of questions", flood, 500),
     ];
     for (what, guest, status) in cases {
         let verdict = decide(&Chains::one(&guest).load().await, get("/a")).await;
@@ -340,7 +341,11 @@ async fn a_dropped_call_leaves_its_turn_and_its_instance() {
 /// More calls at once than there are instances: they wait, and none is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_beyond_the_pool_wait() {
-    let host = Host::new(HostOptions { instances: 2 }).unwrap();
+    let host = Host::new(HostOptions {
+        instances: 2,
+        ..HostOptions::default()
+    })
+    .unwrap();
     // Each call takes several ticks.
     let mut guest = Guest::new();
     let reply = guest.reply(&proceed());

@@ -64,6 +64,17 @@ pub fn answers_oversized() -> Decided {
     proceed(unchanged())
 }
 
+pub fn host_calls() -> Decided {
+    loop {
+        black_box(request::method());
+    }
+}
+
+/// A body of 1 GiB, written out.
+pub fn body_huge() -> Decided {
+    respond(200, &[], &vec![b'x'; 1 << 30])
+}
+
 pub fn unreachable() -> ! {
     std::process::abort()
 }

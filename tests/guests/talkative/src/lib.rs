@@ -1,4 +1,5 @@
-//! Writes to the log, which needs a grant: `lines` lines of `length` bytes for every request, `message` at its end.
+//! Writes to the log, which needs a grant: `lines` lines of `length` bytes for every request, `message` at its end; with
+//! `only`, for those beneath that path.
 wit_bindgen::generate!({
     inline: "
         package wasmserve:guests;
@@ -17,6 +18,7 @@ use wasi::{
     config::store,
     logging::logging::{Level, log},
 };
+use wasmserve::policy::request;
 
 struct Talkative;
 
@@ -28,21 +30,29 @@ impl Guest for Talkative {
     }
 
     fn decide() -> Result<Decision, String> {
+        let only = setting("only");
+        if !only.is_empty() && !request::path().starts_with(&only) {
+            return Ok(proceed());
+        }
         let line = "x".repeat(number("length")?);
         for _ in 0..number("lines")? {
             log(Level::Warn, "talkative", &line);
         }
         log(Level::Warn, "talkative", &setting("message"));
-        Ok(Decision::Proceed(Changes {
-            paths: Vec::new(),
-            place: None,
-            missing: None,
-            headers: Vec::new(),
-            facts: Vec::new(),
-            sharing: Sharing::Derived,
-            pace: None,
-        }))
+        Ok(proceed())
     }
+}
+
+fn proceed() -> Decision {
+    Decision::Proceed(Changes {
+        paths: Vec::new(),
+        place: None,
+        missing: None,
+        headers: Vec::new(),
+        facts: Vec::new(),
+        sharing: Sharing::Derived,
+        pace: None,
+    })
 }
 
 fn setting(key: &str) -> String {
