@@ -1,6 +1,7 @@
 //! The standard policies over sockets; what each key of their configuration does is tested beside them.
 mod fields;
 mod guards;
+mod limits;
 mod links;
 mod mapping;
 mod rules;

@@ -1,7 +1,7 @@
 //! The configuration, checked.
 use crate::origin::Origins;
 use serde::Deserialize;
-use wasmserve_plugin::{Config, Mistakes};
+use wasmserve_plugin::{Config, Mistakes, is_token};
 
 /// What the operator configured.
 #[derive(Deserialize)]
@@ -105,12 +105,4 @@ pub fn read(config: &Config) -> Result<Settings, String> {
         credentials: written.credentials,
         max_age: written.max_age,
     })
-}
-
-/// RFC 9110, section 5.6.2. `*` alone is one, too.
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

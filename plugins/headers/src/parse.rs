@@ -1,5 +1,5 @@
 //! The text of a `_headers` file: URLs, each followed by indented lines with header fields.
-use wasmserve_plugin::{Mistakes, Route};
+use wasmserve_plugin::{Mistakes, Route, is_token};
 
 /// A URL and what is set where it matches.
 #[derive(Debug)]
@@ -88,9 +88,8 @@ fn field(text: &str) -> Result<Line, String> {
 }
 
 fn checked_name(name: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let lower = name.to_ascii_lowercase();
-    if name.is_empty() || !name.bytes().all(fits) {
+    if !is_token(name) {
         return Err(format!("{name:?} is no name of a header field"));
     }
     if lower == "basic-auth" {

@@ -37,7 +37,7 @@ impl FromStr for Rule {
         };
         let network = match network.trim() {
             "all" => None,
-            network => Some(network.parse().map_err(|problem| format!("{problem}"))?),
+            network => Some(network.parse().map_err(str::to_owned)?),
         };
         Ok(Self { action, network })
     }

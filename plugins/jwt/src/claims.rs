@@ -78,7 +78,7 @@ fn names(claimed: &Value, wanted: &str) -> bool {
 fn holds(name: &str, claimed: &Value, wanted: &str) -> bool {
     match claimed {
         Value::String(words) if name == "scope" => words.split(' ').any(|word| word == wanted),
-        Value::Number(_) | Value::Bool(_) => claimed.to_string() == wanted,
+        Value::Number(_) | Value::Bool(_) => text(claimed).as_deref() == Some(wanted),
         _ => names(claimed, wanted),
     }
 }

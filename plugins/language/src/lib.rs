@@ -10,7 +10,7 @@ mod tag;
 
 use serde::Deserialize;
 use tag::Tag;
-use wasmserve_plugin::{Config, Decision, Mistakes, Policy, Request, covers, path, proceed, redirect};
+use wasmserve_plugin::{Config, Decision, Mistakes, Policy, Request, covers, is_token, path, proceed, redirect};
 
 struct Language {
     /// The default first.
@@ -116,14 +116,6 @@ impl Language {
         let accepted = request.header("accept-language").unwrap_or_default();
         accept::best(&accepted, &self.languages).unwrap_or(&self.languages[0])
     }
-}
-
-/// RFC 9110, section 5.6.2: what the name of a cookie is made of (RFC 6265, section 4.1.1).
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 #[cfg(test)]

@@ -139,24 +139,9 @@ fn file(to: &str) -> Result<String, String> {
     }
     // A query means nothing to a file.
     let to = to.split(['?', '#']).next().unwrap_or_default();
-    let to = percent_decoded(to).ok_or_else(|| format!("names {to:?}, which is not UTF-8 when it is decoded"))?;
+    let to = path::decode(to).map_err(|problem| format!("names {to:?}, which {problem}"))?;
     path::check(&to).map_err(|problem| format!("names {to:?}, which {problem}"))?;
     Ok(to)
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                decoded.push(u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?);
-            }
-            other => decoded.push(other),
-        }
-    }
-    String::from_utf8(decoded).ok()
 }
 
 impl Dialect {

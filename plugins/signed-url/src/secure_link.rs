@@ -15,7 +15,7 @@ pub struct SecureLink {
     expires: String,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
     Expires,
@@ -23,10 +23,10 @@ enum Part {
     RemoteAddress,
 }
 
-const VARIABLES: [(&str, fn() -> Part); 3] = [
-    ("secure_link_expires", || Part::Expires),
-    ("uri", || Part::Uri),
-    ("remote_addr", || Part::RemoteAddress),
+const VARIABLES: [(&str, Part); 3] = [
+    ("secure_link_expires", Part::Expires),
+    ("uri", Part::Uri),
+    ("remote_addr", Part::RemoteAddress),
 ];
 
 impl SecureLink {
@@ -103,12 +103,12 @@ fn parts(expression: &str) -> Result<Vec<Part>, String> {
                 (&after[..end], end)
             }
         };
-        let variable = VARIABLES.iter().find(|(known, _)| *known == name);
+        let variable = VARIABLES.into_iter().find(|(known, _)| *known == name);
         let (_, part) = variable.ok_or_else(|| {
             let known = VARIABLES.map(|(known, _)| format!("${known}")).join(", ");
             format!("has a variable that is not known here; known are {known}")
         })?;
-        parts.push(part());
+        parts.push(part);
         rest = &after[end..];
     }
     if !rest.is_empty() {

@@ -49,6 +49,7 @@
 //! - `counters`: the module `counters` has token buckets. Needs the grant `counters`.
 //! - `key-value`: the module `key_value` keeps pairs from one request to others. Needs the grant `key-value`.
 //! - `observer`: the module `observer` is for plugins that are told of finished exchanges.
+//! - `random`: random numbers, with `random::random`. No grant is needed.
 //!
 //! # Testing
 //!
@@ -79,12 +80,15 @@ mod network;
 pub mod observer;
 pub mod path;
 mod pattern;
+#[cfg(feature = "random")]
+pub mod random;
 mod request;
 mod route;
 #[cfg(feature = "serde")]
 mod settings;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+mod token;
 
 pub use config::Config;
 pub use decision::{
@@ -98,6 +102,7 @@ pub use path::covers;
 pub use pattern::Pattern;
 pub use request::Request;
 pub use route::{Captures, Route};
+pub use token::is_token;
 
 /// Decides requests. One type of a plugin implements this and is named in [`export!`].
 pub trait Policy: Sized + 'static {

@@ -85,6 +85,38 @@ pub fn encode(path: &str) -> String {
     encoded(path, b"-._~!$&'()*+,;=:@/")
 }
 
+/// A path that an operator wrote percent-encoded, decoded. A `%` that encodes nothing stays.
+///
+/// # Errors
+/// It encodes a slash, or bytes that are not UTF-8; to be put behind the path.
+///
+/// ```
+/// # use wasmserve_plugin::path::decode;
+/// assert_eq!(decode("/a%20b/100%").as_deref(), Ok("/a b/100%"));
+/// ```
+pub fn decode(text: &str) -> Result<String, &'static str> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        match hex.and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok()) {
+            Some(b'/') if bytes[at] == b'%' => return Err("has an encoded slash"),
+            Some(byte) if bytes[at] == b'%' => {
+                decoded.push(byte);
+                at += 3;
+            }
+            _ => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(decoded).map_err(|_| "is not UTF-8 when it is decoded")
+}
+
 /// What `Location` takes: a path, encoded by [`encode`], and a raw query such as [`Request::query`](crate::Request::query)
 /// gives it, of which only what a URL cannot hold is encoded.
 ///

@@ -51,7 +51,7 @@ impl Route {
             Some(_) => return Err("is of a scheme other than http and https".to_owned()),
             None => (None, text),
         };
-        let decoded = decode(rest)?;
+        let decoded = path::decode(rest)?;
         path::check(&decoded)?;
         let path = parts(&decoded)?;
         let route = Self { origin, path };
@@ -204,33 +204,6 @@ fn matched(parts: &[Part], text: &str, delimiter: char, found: &mut Vec<(String,
         }
     }
     false
-}
-
-/// A path with percent-encoding undone.
-///
-/// # Errors
-/// It is not UTF-8, or encodes a slash.
-fn decode(text: &str) -> Result<String, String> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        match hex.and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok()) {
-            Some(b'/') if bytes[at] == b'%' => return Err("has an encoded slash".to_owned()),
-            Some(byte) if bytes[at] == b'%' => {
-                decoded.push(byte);
-                at += 3;
-            }
-            _ => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(decoded).map_err(|_| "is not UTF-8 when it is decoded".to_owned())
 }
 
 #[cfg(test)]

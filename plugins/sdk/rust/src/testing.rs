@@ -354,6 +354,31 @@ pub(crate) mod store {
     }
 }
 
+/// Stands in for `wasi:random`.
+#[cfg(feature = "random")]
+pub(crate) mod randomness {
+    use std::cell::Cell;
+
+    thread_local! {
+        static NEXT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    pub fn get_random_u64() -> u64 {
+        NEXT.take()
+            .expect("a random number was asked for: say which by `next_random`")
+    }
+
+    pub(super) fn set(number: u64) {
+        NEXT.set(Some(number));
+    }
+}
+
+/// The next random number that is asked for on this thread. Without one, asking panics.
+#[cfg(feature = "random")]
+pub fn next_random(number: u64) {
+    randomness::set(number);
+}
+
 /// Stands in for `counters`: token buckets that fill with the time of the request that is decided.
 #[cfg(feature = "counters")]
 pub(crate) mod tokens {
