@@ -1,65 +1,34 @@
 //! A site: what is decided about its requests, and its files.
 
-use crate::config::{ConfigErrors, plugins::PluginFolder};
-use std::{path::PathBuf, sync::Arc};
-use wasmserve_files::{Files, FilesError, FilesOptions};
-use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError};
+use crate::sites::HostPattern;
+use std::sync::Arc;
+use wasmserve_files::{Files, FilesOptions};
+use wasmserve_policy::{Chain, ChainSpec};
 
-/// What answers requests: loaded, checked and ready.
+/// What answers the requests for some hosts: loaded, checked and ready.
 pub struct Site {
     pub name: Arc<str>,
-    pub chain: Chain,
-    pub files: Files,
+    pub chain: Arc<Chain>,
+    pub files: Arc<Files>,
+    /// What it was loaded from.
+    pub spec: Arc<SiteSpec>,
 }
 
-/// What a site is made of.
-#[derive(Clone, Debug)]
-pub struct SiteOptions {
-    pub name: Arc<str>,
+/// What a site is made of: resolved, with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteSpec {
+    pub hosts: Vec<HostPattern>,
+    /// The bounds of the cache and what is never served are those of all sites: see [`wasmserve_files::Pool`].
     pub files: FilesOptions,
-    /// `None`: no policy is asked.
-    pub plugins: Option<PathBuf>,
+    /// With the site's name. No policies: every file is served to everyone.
+    pub chain: ChainSpec,
 }
 
-/// Why a site cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    #[error("the plugins cannot be run")]
-    Config(#[from] ConfigErrors),
-    #[error(transparent)]
-    Host(#[from] HostError),
-    #[error("a plugin cannot be loaded")]
-    Load(#[from] LoadError),
-    #[error("the files cannot be served")]
-    Files(#[from] FilesError),
-}
+// === impl SiteSpec ===
 
-// === impl Site ===
-
-impl Site {
-    /// Reads the configuration, compiles and configures the plugins, and opens the root.
-    ///
-    /// # Errors
-    /// When anything is wrong: there is no serving with a part of it.
-    pub async fn load(options: SiteOptions) -> Result<Self, SiteError> {
-        let SiteOptions {
-            name,
-            mut files,
-            plugins,
-        } = options;
-        let folder = plugins.as_deref().map(PluginFolder::read).transpose()?;
-        let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();
-        files
-            .protected
-            .extend(folder.iter().flat_map(|folder| folder.protected.iter().cloned()));
-        let files = Files::new(files)?;
-        let chain = match folder {
-            Some(folder) => {
-                let host = Host::new(HostOptions::default())?;
-                host.load(folder.chain(name.clone(), roots)).await?
-            }
-            None => Chain::empty(name.clone()),
-        };
-        Ok(Self { name, chain, files })
+impl SiteSpec {
+    /// The name that logs and errors use; no two sites have the same.
+    pub fn name(&self) -> &Arc<str> {
+        &self.chain.site
     }
 }

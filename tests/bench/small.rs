@@ -4,13 +4,11 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
-    thread,
+    path::Path,
+    process::ExitCode,
     time::{Duration, Instant},
 };
-use support::{Chain, Launch, PATIENCE, Policy, Tree, password_hash, process, project, tool};
+use support::{Chain, Launch, Nginx, Policy, Tree, password_hash, process, project, tool};
 
 const ROUNDS: usize = 7;
 const SECONDS: &str = "3s";
@@ -18,18 +16,21 @@ const SECONDS: &str = "3s";
 fn main() -> ExitCode {
     let tree = Tree::new().file("file.bin", [7; 1024]);
     let chain = project().join("plugins");
-    // What the log costs is asked of neither.
+    // What the log costs is asked of one alone.
     let quiet = |launch: Launch| launch.arguments(["--log", "warn"]).start();
     let on = quiet(Launch::new(&tree).plugins_at(&chain));
     let off = quiet(Launch::new(&tree));
-    let nginx = Nginx::start(&tree);
-    let contestants: [(&str, String, Vec<u32>); 3] = [
-        ("nginx", nginx.url.clone(), nginx.processes()),
+    let nginx = nginx_over(&tree);
+    // As most have it: a line for each request. nginx writes none here.
+    let logging = Launch::new(&tree).start();
+    let contestants: [(&str, String, Vec<u32>); 4] = [
+        ("nginx", nginx.url("/file.bin"), nginx.processes()),
         ("wasmserve, no chain", off.url("/file.bin"), vec![off.pid()]),
+        ("the same, access log", logging.url("/file.bin"), vec![logging.pid()]),
         ("wasmserve, plugins/", on.url("/file.bin"), vec![on.pid()]),
     ];
-    let mut costs = [const { Vec::new() }; 3];
-    let mut rates = [const { Vec::new() }; 3];
+    let mut costs = [const { Vec::new() }; 4];
+    let mut rates = [const { Vec::new() }; 4];
     for round in 0..=ROUNDS {
         for (place, (_, url, processes)) in contestants.iter().enumerate() {
             let (cost, rate) = measure(tree.root().as_path(), url, processes);
@@ -115,68 +116,13 @@ fn password_check(tree: &Tree) {
 }
 
 /// Debian's nginx over the same tree, tuned as its documentation advises for small files.
-struct Nginx {
-    master: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Nginx {
-    fn start(tree: &Tree) -> Self {
-        let folder = tempfile::tempdir().expect("the machine has room for temporary files");
-        let port = free_port();
-        let at = folder.path().display();
-        let configuration = format!(
-            "worker_processes auto; pid {at}/pid; error_log {at}/error.log; daemon off; user root;\n\
-             events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n\
-             open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s; open_file_cache_min_uses 1;\n\
-             client_body_temp_path {at}/1; proxy_temp_path {at}/2; fastcgi_temp_path {at}/3;\n\
-             uwsgi_temp_path {at}/4; scgi_temp_path {at}/5;\n\
-             server {{ listen 127.0.0.1:{port}; root {root}; }} }}\n",
-            root = tree.root().display()
-        );
-        let file: PathBuf = folder.path().join("nginx.conf");
-        fs::write(&file, configuration).expect("the folder is writable");
-        let master = Command::new("/usr/sbin/nginx")
-            .arg("-c")
-            .arg(&file)
-            .arg("-e")
-            .arg(folder.path().join("error.log"))
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("nginx is installed: run `cargo xtask bench-small`");
-        let nginx = Self {
-            master,
-            url: format!("http://127.0.0.1:{port}/file.bin"),
-            _folder: folder,
-        };
-        let start = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < PATIENCE, "nginx does not listen");
-            thread::sleep(Duration::from_millis(20));
-        }
-        nginx
-    }
-
-    fn processes(&self) -> Vec<u32> {
-        [vec![self.master.id()], process::children(self.master.id())].concat()
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // SIGTERM lets the master end its workers; killing it would leave them behind.
-        let _ = rustix::process::kill_process(
-            rustix::process::Pid::from_child(&self.master),
-            rustix::process::Signal::TERM,
-        );
-        let _ = self.master.wait();
-    }
-}
-
-/// A port that was free a moment ago; nginx cannot be asked for one.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("it is bound").port()
+fn nginx_over(tree: &Tree) -> Nginx {
+    Nginx::start(
+        |_| {
+            "sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n\
+             open_file_cache max=1000 inactive=60s; open_file_cache_valid 1s; open_file_cache_min_uses 1;"
+                .into()
+        },
+        |_| format!("root {};", tree.root().display()),
+    )
 }

@@ -149,7 +149,7 @@ fn a_refusal_names_its_rule() {
             "more than one Host",
             "400 Bad Request",
         ),
-        (&["https://host/"], "scheme", "421 Misdirected Request"),
+        (&["ftp://host/"], "scheme", "421 Misdirected Request"),
         (&["CONNECT", "host:80"], "tunnel", "405 Method Not Allowed"),
     ] {
         let text = explained(&tree, None, arguments);

@@ -36,7 +36,15 @@ fn every_guest_is_used() {
     guests.sort();
     assert_eq!(
         guests,
-        ["misbehaving", "other-contract", "probe", "services", "talkative"]
+        [
+            "misbehaving",
+            "observer",
+            "other-contract",
+            "outbound",
+            "probe",
+            "services",
+            "talkative"
+        ]
     );
 }
 

@@ -1,7 +1,7 @@
 //! Messages that two readers could read in two ways (RFC 9112, section 11.2): answered at most once, and never the request
 //! that is hidden in them. Bodies that nobody asked for.
 use std::time::Duration;
-use support::{Launch, Server, Tree};
+use support::{Chain, Launch, Policy, Server, Tree};
 
 const HIDDEN: &str = "the-hidden-request-was-answered";
 
@@ -103,6 +103,50 @@ fn malformed_heads_are_refused() {
         );
     }
     assert_eq!(server.get("/file.txt").text(), "content");
+}
+
+/// They leave a line in the access log like every other request, though nothing of them could be read.
+#[test]
+fn unreadable_heads_are_logged() {
+    let tree = tree();
+    for (head, status) in [
+        ("GET /file .txt HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "400"),
+        (
+            format!("GET /file.txt HTTP/1.1\r\nX-Test: {}\r\n\r\n", "a".repeat(40_000)),
+            "431",
+        ),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(40_000)), "431"),
+    ] {
+        let server = Launch::new(&tree).start();
+        server.raw(&head);
+        let line = server.logged("outcome=\"unreadable\"");
+        assert!(
+            line.contains("access: ") && line.contains(&format!("status={status}")),
+            "{line}"
+        );
+        assert!(line.contains("client=127.0.0.1") && !line.contains("file"), "{line}");
+    }
+    let server = Launch::new(&tree).start();
+    server.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let line = server.logged("outcome=\"unreadable\"");
+    assert!(!line.contains("status="), "nothing was answered: {line}");
+}
+
+/// hyper takes a fragment off a target before anybody sees it, though RFC 9112, section 3.2 has none. The policies are asked
+/// about what is served, so nothing is reached through it.
+#[test]
+fn a_fragment_in_a_target_is_seen_by_nobody() {
+    let tree = tree();
+    let chain = Chain::new([
+        Policy::guest("probe").config("only = \"/hidden\"\nrespond = \"403\""),
+        Policy::guest("probe").config("ask = \"path\\nquery\"\nanswers-header = \"X-Answers\""),
+    ]);
+    let server = Launch::new(&tree).plugins(&chain).start();
+    let response = server.get("/file.txt#/hidden.txt?a");
+    assert_eq!((response.status, response.text()), (200, "content"));
+    assert_eq!(response.header("x-answers"), Some("/file.txt; none"));
+    assert_eq!(server.get("/hidden.txt#/file.txt").status, 403);
+    assert_eq!(server.get("/%23").status, 404, "an escaped one is part of a name");
 }
 
 #[test]

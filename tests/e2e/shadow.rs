@@ -89,8 +89,9 @@ fn what_a_candidate_would_change_is_said_without_its_values() {
 fn a_candidate_that_fails_or_never_ends_is_not_felt() {
     let tree = tree();
     for behaviour in ["trap", "endless_loop"] {
-        let settings =
-            format!("[policy.shadow]\nplugin = \"misbehaving\"\n[policy.shadow.config]\nbehaviour = \"{behaviour}\"");
+        let settings = format!(
+            "[policy.shadow]\nplugin = \"misbehaving\"\nlimits = {{ running = \"2ms\" }}\n[policy.shadow.config]\nbehaviour = \"{behaviour}\""
+        );
         let chain = Chain::new([
             // So that its folder is there for the candidate.
             Policy::guest("misbehaving").config("behaviour = \"trap\"\nonly = \"/trap\""),

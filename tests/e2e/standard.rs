@@ -1,4 +1,11 @@
 //! The standard policies over sockets; what each key of their configuration does is tested beside them.
+mod fields;
+mod guards;
+mod links;
+mod mapping;
+mod rules;
+mod tokens;
+
 use support::{Chain, Launch, Policy, Response, Tree, password_hash, tool};
 
 fn tree() -> Tree {

@@ -13,8 +13,10 @@ pub struct Chain {
     folder: TempDir,
 }
 
-/// One policy of a chain.
+/// One policy or observer of a chain.
 pub struct Policy {
+    /// `policy` or `observer`.
+    kind: &'static str,
     plugin: String,
     source: PathBuf,
     settings: String,
@@ -40,11 +42,18 @@ impl Policy {
             .to_string_lossy()
             .into_owned();
         Self {
+            kind: "policy",
             plugin,
             source,
             settings: String::new(),
             config: String::new(),
         }
+    }
+
+    /// Listed as an observer.
+    pub fn observing(mut self) -> Self {
+        self.kind = "observer";
+        self
     }
 
     /// Lines of the `[[policy]]` table, such as `grants = ["logging"]`.
@@ -76,12 +85,15 @@ impl Chain {
                 symlink(&policy.source, &link).expect("the folder is writable");
             }
             let named = policy.settings.contains("name =");
-            writeln!(text, "[[policy]]\nplugin = {:?}", policy.plugin).expect("a string grows");
+            writeln!(text, "[[{}]]\nplugin = {:?}", policy.kind, policy.plugin).expect("a string grows");
             if !named {
                 writeln!(text, "name = \"{}-{place}\"", policy.plugin.trim_end_matches(".wasm"))
                     .expect("a string grows");
             }
-            writeln!(text, "{}\n[policy.config]\n{}\n", policy.settings, policy.config).expect("a string grows");
+            let Policy {
+                kind, settings, config, ..
+            } = policy;
+            writeln!(text, "{settings}\n[{kind}.config]\n{config}\n").expect("a string grows");
         }
         fs::write(folder.path().join("plugins.toml"), &text).expect("the folder is writable");
         Self { folder }

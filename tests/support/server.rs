@@ -67,6 +67,10 @@ impl Launch {
             .env_remove("RUST_LOG")
             .env_remove("RUST_BACKTRACE")
             .env_remove("RUNTIME_DIRECTORY")
+            // Without these, no code is kept on disk.
+            .env_remove("HOME")
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("CACHE_DIRECTORY")
             .env("NO_COLOR", "1");
         Self { command }
     }
@@ -101,7 +105,8 @@ impl Launch {
     pub fn start(self) -> Server {
         let (mut child, log) = self.spawn();
         let found = log.wait(PATIENCE, |line| {
-            let (_, address) = line.split_once("listening on http://")?;
+            let (_, url) = line.split_once("listening on http")?;
+            let (_, address) = url.split_once("://")?;
             let end = address.find(|c: char| !(c.is_ascii_digit() || ".:[]abcdef".contains(c)));
             address[..end.unwrap_or(address.len())].parse().ok()
         });

@@ -36,6 +36,9 @@ impl PasswordHash {
         match version {
             Some("2a" | "2b" | "2y") => bcrypt(text),
             Some("argon2id" | "argon2i" | "argon2d") => argon2(text),
+            Some("apr1" | "1" | "5" | "6" | "y") => Err(weak("an MD5 or crypt hash")),
+            _ if text.starts_with("{SHA}") => Err(weak("a SHA-1 hash")),
+            _ if is_des(text) => Err(weak("perhaps a crypt hash")),
             _ => Err("is neither an argon2 nor a bcrypt hash; `wasmserve password` makes one".to_owned()),
         }
     }
@@ -64,6 +67,19 @@ impl PasswordHash {
     pub fn secret(&self) -> &[u8] {
         &self.digest
     }
+}
+
+/// What to do about hashes that other servers take and this one does not.
+fn weak(kind: &str) -> String {
+    format!("has {kind}, which is not taken here: make a new one with `htpasswd -B` or `wasmserve password`")
+}
+
+/// The shape of the oldest crypt(3): thirteen characters.
+fn is_des(text: &str) -> bool {
+    text.len() == 13
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte))
 }
 
 fn argon2(text: &str) -> Result<PasswordHash, String> {
@@ -183,6 +199,11 @@ mod tests {
             "secret",
             "$",
             "$1$salt$digest",
+            "$apr1$Q1x.7iRk$YZ0iCtC.W8yOHdGyNGPRj/",
+            "$6$saltsalt$digest",
+            "$y$j9T$salt$digest",
+            "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+            "rqXexS6ZhobKA",
             "$2x$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
             "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0",
             "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0aa",

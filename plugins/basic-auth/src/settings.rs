@@ -2,7 +2,7 @@
 use crate::hash::PasswordHash;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use wasmserve_plugin::{Config, path};
+use wasmserve_plugin::{Config, Mistakes};
 
 /// What the operator configured.
 #[derive(Deserialize)]
@@ -11,6 +11,7 @@ struct Written {
     prefixes: Vec<String>,
     #[serde(default)]
     users: BTreeMap<String, String>,
+    htpasswd: Option<String>,
     #[serde(default = "default_realm")]
     realm: String,
 }
@@ -33,54 +34,52 @@ fn default_realm() -> String {
 /// Everything that is wrong with it, each with its key.
 pub fn read(config: &Config) -> Result<Settings, String> {
     let written: Written = config.read()?;
-    let mut errors = Vec::new();
-    if written.prefixes.is_empty() {
-        errors.push("`prefixes` is empty: nothing would be guarded".to_owned());
-    }
-    for prefix in &written.prefixes {
-        if let Err(problem) = check_prefix(prefix) {
-            errors.push(format!("`prefixes`: {prefix:?} {problem}"));
-        }
-    }
+    let mut mistakes = Mistakes::default();
+    mistakes.check_prefixes("prefixes", &written.prefixes);
     if written.realm.is_empty() || !written.realm.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        errors.push(format!("`realm` is {:?}: expected printable ASCII", written.realm));
+        mistakes.note(
+            "realm",
+            format_args!("is {:?}: expected printable ASCII", written.realm),
+        );
     }
     let mut users = BTreeMap::new();
-    for (name, text) in written.users {
-        let hash = check_name(&name)
-            .map_err(str::to_owned)
-            .and_then(|()| PasswordHash::parse(&text));
-        match hash {
-            Ok(hash) => drop(users.insert(name, hash)),
-            Err(problem) => errors.push(format!("`users`: {name:?} {problem}")),
+    for (name, text) in &written.users {
+        match user(name, text) {
+            Ok(hash) => drop(users.insert(name.clone(), hash)),
+            Err(problem) => mistakes.note_text("users", name, problem),
         }
     }
-    if errors.is_empty() {
-        return Ok(Settings {
-            prefixes: written.prefixes,
-            users,
-            realm: written.realm,
-        });
+    for (number, line) in written.htpasswd.iter().flat_map(|text| text.lines()).enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match htpasswd_line(line) {
+            Ok((name, _)) if users.contains_key(&name) => {
+                mistakes.note("htpasswd", format_args!("line {}: {name:?} is there twice", number + 1));
+            }
+            Ok((name, hash)) => drop(users.insert(name, hash)),
+            Err(problem) => mistakes.note("htpasswd", format_args!("line {}: {problem}", number + 1)),
+        }
     }
-    Err(errors.join("; "))
+    mistakes.check()?;
+    Ok(Settings {
+        prefixes: written.prefixes,
+        users,
+        realm: written.realm,
+    })
 }
 
-/// A prefix that cannot match would leave open what it was meant to guard.
-fn check_prefix(prefix: &str) -> Result<(), &'static str> {
-    path::check(prefix)?;
-    if prefix.contains('*') {
-        return Err("is not a pattern: everything beneath a prefix is guarded, so leave out `*`");
-    }
-    let escapes = |at: usize| {
-        prefix
-            .as_bytes()
-            .get(at + 1..at + 3)
-            .is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
-    };
-    if prefix.bytes().enumerate().any(|(at, byte)| byte == b'%' && escapes(at)) {
-        return Err("is percent-encoded: prefixes are compared with decoded paths");
-    }
-    Ok(())
+fn user(name: &str, hash: &str) -> Result<PasswordHash, String> {
+    check_name(name)?;
+    PasswordHash::parse(hash)
+}
+
+/// A line of a password file: a name, a colon and a hash. What follows another colon is left out, as other servers do.
+fn htpasswd_line(line: &str) -> Result<(String, PasswordHash), String> {
+    let (name, rest) = line.split_once(':').ok_or("has no colon between a name and a hash")?;
+    let hash = rest.split(':').next().unwrap_or_default().trim_end();
+    let hash = user(name, hash).map_err(|problem| format!("{name:?} {problem}"))?;
+    Ok((name.to_owned(), hash))
 }
 
 /// RFC 7617, section 2: a name holds no colon and no control character.

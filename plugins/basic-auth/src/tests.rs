@@ -157,6 +157,44 @@ fn without_users_everybody_is_refused() {
     }
 }
 
+/// As `htpasswd -B` and other servers write it.
+#[test]
+fn users_of_a_password_file() {
+    let file = "# staff\n\nalice:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4\r\n\
+                bob:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a:a comment\n";
+    let policy: BasicAuth = configure([("prefixes", r#"["/"]"#), ("htpasswd", file)]).unwrap();
+    for (user, password, admitted) in [
+        ("alice", "password", true),
+        ("bob", "secret", true),
+        ("bob", "password", false),
+        ("# staff", "", false),
+    ] {
+        let decision = with(testing::Request::get("/"), user, password)
+            .decide(&policy)
+            .unwrap();
+        assert_eq!(matches!(decision, Decision::Proceed(_)), admitted, "{user}");
+    }
+}
+
+#[test]
+fn mistakes_in_a_password_file_are_said_with_their_lines() {
+    let file = "alice\nbob:hunter2\n:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n\
+                carol:$apr1$Q1x.7iRk$YZ0iCtC.W8yOHdGyNGPRj/\ndave:rqXexS6ZhobKA\n\
+                erin:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n\
+                erin:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+    let error = configure::<BasicAuth>([("prefixes", r#"["/"]"#), ("htpasswd", file)])
+        .err()
+        .unwrap();
+    for line in [1, 2, 3, 4, 5, 7] {
+        assert!(error.contains(&format!("`htpasswd` line {line}: ")), "{line}: {error}");
+    }
+    assert!(
+        !error.contains("line 6") && !error.contains("hunter2") && !error.contains("apr1"),
+        "{error}"
+    );
+    assert!(error.contains("htpasswd -B"), "{error}");
+}
+
 #[test]
 fn mistakes_in_the_configuration() {
     const PREFIXES: (&str, &str) = ("prefixes", r#"["/private/"]"#);

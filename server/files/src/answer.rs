@@ -9,7 +9,7 @@ use crate::{Content, FileSpan, Found, Listing, Part, Representation, Selected, d
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// A response, before policies change its header fields. HEAD is answered like GET; whoever sends it leaves the body out.
 pub struct Answer {
@@ -18,7 +18,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The media type of the content without parameters, of ranges and of a 304 that of what they stand for; `None` when
     /// there is no content.
-    pub media_type: Option<String>,
+    pub media_type: Option<Arc<str>>,
     pub content: Content,
 }
 
@@ -50,6 +50,52 @@ pub fn answer(method: &Method, headers: &HeaderMap, found: Found) -> Answer {
     }
 }
 
+/// `Server`: the name without a version, which would only tell which holes to try. For all answers, these or others; a
+/// policy may change or remove it.
+pub const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
+
+/// The head of a 200 with all of a representation: the same for all who ask, so that it is made once.
+#[derive(Debug)]
+pub(crate) struct Head {
+    headers: HeaderMap,
+    media_type: Option<Arc<str>>,
+}
+
+impl Head {
+    pub(crate) fn of(representation: &Representation) -> Self {
+        let content_type = &representation.content_type;
+        // Room for all of a 200 and a few of the policies'.
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(header::CONTENT_LENGTH, representation.length.into());
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        // That of the bytes that follow (section 8.4).
+        if let Some(coding) = representation.coding {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+        }
+        headers.insert(header::ETAG, representation.etag.clone());
+        headers.insert(header::ACCEPT_RANGES, BYTES);
+        if let Some(modified) = representation.modified.and_then(HttpDate::new) {
+            headers.insert(header::LAST_MODIFIED, modified.to_header());
+        }
+        vary(&mut headers, representation);
+        headers.insert(header::SERVER, SERVER);
+        Self {
+            headers,
+            media_type: essence(content_type),
+        }
+    }
+
+    fn answer(&self, status: StatusCode, parts: Vec<Part>) -> Answer {
+        Answer {
+            status,
+            headers: self.headers.clone(),
+            media_type: self.media_type.clone(),
+            content: Content::Parts(parts),
+        }
+    }
+}
+
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
@@ -65,60 +111,46 @@ fn file(action: Action, headers: &HeaderMap, selected: Selected) -> Answer {
     let plan = plan(action, headers, representation);
     let status = plan.status();
     let mut answer = match plan {
-        Plan::Whole => whole(status, &selected),
+        Plan::Whole => return whole(status, &selected),
+        // A 206 has all that the 200 would have (section 15.3.7), also after If-Range: media players and download tools
+        // look at the type, and section 15.3.7 only asks to leave it out to save bytes.
         Plan::Part(range) => {
-            let mut answer = content(
-                status,
-                vec![span(&selected, range)],
-                representation.content_type.clone(),
-            );
+            let mut answer = selected.head.answer(status, vec![span(&selected, range)]);
+            answer.headers.insert(header::CONTENT_LENGTH, range.length().into());
             answer
                 .headers
                 .insert(header::CONTENT_RANGE, range.content_range(representation.length));
-            encode(&mut answer.headers, representation);
+            return answer;
+        }
+        Plan::Parts(ranges) => return several(status, &selected, &ranges),
+        // A 304 updates what a cache keeps: the validator and Vary, and no metadata that the cache has (section 15.4.5).
+        Plan::NotModified => {
+            let mut answer = empty(status);
+            answer.headers.insert(header::ETAG, representation.etag.clone());
+            answer.media_type = selected.head.media_type.clone();
             answer
         }
-        Plan::Parts(ranges) => several(status, &selected, &ranges),
-        Plan::NotModified => empty(status),
-        Plan::PreconditionFailed | Plan::RangeNotSatisfiable => message(status),
-    };
-    match status {
-        // A 206 has all that the 200 would have (section 15.3.7), also after If-Range: media players and download tools
-        // look at the type, and section 15.3.7 only asks to leave it out to save bytes.
-        StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-            answer.headers.insert(header::ETAG, representation.etag.clone());
-            answer.headers.insert(header::ACCEPT_RANGES, BYTES);
-            if let Some(modified) = representation.modified.and_then(HttpDate::new) {
-                answer.headers.insert(header::LAST_MODIFIED, modified.to_header());
-            }
-        }
-        // A 304 updates what a cache keeps: the validator and Vary, and no metadata that the cache has (section 15.4.5).
-        StatusCode::NOT_MODIFIED => {
-            answer.headers.insert(header::ETAG, representation.etag.clone());
-            answer.media_type = essence(&representation.content_type);
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE => {
+        Plan::PreconditionFailed => message(status),
+        Plan::RangeNotSatisfiable => {
+            let mut answer = message(status);
             answer
                 .headers
                 .insert(header::CONTENT_RANGE, range::unsatisfied_range(representation.length));
             answer.headers.insert(header::ACCEPT_RANGES, BYTES);
+            answer
         }
-        _ => {}
-    }
+    };
     vary(&mut answer.headers, representation);
     answer
 }
 
 /// All bytes of what was selected, with the type and coding they have.
 fn whole(status: StatusCode, selected: &Selected) -> Answer {
-    let representation = &*selected.representation;
-    let parts = match representation.length.checked_sub(1) {
+    let parts = match selected.representation.length.checked_sub(1) {
         Some(last) => vec![span(selected, ByteRange { first: 0, last })],
         None => Vec::new(),
     };
-    let mut answer = content(status, parts, representation.content_type.clone());
-    encode(&mut answer.headers, representation);
-    answer
+    selected.head.answer(status, parts)
 }
 
 /// Ranges of what was selected, framed. The type that policies see is that of the file.
@@ -129,9 +161,13 @@ fn several(status: StatusCode, selected: &Selected, ranges: &[ByteRange]) -> Ans
     let framed = frames
         .zip(ranges)
         .flat_map(|(frame, range)| [frame, span(selected, *range)]);
-    let parts = framed.chain([Part::Bytes(boundary.end())]).collect();
-    let mut answer = content(status, parts, boundary.content_type());
-    answer.media_type = essence(&representation.content_type);
+    let parts: Vec<Part> = framed.chain([Part::Bytes(boundary.end())]).collect();
+    let length: u64 = parts.iter().map(length).sum();
+    let mut answer = selected.head.answer(status, parts);
+    answer.headers.insert(header::CONTENT_LENGTH, length.into());
+    answer.headers.insert(header::CONTENT_TYPE, boundary.content_type());
+    // That of the bytes within the frames is said there.
+    answer.headers.remove(header::CONTENT_ENCODING);
     answer
 }
 
@@ -139,7 +175,9 @@ fn several(status: StatusCode, selected: &Selected, ranges: &[ByteRange]) -> Ans
 /// ranges do not apply (section 13.2.1) and it carries no validators.
 fn error_page(status: StatusCode, page: &Selected) -> Answer {
     let mut answer = whole(status, page);
-    vary(&mut answer.headers, &page.representation);
+    for validator in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
+        answer.headers.remove(validator);
+    }
     answer
 }
 
@@ -204,8 +242,7 @@ fn empty(status: StatusCode) -> Answer {
 
 fn content(status: StatusCode, parts: Vec<Part>, content_type: HeaderValue) -> Answer {
     let total: u64 = parts.iter().map(length).sum();
-    // Room for all of a 200 and a few of the policies'.
-    let mut headers = HeaderMap::with_capacity(12);
+    let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_LENGTH, total.into());
     let media_type = essence(&content_type);
     headers.insert(header::CONTENT_TYPE, content_type);
@@ -218,13 +255,6 @@ fn content(status: StatusCode, parts: Vec<Part>, content_type: HeaderValue) -> A
     }
 }
 
-/// Names the coding of the bytes that follow (section 8.4).
-fn encode(headers: &mut HeaderMap, representation: &Representation) {
-    if let Some(coding) = representation.coding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
-    }
-}
-
 /// Says that another Accept-Encoding might have had another answer (section 12.5.5), on every status.
 fn vary(headers: &mut HeaderMap, representation: &Representation) {
     if representation.negotiated {
@@ -233,9 +263,9 @@ fn vary(headers: &mut HeaderMap, representation: &Representation) {
 }
 
 /// A media type without its parameters, in lower case.
-fn essence(content_type: &HeaderValue) -> Option<String> {
+fn essence(content_type: &HeaderValue) -> Option<Arc<str>> {
     let text = content_type.to_str().ok()?;
-    Some(text.split(';').next()?.trim().to_ascii_lowercase())
+    Some(text.split(';').next()?.trim().to_ascii_lowercase().into())
 }
 
 fn span(selected: &Selected, range: ByteRange) -> Part {

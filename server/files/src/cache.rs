@@ -14,8 +14,8 @@ use std::{
 /// How long a descriptor that nobody asks for is kept. Whatever is asked for is looked at again every second.
 const UNUSED: Duration = Duration::from_secs(10);
 
-/// What an entry costs beside descriptors and content: metadata and the key's own allocation, roughly.
-const OVERHEAD: u64 = 512;
+/// What an entry costs beside descriptors and content: metadata, a prepared head and the key's own allocation, roughly.
+const OVERHEAD: u64 = 1536;
 
 pub(crate) struct Cache {
     entries: Arc<Entries>,

@@ -152,10 +152,7 @@ impl Variants {
                 inode: (options.machines == Machines::One).then_some(stat.identity.inode),
             };
             let representation = Representation::of_file(&state, content_type.clone(), coding, negotiated, observed);
-            Selected {
-                file,
-                representation: Arc::new(representation),
-            }
+            Selected::new(file, representation)
         };
         let coded = coded
             .into_iter()

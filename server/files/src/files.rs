@@ -1,18 +1,16 @@
 //! One site's files: its roots, and the search for the first candidate that exists.
 use crate::{
     Answer, Compression, FilesOptions, Listing, OpenFile, Representation, SitePath,
+    answer::Head,
     beneath::{Method, Patience},
-    cache::Cache,
     compress, listing,
     opened::{self, patiently},
-    protect::Protected,
-    root::{Base, BaseKey, Root},
+    pool::Pool,
+    root::{Base, Root},
     search::{self, Scope},
     trouble::Trouble,
 };
-use arc_swap::ArcSwap;
 use http::{HeaderMap, StatusCode};
-use quick_cache::sync;
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Semaphore;
 
@@ -79,34 +77,46 @@ pub enum Found {
 pub struct Selected {
     pub file: Arc<OpenFile>,
     pub representation: Arc<Representation>,
+    pub(crate) head: Arc<Head>,
+}
+
+impl Selected {
+    pub fn new(file: Arc<OpenFile>, representation: Representation) -> Self {
+        Self {
+            file,
+            head: Arc::new(Head::of(&representation)),
+            representation: Arc::new(representation),
+        }
+    }
 }
 
 /// One site's files.
 pub struct Files {
     roots: Vec<Arc<Root>>,
-    protected: ArcSwap<Protected>,
-    /// Directories that policies placed requests in, by the base of their root and their path in it.
-    places: sync::Cache<(BaseKey, Box<str>), Arc<Base>>,
     shared: Arc<Shared>,
 }
 
 /// What the roots of a site share.
 pub(crate) struct Shared {
-    pub(crate) cache: Cache,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) compression: Option<Compression>,
     /// KiB that sorted listings may hold.
     pub(crate) listing_memory: Arc<Semaphore>,
 }
 
-/// Descriptors of directories that policies placed requests in.
-const PLACES: usize = 256;
-
 impl Files {
-    /// Opens the roots. Blocks; needs no runtime.
+    /// Opens the roots, with a pool of their own. Blocks; needs no runtime.
     ///
     /// # Errors
     /// A root that cannot be opened; none; two of one name.
     pub fn new(options: FilesOptions) -> Result<Self, FilesError> {
+        let pool = Pool::new(&options.cache, options.protected.clone());
+        Self::within(pool, options)
+    }
+
+    /// As [`Files::new`], within a pool that other sites use too. The bounds of the cache are the pool's.
+    pub fn within(pool: Arc<Pool>, options: FilesOptions) -> Result<Self, FilesError> {
+        pool.protect_also(options.protected);
         let method = Method::choose(options.resolver);
         let mut roots: Vec<Arc<Root>> = Vec::with_capacity(options.roots.len());
         for (name, root) in options.roots {
@@ -123,7 +133,7 @@ impl Files {
                 });
             }
             let path = root.path.clone();
-            let root = Root::new(roots.len(), name, root, method).map_err(|errno| FilesError::Root {
+            let root = Root::new(&pool, name, root, method).map_err(|errno| FilesError::Root {
                 path,
                 source: errno.into(),
             })?;
@@ -133,23 +143,19 @@ impl Files {
             return Err(FilesError::NoRoot);
         }
         let shared = Shared {
-            cache: Cache::new(&options.cache),
+            pool,
             compression: options.compression,
             listing_memory: Arc::new(Semaphore::new(listing::MEMORY)),
         };
         Ok(Self {
             roots,
-            protected: ArcSwap::from_pointee(Protected::new(options.protected)),
-            places: sync::Cache::new(PLACES),
             shared: Arc::new(shared),
         })
     }
 
-    /// Replaces the files and directories that are never served; what is being sent goes on. Blocks.
+    /// Replaces the files and directories that are never served: see [`Pool::protect`].
     pub fn protect(&self, paths: Vec<PathBuf>) {
-        self.protected.store(Arc::new(Protected::new(paths)));
-        // What the former set allowed is not used again either way: this gives the descriptors back.
-        self.shared.cache.clear();
+        self.shared.pool.protect(paths);
     }
 
     /// The first of the targets that exists, or what stands for it. Never blocks the calling worker.
@@ -160,7 +166,7 @@ impl Files {
             Err(Trouble::NotThere) => {
                 let gone = lookup.missing.is_some_and(|missing| missing.status == StatusCode::GONE);
                 let status = if gone { StatusCode::GONE } else { StatusCode::NOT_FOUND };
-                let page = self.error_page(status, lookup.place, lookup.headers).await;
+                let page = Box::pin(self.error_page(status, lookup.place, lookup.headers)).await;
                 Found::Missing { page, status }
             }
             Err(trouble) => search::failed(trouble),
@@ -177,7 +183,7 @@ impl Files {
             return Some(page);
         }
         let root = self.root(place?).ok()?;
-        let base = root_base(root).await.ok()?;
+        let base = root_base(&self.shared.pool, root).await.ok()?;
         self.scope_of(root, base).error_page(status, headers).await
     }
 
@@ -203,9 +209,9 @@ impl Files {
     async fn scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
         match self.try_scope(place).await {
             // What is kept open for later gives way to what is asked for now.
-            Err(Trouble::Exhausted) if !self.shared.cache.is_empty() => {
-                self.shared.cache.clear();
-                self.try_scope(place).await
+            Err(Trouble::Exhausted) if !self.shared.pool.cache.is_empty() => {
+                self.shared.pool.cache.clear();
+                Box::pin(self.try_scope(place)).await
             }
             scope => scope,
         }
@@ -214,15 +220,16 @@ impl Files {
     async fn try_scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
         let Some(place) = place else {
             let root = &self.roots[0];
-            return Ok(self.scope_of(root, root_base(root).await?));
+            return Ok(self.scope_of(root, root_base(&self.shared.pool, root).await?));
         };
         let root = self.root(place)?;
-        let base = self.placed(root, root_base(root).await?, &place.directory).await?;
+        let base = root_base(&self.shared.pool, root).await?;
+        let base = Box::pin(self.placed(root, base, &place.directory)).await?;
         Ok(self.scope_of(root, base))
     }
 
     fn scope_of(&self, root: &Arc<Root>, base: Arc<Base>) -> Scope {
-        let protected = self.protected.load_full();
+        let protected = self.shared.pool.protected();
         Scope {
             shared: Arc::clone(&self.shared),
             root: Arc::clone(root),
@@ -240,7 +247,7 @@ impl Files {
             return Ok(base);
         }
         let key = (base.key, Box::from(directory.relative()));
-        if let Some(fresh) = self.places.get(&key).filter(|base| base.is_fresh()) {
+        if let Some(fresh) = self.shared.pool.directories.get(&key).filter(|base| base.is_fresh()) {
             return Ok(fresh);
         }
         let directory = directory.relative().to_owned();
@@ -251,17 +258,18 @@ impl Files {
             found.map_err(|errno| opened::sort(errno, root, &directory, patience))
         });
         let placed = Arc::new(placing.await?);
-        self.places.insert(key, Arc::clone(&placed));
+        self.shared.pool.directories.insert(key, Arc::clone(&placed));
         Ok(placed)
     }
 }
 
-async fn root_base(root: &Arc<Root>) -> Result<Arc<Base>, Trouble> {
+async fn root_base(pool: &Arc<Pool>, root: &Arc<Root>) -> Result<Arc<Base>, Trouble> {
+    let pool = Arc::clone(pool);
     let opening = patiently(
         root,
         || root.device(),
-        |root, patience| {
-            root.base(patience).map_err(|errno| match Trouble::of(errno) {
+        move |root, patience| {
+            root.base(&pool, patience).map_err(|errno| match Trouble::of(errno) {
                 Trouble::WouldBlock if patience == Patience::Never => Trouble::WouldBlock,
                 Trouble::Exhausted => opened::sort(errno, root, "", patience),
                 // A root that is gone is the operator's trouble, not a sign that every file was deleted.

@@ -27,6 +27,7 @@ mod opened;
 pub mod options;
 pub mod path;
 pub mod plan;
+mod pool;
 pub mod precondition;
 mod protect;
 pub mod range;
@@ -49,4 +50,5 @@ pub use options::{
 };
 pub use path::{PathError, SitePath};
 pub use plan::{Action, Plan, plan};
+pub use pool::Pool;
 pub use representation::Representation;

@@ -3,7 +3,7 @@ use http::HeaderValue;
 use std::collections::HashMap;
 
 /// The type of every file name: the operator's overrides, then what the field has agreed on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MediaTypes {
     /// By extension without its dot, in lower case; may hold dots (`tar.gz`).
     overrides: HashMap<String, HeaderValue>,
@@ -88,6 +88,17 @@ impl MediaTypes {
         Ok(types)
     }
 
+    /// The operator's overrides: extension and type.
+    pub fn overrides(&self) -> impl Iterator<Item = (&str, &str)> {
+        let overrides = self.overrides.iter();
+        overrides.map(|(extension, media_type)| (extension.as_str(), text(media_type)))
+    }
+
+    /// What a name without a known extension is.
+    pub fn default_type(&self) -> &str {
+        text(&self.default)
+    }
+
     /// The Content-Type of a file called `name`: its last segment, without the suffix of a coding.
     ///
     /// The longest known extension counts, so that an override for `tar.gz` goes before one for `gz`.
@@ -110,6 +121,10 @@ impl MediaTypes {
             None => self.default.clone(),
         }
     }
+}
+
+fn text(media_type: &HeaderValue) -> &str {
+    std::str::from_utf8(media_type.as_bytes()).expect("it was made from text")
 }
 
 fn parse(media_type: &str) -> Result<HeaderValue, MediaTypeError> {

@@ -167,8 +167,8 @@ pub(crate) async fn patiently<T: Send + 'static>(
     match job(root, Patience::Never) {
         Err(Trouble::WouldBlock) => {
             let patient = Arc::clone(root);
-            root.elsewhere(ahead(), move || job(&patient, Patience::AsLongAsItTakes))
-                .await
+            // On the heap: most jobs are done by now, and should not carry the room for this one.
+            Box::pin(root.elsewhere(ahead(), move || job(&patient, Patience::AsLongAsItTakes))).await
         }
         done => done,
     }

@@ -4,7 +4,7 @@ use http::StatusCode;
 use std::path::PathBuf;
 
 /// How a site's files are served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FilesOptions {
     /// Named roots; the first is where paths are looked up unless a policy places them elsewhere.
     pub roots: Vec<(String, RootOptions)>,
@@ -30,7 +30,7 @@ impl FilesOptions {
 }
 
 /// How the files beneath one directory are served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RootOptions {
     /// The directory. It is looked up again at most a second late, so that a deployment can replace it or flip a link.
     pub path: PathBuf,
@@ -81,7 +81,7 @@ pub enum Listings {
     On,
 }
 
-/// How much of the files is kept open and in memory. All bounds are of one site.
+/// How much of the files is kept open and in memory, for all sites of a [`Pool`](crate::Pool) together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheOptions {
     /// Descriptors of files that nobody reads at the moment; 0 keeps nothing.

@@ -64,6 +64,9 @@ impl Action {
 ///
 /// Range is defined for GET alone (section 14.2): a HEAD has the head of the GET without Range.
 pub fn plan(action: Action, headers: &HeaderMap, representation: &Representation) -> Plan {
+    if !is_conditional(headers) {
+        return Plan::Whole;
+    }
     match precondition::evaluate(headers, representation) {
         Precondition::Failed => return Plan::PreconditionFailed,
         Precondition::NotModified => return Plan::NotModified,
@@ -78,4 +81,13 @@ pub fn plan(action: Action, headers: &HeaderMap, representation: &Representation
         Requested::Several(ranges) => Plan::Parts(ranges),
         Requested::Unsatisfiable => Plan::RangeNotSatisfiable,
     }
+}
+
+/// Whether a field is there that this module looks at. Most requests have none; one look at each name costs less than
+/// looking six names up.
+fn is_conditional(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .map(|name| name.as_str())
+        .any(|name| name.starts_with("if-") || name == "range")
 }

@@ -20,13 +20,13 @@ use std::{
 /// How old what is known of the protected paths may be.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// A scan is repeated no sooner than this many times what it took: at most a twentieth of one core.
-const SCAN_REST: u32 = 20;
+/// Looking, and scanning, is repeated no sooner than this many times what it took: at most a twentieth of one core each.
+const REST: u32 = 20;
 
 /// Files in protected directories that are recognised by their hard links. More is not a plugin folder.
 const MAX_SCANNED: usize = 200_000;
 
-/// The protected paths of a site, and what they were when last looked at.
+/// The protected paths, and what they were when last looked at.
 #[derive(Debug)]
 pub(crate) struct Protected {
     /// Tells one set from the one that replaced it.
@@ -42,10 +42,11 @@ struct Known {
     /// Identities of the protected files and directories themselves.
     named: HashSet<Identity>,
     /// Real paths of the same, whether or not anything is there yet.
-    real: Vec<PathBuf>,
+    real: HashSet<PathBuf>,
     /// Identities of the files within protected directories.
     within: HashSet<Identity>,
     looked: Instant,
+    look_took: Duration,
     scanned: Instant,
     scan_took: Duration,
 }
@@ -73,6 +74,10 @@ impl Protected {
         }
     }
 
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -85,7 +90,7 @@ impl Protected {
         let known = self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let covers = |identity| known.named.contains(identity) || known.within.contains(identity);
         let reached = match whereabouts {
-            Whereabouts::RealPath(path) => known.real.iter().any(|protected| path.starts_with(protected)),
+            Whereabouts::RealPath(path) => path.ancestors().any(|above| known.real.contains(above)),
             Whereabouts::Trail(trail) => trail.iter().any(|identity| known.named.contains(identity)),
         };
         if reached || covers(&stat.identity) {
@@ -116,12 +121,14 @@ impl Protected {
         let fresh = match previous {
             None => Known::read(&self.paths),
             Some((within, scanned, scan_took)) => {
+                let began = Instant::now();
                 let (named, real, _) = look(&self.paths);
                 Known {
                     named,
                     real,
                     within,
-                    looked: Instant::now(),
+                    looked: began,
+                    look_took: began.elapsed(),
                     scanned,
                     scan_took,
                 }
@@ -135,6 +142,7 @@ impl Known {
     fn read(paths: &[PathBuf]) -> Self {
         let began = Instant::now();
         let (named, real, directories) = look(paths);
+        let look_took = began.elapsed();
         let mut within = HashSet::new();
         for directory in directories {
             if !scan(directory.clone(), &mut within) {
@@ -150,27 +158,28 @@ impl Known {
             real,
             within,
             looked: began,
+            look_took,
             scanned: began,
             scan_took: now - began,
         }
     }
 
     fn is_stale(&self) -> bool {
-        self.looked.elapsed() >= FRESH
+        self.looked.elapsed() >= FRESH.max(self.look_took * REST)
     }
 
     fn scan_is_stale(&self) -> bool {
-        self.scanned.elapsed() >= FRESH.max(self.scan_took * SCAN_REST)
+        self.scanned.elapsed() >= FRESH.max(self.scan_took * REST)
     }
 }
 
 /// Identities and real paths of what the paths name, and which of them are directories.
-fn look(paths: &[PathBuf]) -> (HashSet<Identity>, Vec<PathBuf>, Vec<PathBuf>) {
-    let (mut named, mut real, mut directories) = (HashSet::new(), Vec::new(), Vec::new());
+fn look(paths: &[PathBuf]) -> (HashSet<Identity>, HashSet<PathBuf>, Vec<PathBuf>) {
+    let (mut named, mut real, mut directories) = (HashSet::new(), HashSet::new(), Vec::new());
     for path in paths {
         // The link itself is as protected as what it leads to: writing it anew must not uncover it.
         if let (Some(Ok(parent)), Some(name)) = (path.parent().map(canonical_or_here), path.file_name()) {
-            real.push(parent.join(name));
+            real.insert(parent.join(name));
         }
         if let Ok(there) = path.canonicalize()
             && let Ok(metadata) = there.metadata()
@@ -179,11 +188,9 @@ fn look(paths: &[PathBuf]) -> (HashSet<Identity>, Vec<PathBuf>, Vec<PathBuf>) {
             if metadata.is_dir() {
                 directories.push(there.clone());
             }
-            real.push(there);
+            real.insert(there);
         }
     }
-    real.sort();
-    real.dedup();
     (named, real, directories)
 }
 

@@ -7,6 +7,7 @@ use crate::{
     device,
     lane::{self, Lanes, NotRun},
     options::RootOptions,
+    pool::Pool,
     stat::{Freshness, Identity, Stat},
     trouble::Trouble,
 };
@@ -17,7 +18,10 @@ use rustix::{
     io::{Errno, Result},
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -48,7 +52,7 @@ pub(crate) struct Base {
 
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// Among those of the site.
+    /// Among all of the process, so that nothing is ever found beneath another site's root.
     number: usize,
     pub(crate) name: String,
     pub(crate) options: RootOptions,
@@ -56,7 +60,10 @@ pub(crate) struct Root {
     /// By the device that a job is expected to wait for, so that a disk that hangs somewhere beneath the root is not felt
     /// beside it.
     openers: Lanes,
-    base: ArcSwap<Base>,
+    /// The number of the device that the directory was last seen on.
+    device: AtomicU64,
+    /// Held by the pool for as long as there is room.
+    base: ArcSwap<Weak<Base>>,
 }
 
 impl Base {
@@ -98,17 +105,19 @@ impl AsFd for Base {
 
 impl Root {
     /// Opens the root. Blocks.
-    pub(crate) fn new(number: usize, name: String, options: RootOptions, method: Method) -> Result<Self> {
-        let handle = method.open_directory(&options.path, Patience::AsLongAsItTakes)?;
-        let base = ArcSwap::from_pointee(Base::new(number, method, handle)?);
-        Ok(Self {
-            number,
+    pub(crate) fn new(pool: &Pool, name: String, options: RootOptions, method: Method) -> Result<Self> {
+        static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+        let root = Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             name,
             options,
             method,
             openers: Lanes::new(OPENERS, QUEUE),
-            base,
-        })
+            device: AtomicU64::new(0),
+            base: ArcSwap::from_pointee(Weak::new()),
+        };
+        root.open(pool, Patience::AsLongAsItTakes)?;
+        Ok(root)
     }
 
     /// Runs a job on the root's share of the blocking pool; `device` is the one that it is expected to wait for.
@@ -172,21 +181,26 @@ impl Root {
 
     /// The device that the root's own directory was last seen on.
     pub(crate) fn device(&self) -> u64 {
-        self.base.load().device()
+        self.device.load(Ordering::Relaxed)
     }
 
     /// The root's own directory, at most [`FRESH`] old.
     ///
     /// # Errors
     /// EAGAIN when looking it up would block and `patience` is short; whatever opening it says.
-    pub(crate) fn base(&self, patience: Patience) -> Result<Arc<Base>> {
-        let base = self.base.load_full();
-        if base.is_fresh() {
-            return Ok(base);
+    pub(crate) fn base(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
+        match self.base.load().upgrade().filter(|base| base.is_fresh()) {
+            Some(base) => Ok(base),
+            None => self.open(pool, patience),
         }
+    }
+
+    fn open(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
         let handle = self.method.open_directory(&self.options.path, patience)?;
         let fresh = Arc::new(Base::new(self.number, self.method, handle)?);
-        self.base.store(Arc::clone(&fresh));
+        self.device.store(fresh.device(), Ordering::Relaxed);
+        self.base.store(Arc::new(Arc::downgrade(&fresh)));
+        pool.hold_root(self.number, &fresh);
         Ok(fresh)
     }
 

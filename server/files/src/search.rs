@@ -50,7 +50,7 @@ impl Scope {
         if redirect {
             return Found::Redirect(with_slash(lookup.path, lookup.query));
         }
-        self.missing(lookup).await
+        Box::pin(self.missing(lookup)).await
     }
 
     /// The page for a failure, as the root's options say. Without one, or when it cannot be read, `None`.
@@ -145,16 +145,16 @@ impl Scope {
     async fn fetch(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
         match self.look(path).await {
             // What is kept open for later gives way to what is asked for now.
-            Err(Trouble::Exhausted) if !self.shared.cache.is_empty() => {
-                self.shared.cache.clear();
-                self.look(path).await
+            Err(Trouble::Exhausted) if !self.shared.pool.cache.is_empty() => {
+                self.shared.pool.cache.clear();
+                Box::pin(self.look(path)).await
             }
             looked => looked,
         }
     }
 
     async fn look(&self, path: &str) -> Result<Arc<Entry>, Trouble> {
-        let (cache, generation) = (&self.shared.cache, self.protected.generation());
+        let (cache, generation) = (&self.shared.pool.cache, self.protected.generation());
         loop {
             let earlier = cache.get(self.base.key, path);
             if let Some(entry) = earlier.as_ref().filter(|entry| entry.is_fresh(generation)) {
@@ -174,7 +174,8 @@ impl Scope {
                 let job = move || Entry::load(&scope, &path, earlier.as_deref(), Patience::AsLongAsItTakes);
                 self.root.elsewhere(ahead, job).await.map(Arc::new)
             };
-            let entry = cache.replace(self.base.key, path, earlier.as_ref(), load).await?;
+            // On the heap, because an entry that is found should not carry the room for making one.
+            let entry = Box::pin(cache.replace(self.base.key, path, earlier.as_ref(), load)).await?;
             // Whoever loaded it may have judged it by a protected set that has been replaced meanwhile.
             if entry.generation() == generation {
                 return Ok(entry);

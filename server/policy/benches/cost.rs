@@ -80,6 +80,7 @@ async fn load(host: &Host, guest: &Guest, reuse: Reuse) -> Chain {
     let spec = ChainSpec {
         site: "bench".into(),
         policies: vec![policy],
+        observers: Vec::new(),
         roots: BTreeSet::new(),
         budget: Budget::default(),
     };
@@ -136,7 +137,11 @@ async fn round(case: &mut Case, request: &Arc<Request>) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let host = Host::new(HostOptions { instances: 64 }).unwrap();
+    let host = Host::new(HostOptions {
+        instances: 64,
+        ..HostOptions::default()
+    })
+    .unwrap();
     let (off, on) = (
         Reuse {
             evidence: false,

@@ -52,7 +52,11 @@ fn request(path: &str) -> Arc<Request> {
 async fn main() {
     let words = std::env::args().skip(1).filter(|word| !word.starts_with('-'));
     let sites: usize = words.filter_map(|word| word.parse().ok()).next().unwrap_or(1000);
-    let host = Host::new(HostOptions { instances: 64 }).unwrap();
+    let host = Host::new(HostOptions {
+        instances: 64,
+        ..HostOptions::default()
+    })
+    .unwrap();
     let folder = tempfile::TempDir::new().unwrap();
     let wasm = policy().write(folder.path(), "policy.wasm");
     let (begun, before) = (Instant::now(), resident());
@@ -73,6 +77,7 @@ async fn main() {
         let spec = ChainSpec {
             site: format!("site-{site}").into(),
             policies,
+            observers: Vec::new(),
             roots,
             budget: Budget::default(),
         };

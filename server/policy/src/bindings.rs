@@ -10,5 +10,21 @@ wasmtime::component::bindgen!({
         "wasi:keyvalue/atomics": async | trappable,
     },
     exports: { default: async },
-    with: { "wasi:keyvalue/store.bucket": crate::services::Bucket },
+    with: {
+        "wasi:keyvalue/store.bucket": crate::services::Bucket,
+        "wasi:http": wasmtime_wasi_http::p2::bindings::http,
+        "wasi:io": wasmtime_wasi::p2::bindings::io,
+        "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,
+    },
 });
+
+/// The world of observers.
+pub(crate) mod observer {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "wasmserve:policy/observer",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: { "wasi:config/store": super::wasi::config::store },
+    });
+}

@@ -1,6 +1,7 @@
 //! What a call of a guest owns, and how its questions are answered.
 use crate::{
     bindings::{
+        observer::wasmserve::policy::observation,
         wasi::{config::store as config, logging::logging},
         wasmserve::policy::{clock, request},
     },
@@ -8,11 +9,17 @@ use crate::{
     questions::{Answer, Circumstances, FieldName, Question},
     recorder::Recorder,
     running::Meter,
-    services::Services,
+    services::{Outbound, Services},
 };
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 use wasmtime::{ResourceLimiter, Result, component::ResourceTable, format_err};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// What every call of one policy shares.
 #[derive(Debug)]
@@ -21,6 +28,10 @@ pub(crate) struct Setting {
     pub config: Vec<(String, String)>,
     /// Facts that it may ask for.
     pub reads: BTreeSet<String>,
+    /// What `wasi:cli/environment` tells.
+    pub environment: BTreeMap<String, String>,
+    /// Directories that it may read, by the path that it knows them by.
+    pub directories: BTreeMap<String, PathBuf>,
     /// What `wasi:random/insecure-seed` answers: one per load, so that runtimes which ask for it stay repeatable.
     pub seed: u128,
 }
@@ -33,6 +44,7 @@ pub(crate) enum Phase {
     Capturing,
     /// `configure`, before one `decide`.
     Configuring,
+    /// `decide`, or `observe`.
     Deciding,
 }
 
@@ -48,8 +60,14 @@ pub(crate) struct Call {
     pub journal: Journal,
     pub ceilings: Ceilings,
     pub meter: Meter,
+    /// It got the seed, which another load does not have.
+    pub asked_for_seed: bool,
     /// Made when the guest first uses it: most never do.
     wasi: Option<WasiCtx>,
+    /// Why a directory that is granted is not there.
+    missing: Option<String>,
+    outbound: Outbound,
+    http: WasiHttpCtx,
     table: ResourceTable,
 }
 
@@ -119,7 +137,11 @@ impl Call {
             journal: Journal::default(),
             ceilings,
             meter,
+            asked_for_seed: false,
             wasi: None,
+            missing: None,
+            outbound: Outbound::default(),
+            http: WasiHttpCtx::new(),
             table: ResourceTable::new(),
         }
     }
@@ -134,16 +156,29 @@ impl Call {
     ) {
         self.phase = Phase::Deciding;
         self.circumstances = Some(circumstances);
+        self.outbound = services.outbound();
         self.services = Some(services);
         self.meter = meter;
-        self.recorder.transcribe(transcript);
+        self.recorder.begin(transcript);
         // What `configure` says was written when the policy was loaded.
+        self.journal.take();
+    }
+
+    /// From here on, the guest observes.
+    pub fn begin_observing(&mut self, services: Arc<Services>, meter: Meter) {
+        self.phase = Phase::Deciding;
+        self.outbound = services.outbound();
+        self.services = Some(services);
+        self.meter = meter;
         self.journal.take();
     }
 
     /// The call has ended well, and another may follow: what it asked is taken out.
     pub fn end(&mut self, next: Box<Recorder>) -> Box<Recorder> {
         self.circumstances = None;
+        for request in self.outbound.take_sent() {
+            self.recorder.served("an outbound request", || (request, "sent".into()));
+        }
         std::mem::replace(&mut self.recorder, next)
     }
 
@@ -167,6 +202,11 @@ impl Call {
     /// The handles of the guest.
     pub fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    /// Why a directory that is granted is not there, when the guest looked for it.
+    pub fn missing_directory(&self) -> Option<&str> {
+        self.missing.as_deref()
     }
 
     /// No handle of the host's is open.
@@ -215,6 +255,16 @@ impl Call {
 /// Each question has one kind of answer, so this is a defect of the host; the call ends.
 fn mismatch(answer: &Answer<'_>) -> wasmtime::Error {
     format_err!("an answer of the wrong kind: {answer:?}")
+}
+
+impl WasiHttpView for Call {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.outbound,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
 }
 
 impl request::Host for Call {
@@ -276,6 +326,9 @@ impl request::Host for Call {
     }
 }
 
+/// Types only.
+impl observation::Host for Call {}
+
 impl clock::Host for Call {
     fn now(&mut self) -> Result<u64> {
         self.unrepeatable("the time")?;
@@ -327,14 +380,24 @@ impl logging::Host for Call {
 }
 
 impl WasiView for Call {
-    /// Nothing of the host: no arguments, environment, directories or sockets, an input that has ended.
+    /// Nothing of the host: no arguments or sockets, an input that has ended, and of its environment and its directories
+    /// only what is granted.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (journal, seed) = (&self.journal, self.setting.seed);
+        let (journal, setting, missing) = (&self.journal, &self.setting, &mut self.missing);
         let ctx = self.wasi.get_or_insert_with(|| {
-            WasiCtx::builder()
+            let mut builder = WasiCtx::builder();
+            for (name, value) in &setting.environment {
+                builder.env(name, value);
+            }
+            for (path, directory) in &setting.directories {
+                if let Err(error) = builder.preopened_dir(directory, path, FsPerms::ReadOnly) {
+                    missing.get_or_insert(format!("the directory {path} cannot be opened: {error}"));
+                }
+            }
+            builder
                 .stdout(Stdio::new(journal.clone(), Level::Info, "stdout"))
                 .stderr(Stdio::new(journal.clone(), Level::Warn, "stderr"))
-                .insecure_random_seed(seed)
+                .insecure_random_seed(setting.seed)
                 .max_random_size(64 << 10)
                 .allow_tcp(false)
                 .allow_udp(false)

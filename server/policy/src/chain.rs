@@ -1,7 +1,9 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Budget, Fault, Grants, Limits, Mapping, Outcome, Place, Request, Response, Verdict,
+    Budget, CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response,
+    Verdict,
     budget::Account,
+    component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
     decision::{Changes, Decision, Respond, Sharing},
@@ -10,17 +12,18 @@ use crate::{
     explain::{self, Explanation, Step},
     policy::{Policy, Ran},
     questions::{Circumstances, Established},
-    shadow::ShadowInfo,
+    shadow::{self, ShadowInfo},
     start::Configured,
     verdict::Missing,
     withheld::{Withheld, Withholding},
 };
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 /// The policies of a site in one generation.
 pub struct Chain {
     site: Arc<str>,
     policies: Vec<Arc<Policy>>,
+    observers: Arc<Observers>,
     evidence: Evidence,
     facts_are_read: bool,
     account: Account,
@@ -39,6 +42,8 @@ pub struct PolicyInfo {
     pub limits: Limits,
     pub grants: Grants,
     pub configured: Configured,
+    /// Where the machine code that its calls run came from when it was loaded.
+    pub code: CodeFrom,
     /// The candidate that runs beside it.
     pub shadow: Option<ShadowInfo>,
 }
@@ -50,15 +55,22 @@ impl Chain {
             evidence: 0,
             ..Budget::default()
         };
-        Self::new(site, Vec::new(), Key::random(), &budget)
+        Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget)
     }
 
-    pub(crate) fn new(site: Arc<str>, policies: Vec<Arc<Policy>>, key: Key, budget: &Budget) -> Self {
+    pub(crate) fn new(
+        site: Arc<str>,
+        policies: Vec<Arc<Policy>>,
+        observers: Observers,
+        key: Key,
+        budget: &Budget,
+    ) -> Self {
         let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
         Self {
             site,
             policies,
+            observers: Arc::new(observers),
             evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
             account: Account::new(budget, Instant::now()),
@@ -214,6 +226,26 @@ impl Chain {
         self.policies.iter().map(|policy| policy.info()).collect()
     }
 
+    /// Who is told of finished exchanges.
+    pub fn observers(&self) -> &Arc<Observers> {
+        &self.observers
+    }
+
+    /// What the policies, the candidates beside them and the observers were loaded from, with the digests of the files.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (Cow<'_, PolicySpec>, Role, String)> {
+        let observers = self.observers.origins();
+        let policies = self.policies.iter().flat_map(|policy| {
+            let own = (Cow::Borrowed(&policy.spec), Role::Policy, policy.digest().to_owned());
+            let candidate = policy.spec.shadow.as_ref().zip(policy.shadow.as_ref());
+            let candidate = candidate.map(|(spec, shadow)| {
+                let candidate = shadow::candidate(&policy.spec, spec);
+                (Cow::Owned(candidate), Role::Policy, shadow.info().digest)
+            });
+            std::iter::once(own).chain(candidate)
+        });
+        policies.chain(observers.map(|(spec, digest)| (Cow::Borrowed(spec), Role::Observer, digest.to_owned())))
+    }
+
     /// What the policies did so far, in the order of the chain.
     pub fn counts(&self) -> Vec<Counts> {
         self.policies.iter().map(|policy| policy.counters.counts()).collect()
@@ -267,7 +299,7 @@ impl Progress {
             pace: None,
             changes: Vec::new(),
             dependences: Vec::new(),
-            now: circumstances.now,
+            arrived: request.arrived,
         };
         Self {
             circumstances,

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Counts {
     /// Decisions that were made by running it.
     pub ran: u64,
+    /// Runs in an instance that was configured ahead.
+    pub ahead: u64,
     /// Decisions that were used again.
     pub reused: u64,
     /// Decisions that were kept with their evidence.
@@ -39,6 +41,7 @@ pub struct Room {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     ran: AtomicU64,
+    ahead: AtomicU64,
     reused: AtomicU64,
     kept: AtomicU64,
     declined: AtomicU64,
@@ -54,6 +57,9 @@ pub(crate) struct Counters {
 impl Counters {
     pub fn ran(&self) {
         self.ran.fetch_add(1, Relaxed);
+    }
+    pub fn ahead(&self) {
+        self.ahead.fetch_add(1, Relaxed);
     }
     pub fn reused(&self) {
         self.reused.fetch_add(1, Relaxed);
@@ -89,6 +95,7 @@ impl Counters {
     pub fn counts(&self) -> Counts {
         Counts {
             ran: self.ran.load(Relaxed),
+            ahead: self.ahead.load(Relaxed),
             reused: self.reused.load(Relaxed),
             kept: self.kept.load(Relaxed),
             declined: self.declined.load(Relaxed),

@@ -71,8 +71,8 @@ impl Dependence {
         *self == Self::default()
     }
 
-    /// Tells caches: to be called last, so that nothing undoes it. `now` is in seconds since 1970.
-    pub fn apply(&self, now: u64, headers: &mut HeaderMap) {
+    /// Tells caches: to be called last, so that nothing undoes it. `now` is in seconds since 1970, rounded down.
+    pub fn apply(&self, now: impl FnOnce() -> u64, headers: &mut HeaderMap) {
         if self.varies_by_everything {
             headers.insert(header::VARY, HeaderValue::from_static("*"));
         } else {
@@ -95,8 +95,11 @@ impl Dependence {
             control.make_private();
         }
         if let Some(until) = self.until {
-            control.clamp(until.saturating_sub(now), headers);
-            clamp_expires(until, headers);
+            // Caches count in whole seconds, and nginx takes the last one for fresh: what holds until 12:00:00 may be used
+            // up to and including the second that begins at 11:59:59.
+            let last = until.saturating_sub(1);
+            control.clamp(last.saturating_sub(now()), headers);
+            clamp_expires(last, headers);
         }
         control.write(headers);
     }

@@ -69,6 +69,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What the operator is told when `configure` failed at load.
+    pub fn while_configuring(&self) -> String {
+        match self.place() {
+            place if place.is_empty() => format!("cannot be configured: {self}"),
+            place => format!("cannot be configured: {self} (in {place})"),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,10 @@
 //! What an operator grants a policy or an observer beyond the contract's own questions.
-use std::{collections::BTreeSet, time::Duration};
+use crate::HttpGrant;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// What a policy may import, and what it finds there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +17,12 @@ pub struct Grants {
     pub counters: bool,
     /// `wasi:keyvalue`.
     pub key_value: Option<KeyValueGrant>,
+    /// `wasi:http/outgoing-handler`.
+    pub http: Option<HttpGrant>,
+    /// Directories that `wasi:filesystem` shows, by the absolute path that the guest knows them by. Never to be written.
+    pub directories: BTreeMap<String, PathBuf>,
+    /// All that `wasi:cli/environment` tells.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// What a policy may do with the key-value pairs of its site.
@@ -29,11 +40,12 @@ pub(crate) struct Links {
     pub logging: bool,
     pub key_value: bool,
     pub counters: bool,
+    pub http: bool,
 }
 
 impl Links {
     /// How many combinations there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 16;
 
     /// The place of this combination among all.
     pub fn index(self) -> usize {
@@ -41,8 +53,9 @@ impl Links {
             logging,
             key_value,
             counters,
+            http,
         } = self;
-        usize::from(logging) | usize::from(key_value) << 1 | usize::from(counters) << 2
+        usize::from(logging) | usize::from(key_value) << 1 | usize::from(counters) << 2 | usize::from(http) << 3
     }
 }
 
@@ -52,6 +65,7 @@ impl From<&Grants> for Links {
             logging: grants.logging,
             key_value: grants.key_value.is_some(),
             counters: grants.counters,
+            http: grants.http.is_some(),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, LoadError, PolicySpec, ShadowSpec,
+    Chain, ChainSpec, Limits, LoadError, Observers, PolicySpec, ShadowSpec,
+    ahead::Ahead,
     call::Call,
-    component::{self, Compiled},
+    code::{CodeCache, Codes},
+    component::{self, Compiled, Role},
     evidence::Key,
     grants::Links,
-    instance::Shelf,
+    instance::Spare,
     lane::{Lane, Share},
     link,
-    policy::{Company, Policy},
+    observer::Observer,
+    policy::{Calls, Company, Policy},
     running::{Ticker, Ticking},
     services::Sites,
     shadow::{self, Bench, Shadow},
@@ -17,7 +20,7 @@ use crate::{
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -43,11 +46,16 @@ const KEEP_RESIDENT: usize = 1 << 20;
 pub struct HostOptions {
     /// Instances that may be alive at once. Calls beyond it wait within their wall time.
     pub instances: u32,
+    /// Where compiled code is kept from one start to the next. `None`: everything is compiled at each start.
+    pub code: Option<Arc<CodeCache>>,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { instances: 256 }
+        Self {
+            instances: 256,
+            code: None,
+        }
     }
 }
 
@@ -61,21 +69,32 @@ pub struct Host {
     engine: Arc<Engine>,
 }
 
+/// The loading of many chains. Each file is read once, however many chains run it, so that all of them run the same.
+pub struct Loading {
+    host: Host,
+    files: Files,
+}
+
+/// What files were found to hold.
+type Files = HashMap<PathBuf, Arc<Compiled>>;
+
 /// The engine and what all calls share.
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
+    pub codes: Codes,
     ticker: Ticker,
     /// Where calls go on that do not end soon.
     pub lane: Lane,
     slots: Arc<Semaphore>,
     key: Key,
     /// Where instances wait to be called again.
-    shelves: Mutex<Vec<Weak<Shelf>>>,
+    spares: Mutex<Vec<Weak<dyn Spare>>>,
     /// What is loaded, by digest: the same file is compiled once.
     compiled: Mutex<HashMap<String, Weak<Compiled>>>,
     /// One for each combination of optional imports, when first needed.
     linkers: [OnceLock<Arc<Linker<Call>>>; Links::COUNT],
     pub starts: Starts,
+    pub ahead: Ahead,
     /// What services keep for each site.
     pub sites: Sites,
     /// Where candidates are compared; made for the first one.
@@ -95,18 +114,21 @@ impl Host {
     /// As [`Host::new`], with as many snapshots as are said.
     pub fn with_snapshots(options: HostOptions, snapshots: SnapshotOptions) -> Result<Self, HostError> {
         let instances = options.instances.max(1);
-        let wasm = wasmtime::Engine::new(&engine_config(instances)).map_err(|error| HostError(error.into()))?;
+        let config = engine_config(instances);
+        let wasm = wasmtime::Engine::new(&config).map_err(|error| HostError(error.into()))?;
         let ticker = Ticker::start(&wasm).map_err(|error| HostError(error.into()))?;
         let engine = Engine {
+            codes: Codes::new(wasm.clone(), config, options.code),
             wasm,
             ticker,
             lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
             slots: Arc::new(Semaphore::new(instances as usize)),
             key: Key::random(),
-            shelves: Mutex::default(),
+            spares: Mutex::default(),
             compiled: Mutex::default(),
             linkers: Default::default(),
             starts: Starts::new(snapshots),
+            ahead: Ahead::new(instances as usize / 2),
             sites: Sites::default(),
             bench: OnceLock::new(),
         };
@@ -117,22 +139,59 @@ impl Host {
 
     /// Compiles, checks and configures every policy of a chain.
     pub async fn load(&self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.loading().load(spec).await
+    }
+
+    /// Begins to load many chains, which all run what their files hold now.
+    pub fn loading(&self) -> Loading {
+        Loading {
+            host: self.clone(),
+            files: HashMap::new(),
+        }
+    }
+
+    async fn load_from(&self, spec: ChainSpec, files: &mut Files) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
         let share = Arc::new(Share::default());
         for policy in &spec.policies {
-            let component = self.compile(policy).await?;
+            let component = self.read(policy, Role::Policy, files).await?;
             let shadow = match &policy.shadow {
-                Some(shadow) => Some(self.shadow(policy, shadow, &spec).await?),
+                Some(shadow) => Some(self.shadow(policy, shadow, &spec, files).await?),
                 None => None,
             };
             let share = share.clone();
-            let company = Company { share, shadow };
+            let calls = Calls::OnTheLane;
+            let company = Company { share, calls, shadow };
             let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
             policies.push(policy.await?);
         }
         self.engine.sites.of(&spec.site).limit(&spec.budget.services);
-        Ok(Chain::new(spec.site, policies, self.engine.key.clone(), &spec.budget))
+        let observers = self.observers(&spec.site, &spec.observers, files).await?;
+        Ok(Chain::new(
+            spec.site,
+            policies,
+            observers,
+            self.engine.key.clone(),
+            &spec.budget,
+        ))
+    }
+
+    /// What a policy's file holds: looked at once.
+    async fn read(&self, policy: &PolicySpec, role: Role, files: &mut Files) -> Result<Arc<Compiled>, LoadError> {
+        if let Some(compiled) = files.get(&policy.wasm) {
+            return compiled
+                .check(role)
+                .map(|()| compiled.clone())
+                .map_err(|reason| LoadError {
+                    policy: policy.name.clone(),
+                    wasm: policy.wasm.clone(),
+                    reason,
+                });
+        }
+        let compiled = self.compile(policy, role).await?;
+        files.insert(policy.wasm.clone(), compiled.clone());
+        Ok(compiled)
     }
 
     /// Loads the candidate that runs beside a policy.
@@ -141,12 +200,14 @@ impl Host {
         live: &PolicySpec,
         shadow: &ShadowSpec,
         chain: &ChainSpec,
+        files: &mut Files,
     ) -> Result<Arc<Shadow>, LoadError> {
         let spec = shadow::candidate(live, shadow);
-        let component = self.compile(&spec).await?;
-        // Its turns on the lane are counted apart from those of the site.
+        let component = self.read(&spec, Role::Policy, files).await?;
         let company = Company {
             share: Arc::default(),
+            // The lane is for those whose answers are waited for.
+            calls: Calls::WhereTheyBegan,
             shadow: None,
         };
         let candidate = Policy::load(self.engine.clone(), &component, spec, chain, company)
@@ -163,7 +224,22 @@ impl Host {
         Ok(Arc::new(Shadow::new(candidate, live, shadow, bench)))
     }
 
-    async fn compile(&self, policy: &PolicySpec) -> Result<Arc<Compiled>, LoadError> {
+    /// Compiles, checks and configures the observers of a site, and starts a task for each.
+    async fn observers(
+        &self,
+        site: &Arc<str>,
+        specs: &[PolicySpec],
+        files: &mut Files,
+    ) -> Result<Observers, LoadError> {
+        let mut observers = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let component = self.read(spec, Role::Observer, files).await?;
+            observers.push(Observer::load(self.engine.clone(), &component, spec.clone(), site).await?);
+        }
+        Ok(Observers::start(observers))
+    }
+
+    async fn compile(&self, policy: &PolicySpec, role: Role) -> Result<Arc<Compiled>, LoadError> {
         let (engine, file) = (self.engine.clone(), policy.wasm.clone());
         let refuse = |reason| LoadError {
             policy: policy.name.clone(),
@@ -172,9 +248,34 @@ impl Host {
         };
         let compiled = tokio::task::spawn_blocking(move || engine.compiled(&file)).await;
         match compiled {
-            Ok(compiled) => compiled.map_err(refuse),
+            Ok(compiled) => compiled
+                .and_then(|compiled| compiled.check(role).map(|()| compiled))
+                .map_err(refuse),
             Err(error) => Err(refuse(format!("compiling it failed: {error}"))),
         }
+    }
+}
+
+// === impl Loading ===
+
+impl Loading {
+    /// Compiles, checks and configures every policy of a chain.
+    pub async fn load(&mut self, spec: ChainSpec) -> Result<Chain, LoadError> {
+        self.host.load_from(spec, &mut self.files).await
+    }
+
+    /// Whether the files of a chain hold what it was loaded from.
+    ///
+    /// # Errors
+    /// When one cannot be read any more, or holds something else that is no policy.
+    pub async fn is_current(&mut self, chain: &Chain) -> Result<bool, LoadError> {
+        for (spec, role, digest) in chain.origins() {
+            let found = self.host.read(&spec, role, &mut self.files).await?;
+            if found.digest != digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -199,6 +300,20 @@ fn check_chain(spec: &ChainSpec) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// Checks what no configuration can make possible.
+pub(crate) fn check_limits(limits: &Limits) -> Result<(), String> {
+    let Limits { memory, concurrent, .. } = *limits;
+    if memory > MAX_MEMORY {
+        return Err(format!(
+            "asks for {memory} bytes of memory; at most {MAX_MEMORY} are allowed"
+        ));
+    }
+    if concurrent == 0 || concurrent > Semaphore::MAX_PERMITS {
+        return Err(format!("cannot have {concurrent} calls under way at once"));
+    }
+    Ok(())
+}
+
 // === impl Engine ===
 
 impl Engine {
@@ -210,14 +325,14 @@ impl Engine {
         &self.key
     }
 
-    /// The component of a file. Compiled at once, unless a chain uses the same file already.
+    /// The component of a file: the same one for every chain that uses the file.
     fn compiled(&self, file: &Path) -> Result<Arc<Compiled>, String> {
         let (bytes, digest) = component::open(file)?;
         let known = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = known().get(&digest).and_then(Weak::upgrade) {
             return Ok(compiled);
         }
-        let compiled = Arc::new(component::compile(&self.wasm, bytes, digest.clone())?);
+        let compiled = Arc::new(component::inspect(&self.wasm, bytes, digest.clone())?);
         let mut known = known();
         known.retain(|_, compiled| compiled.strong_count() > 0);
         known.insert(digest, Arc::downgrade(&compiled));
@@ -246,13 +361,19 @@ impl Engine {
         }
     }
 
+    /// A place for an instance that nobody waits for, if there is one.
+    pub fn spare_slot(&self) -> Option<Slot> {
+        let permit = self.slots.clone().try_acquire_owned().ok()?;
+        Some(Slot { _permit: Some(permit) })
+    }
+
     fn give_up_one(&self) {
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        shelves.retain(|shelf| shelf.strong_count() > 0);
-        let given_up = shelves
-            .iter()
-            .filter_map(Weak::upgrade)
-            .any(|shelf| shelf.give_up_one());
+        if self.ahead.give_up_one() {
+            return;
+        }
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.retain(|spare| spare.strong_count() > 0);
+        let given_up = spares.iter().filter_map(Weak::upgrade).any(|spare| spare.give_up_one());
         if !given_up {
             tracing::debug!("all instances are being called: further calls wait");
         }
@@ -277,14 +398,13 @@ impl Engine {
         self.ticker.call()
     }
 
-    /// A new shelf for instances that wait to be called again.
-    pub fn shelf(&self) -> Arc<Shelf> {
-        let shelf = Arc::new(Shelf::default());
-        self.shelves
+    /// Remembers where instances wait to be called again, so that they can be given up when places are short.
+    pub fn spare<S: Spare + 'static>(&self, spare: &Arc<S>) {
+        let spare: Arc<dyn Spare> = spare.clone();
+        self.spares
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::downgrade(&shelf));
-        shelf
+            .push(Arc::downgrade(&spare));
     }
 
     /// A seed for one load.

@@ -80,6 +80,12 @@ impl Instance {
         }
     }
 
+    /// Readies an instance that has waited for its next call.
+    pub fn wake(&mut self) {
+        // The epoch went on in the meantime.
+        self.store.set_epoch_deadline(1);
+    }
+
     /// Whether it may be called once more.
     fn may_go_on(&self) -> bool {
         self.calls < MAX_CALLS && self.store.data().ceilings.memory() == self.memory
@@ -98,7 +104,7 @@ impl Shelf {
     /// The one that was used last: its memory is likely to be in the processor's caches.
     pub fn take(&self) -> Option<Box<Instance>> {
         let mut instance = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        instance.store.set_epoch_deadline(1);
+        instance.wake();
         Some(instance)
     }
 
@@ -113,9 +119,17 @@ impl Shelf {
             shelf.push(instance);
         }
     }
+}
 
-    /// Gives up the one that has waited longest, so that another policy can have its slot.
-    pub fn give_up_one(&self) -> bool {
+/// Where instances wait to be called again.
+pub(crate) trait Spare: Send + Sync {
+    /// Gives one up, so that another plugin can have its slot. `false`: there is none.
+    fn give_up_one(&self) -> bool;
+}
+
+impl Spare for Shelf {
+    /// The one that has waited longest.
+    fn give_up_one(&self) -> bool {
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if shelf.is_empty() {
             return false;

@@ -138,6 +138,12 @@ impl Lane {
         }
     }
 
+    /// Drives a call to its end here, whatever it asks for. Dropping the future ends the call.
+    pub async fn drive_here<F: Future>(call: F, meter: &Meter) -> F::Output {
+        let mut call = std::pin::pin!(call);
+        std::future::poll_fn(|context| meter.poll(call.as_mut(), context)).await
+    }
+
     fn hand_over<F>(&self, call: Pin<Box<F>>, meter: &Meter, share: &Arc<Share>) -> Handed<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,

@@ -4,21 +4,23 @@
 //! and generation), which decides each [`Request`] with a [`Verdict`], whose header changes and sharing are then applied
 //! to whatever answer it leads to.
 //!
-//! Within a load: `component` (a file to a checked component), `link` (what it may import), `start` and `snapshot` (its
-//! configured state). Within a decision, for each policy of the chain: `evidence` (a kept decision, if the answers are the
-//! same), else `admission` (whether it may run: `breaker`, `budget`) and
-//! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision`
-//! (what it returned, checked), `dependence` (what that means to caches).
+//! Within a load: `component` (a file to a checked component), `link` (what it may import), `start`, `snapshot` and `ahead`
+//! (its configured state), `code` (what is compiled, and kept on disk). Within a decision, for each policy of the chain:
+//! `evidence` (a kept decision, if the answers are the same), else `admission` (whether it may run: `breaker`, `budget`) and
+//! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision` (what it
+//! returned, checked), `dependence` (what that means to caches).
 //!
 //! Beside decisions: `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
 //! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
-#![forbid(unsafe_code)]
+// One item of `code` makes bytes executable, and says why it may.
+#![deny(unsafe_code)]
 
 pub mod chain;
 pub mod explain;
 pub mod host;
+pub mod observer;
 pub mod request;
 pub mod spec;
 pub mod summary;
@@ -26,10 +28,12 @@ pub mod verdict;
 pub mod withheld;
 
 mod admission;
+mod ahead;
 mod bindings;
 mod breaker;
 mod budget;
 mod call;
+mod code;
 mod complaints;
 mod component;
 mod config;
@@ -57,14 +61,16 @@ mod text;
 mod wasi;
 
 pub use chain::{Chain, PolicyInfo};
+pub use code::{CodeCache, CodeFrom, Untrusted};
 pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use explain::{Explanation, Step};
 pub use grants::{Grants, KeyValueGrant};
-pub use host::{Host, HostError, HostOptions};
+pub use host::{Host, HostError, HostOptions, Loading};
+pub use observer::{Ending, Finished, Observers};
 pub use recorder::Exchange;
 pub use request::Request;
-pub use services::ServiceBudget;
+pub use services::{HttpGrant, Origin, OriginHost, ServiceBudget};
 pub use shadow::{ShadowCounts, ShadowInfo};
 pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse, ShadowSpec};
 pub use start::{Configured, SnapshotOptions};

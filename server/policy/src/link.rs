@@ -1,6 +1,7 @@
 //! What a policy may import, and how it is linked. What is not granted is not linked, so it cannot be called.
 use crate::{
     bindings::{
+        observer::wasmserve::policy::observation,
         wasi::{
             config::store as config,
             keyvalue::{atomics, store as key_value},
@@ -9,7 +10,7 @@ use crate::{
         wasmserve::policy::{clock, counters, request},
     },
     call::Call,
-    component::Compiled,
+    component::{Compiled, Role},
     grants::Links,
     wasi,
 };
@@ -19,9 +20,10 @@ use wasmtime::{
 };
 
 /// The whole of what an import is called, and what it takes to have it.
-const KNOWN: [(&str, Offer); 7] = [
-    ("wasmserve:policy/request@0.1.0", Offer::Always),
-    ("wasmserve:policy/clock@0.1.0", Offer::Always),
+const KNOWN: [(&str, Offer); 8] = [
+    ("wasmserve:policy/request@0.1.0", Offer::To(Role::Policy)),
+    ("wasmserve:policy/clock@0.1.0", Offer::To(Role::Policy)),
+    ("wasmserve:policy/observation@0.1.0", Offer::To(Role::Observer)),
     ("wasi:config/store@0.2.0-rc.1", Offer::Always),
     ("wasi:logging/logging@0.1.0-draft", Offer::Granted(Grant::Logging)),
     ("wasmserve:policy/counters@0.1.0", Offer::Granted(Grant::Counters)),
@@ -29,9 +31,13 @@ const KNOWN: [(&str, Offer); 7] = [
     ("wasi:keyvalue/atomics@0.2.0-draft", Offer::Granted(Grant::KeyValue)),
 ];
 
+/// In any 0.2 version.
+const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2."];
+
 #[derive(Clone, Copy)]
 enum Offer {
     Always,
+    To(Role),
     Granted(Grant),
 }
 
@@ -40,6 +46,7 @@ enum Grant {
     Logging,
     Counters,
     KeyValue,
+    Http,
 }
 
 impl Grant {
@@ -48,6 +55,7 @@ impl Grant {
             Self::Logging => links.logging,
             Self::Counters => links.counters,
             Self::KeyValue => links.key_value,
+            Self::Http => links.http,
         }
     }
 
@@ -57,24 +65,26 @@ impl Grant {
             Self::Logging => "add \"logging\" to its grants",
             Self::Counters => "add \"counters\" to its grants",
             Self::KeyValue => "add \"key-value\" to its grants",
+            Self::Http => "say what it may reach, such as http = { allow = [\"https://api.example.org\"] }",
         }
     }
 }
 
-/// Checks what a policy imports against what it may. The error is one line for the operator.
-pub(crate) fn check(linker: &Linker<Call>, compiled: &Compiled, links: Links) -> Result<(), String> {
-    for import in &compiled.imports {
-        check_import(import, links)?;
-    }
-    let linked = linker.instantiate_pre(&compiled.component);
-    linked
-        .map(drop)
-        .map_err(|error| format!("cannot be linked: {}", crate::component::one_line(&error)))
+/// Checks what a plugin imports against what it may, by name; types are compared when it is linked. The error is one line
+/// for the operator.
+pub(crate) fn check(compiled: &Compiled, links: Links, role: Role) -> Result<(), String> {
+    compiled
+        .imports
+        .iter()
+        .try_for_each(|import| check_import(import, links, role))
 }
 
-fn check_import(import: &str, links: Links) -> Result<(), String> {
-    if let Some((_, offer)) = KNOWN.iter().find(|(name, _)| *name == import) {
+fn check_import(import: &str, links: Links, role: Role) -> Result<(), String> {
+    let known = KNOWN.iter().find(|(name, _)| *name == import).map(|(_, offer)| *offer);
+    let http = HTTP.iter().any(|name| import.starts_with(name));
+    if let Some(offer) = known.or(http.then_some(Offer::Granted(Grant::Http))) {
         return match offer {
+            Offer::To(other) if other != role => Err(format!("imports {import}, which only a {} can", other.name())),
             Offer::Granted(grant) if !grant.is_among(links) => {
                 Err(format!("imports {import}, which is not granted: {}", grant.how()))
             }
@@ -96,6 +106,7 @@ pub(crate) fn linker(engine: &Engine, links: Links) -> Result<Linker<Call>> {
     let mut linker = Linker::new(engine);
     request::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     clock::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
+    observation::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     config::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
     if links.logging {
         logging::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
@@ -106,6 +117,9 @@ pub(crate) fn linker(engine: &Engine, links: Links) -> Result<Linker<Call>> {
     if links.key_value {
         key_value::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
         atomics::add_to_linker::<_, HasSelf<Call>>(&mut linker, |call| call)?;
+    }
+    if links.http {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     }
     wasi::add_to_linker(&mut linker)?;
     Ok(linker)

@@ -3,11 +3,12 @@
 //! In the order of a call: wait for a turn (this policy's, then one of the engine's instances), instantiate, decide, check
 //! the decision. Whatever goes wrong is a [`Failure`], which the log names and the client does not.
 use crate::{
-    ChainSpec, Configured, Isolation, Limits, LoadError, PolicyInfo, PolicySpec,
+    ChainSpec, Configured, Isolation, LoadError, PolicyInfo, PolicySpec,
     admission::Gate,
     bindings::exports::wasmserve::policy::guest,
     call::Phase,
-    component::{CONTRACT, Compiled, one_line},
+    code::CodeFrom,
+    component::{CONTRACT, Compiled, Role, one_line},
     config,
     counters::Counters,
     decided::Decided,
@@ -15,10 +16,10 @@ use crate::{
     dependence::is_reserved,
     failure::Failure,
     grants::Links,
-    host::{Engine, Slot},
+    host::{Engine, Slot, check_limits},
     instance::{Instance, Shelf, store},
     journal::Said,
-    lane::{Lost, Share},
+    lane::{Lane, Lost, Share},
     link,
     questions::Circumstances,
     recorder::Recorder,
@@ -54,6 +55,7 @@ pub(crate) struct Policy {
     turns: Arc<Semaphore>,
     /// Of the site: what its policies use of the lane.
     share: Arc<Share>,
+    calls: Calls,
     habit: Habit,
     pub gate: Gate,
     /// Where instances are reused.
@@ -73,7 +75,7 @@ pub(crate) struct Ran {
 
 /// Where a call has its instance from.
 enum Beginning {
-    /// An earlier call.
+    /// An earlier call, or configured ahead of this one.
     Warm(Box<Instance>),
     Start(Slot),
 }
@@ -84,10 +86,20 @@ struct Place {
     _ticking: Ticking,
 }
 
+/// Where calls that take long go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calls {
+    /// On the lane, so that the thread they began on can serve.
+    OnTheLane,
+    /// On the thread they began on, which serves nobody.
+    WhereTheyBegan,
+}
+
 /// What a policy is loaded beside.
 pub(crate) struct Company {
     /// What the policies of its site use of the lane.
     pub share: Arc<Share>,
+    pub calls: Calls,
     /// The candidate that decides what it decides.
     pub shadow: Option<Arc<Shadow>>,
 }
@@ -142,26 +154,31 @@ impl Policy {
         check_spec(&spec)?;
         let links = Links::from(&spec.grants);
         let linker = engine.linker(links).map_err(|error| one_line(&error))?;
-        link::check(&linker, compiled, links)?;
+        link::check(compiled, links, Role::Policy)?;
         let config = config::entries(&spec.config)?;
         let origin = Origin::new(compiled, config, &spec.reads, &spec.grants, &spec.limits);
-        let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await;
+        let start = Start::of(&engine, origin, compiled, linker, &spec.limits).await?;
         let policy = Arc::new(Self {
             site: chain.site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
-            start: start.map_err(|failure| cannot_configure(&failure))?,
+            start,
             rules: Rules {
                 roots: chain.roots.clone(),
                 establishes: spec.establishes.clone(),
                 grants: spec.grants.clone(),
             },
-            services: Services::new(&spec.name, spec.grants.key_value.clone(), engine.sites.of(&chain.site)),
+            services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(&chain.site))?,
             turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
             share: company.share,
+            calls: company.calls,
             habit: Habit::default(),
             gate: Gate::new(Instant::now()),
-            shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| engine.shelf()),
+            shelf: (spec.reuse.isolation == Isolation::Reuse).then(|| {
+                let shelf = Arc::default();
+                engine.spare(&shelf);
+                shelf
+            }),
             counters: Counters::default(),
             shadow: company.shadow,
             engine,
@@ -170,7 +187,7 @@ impl Policy {
         policy
             .try_instance()
             .await
-            .map_err(|failure| cannot_configure(&failure))?;
+            .map_err(|failure| failure.while_configuring())?;
         policy.tell_loaded();
         Ok(policy)
     }
@@ -193,7 +210,9 @@ impl Policy {
             let _ticking = policy.engine.ticking();
             let instance = policy.instance(slot, its).await?;
             let journal = instance.store.data().journal.clone();
-            drop(instance);
+            if policy.shelf.is_none() {
+                policy.start.offer_ahead(&policy.engine, instance);
+            }
             Ok::<Said, Failure>(journal.take())
         };
         let instance = self.engine.lane.drive(instance, &meter, &self.share);
@@ -206,17 +225,25 @@ impl Policy {
 
     fn tell_loaded(&self) {
         let (policy, site, digest) = (self.spec.name.as_str(), &*self.site, self.digest.as_str());
-        match self.start.configured() {
-            Configured::Once => tracing::info!(policy, site, digest, configured = "once", "a policy is loaded"),
+        let code = match self.start.code() {
+            CodeFrom::Cache => "cached",
+            CodeFrom::Compiler => "compiled",
+        };
+        match self.configured() {
+            Configured::Once | Configured::EachInstance => {
+                tracing::info!(policy, site, digest, code, configured = "once", "a policy is loaded")
+            }
+            Configured::Ahead { reason } => {
+                let configured = "ahead of every call";
+                tracing::info!(policy, site, digest, code, configured, reason, "a policy is loaded");
+            }
+            // Thousands of sites would fill the log.
+            Configured::EachCall { reason } if self.start.is_one_of_many() => {
+                tracing::debug!(policy, site, digest, reason, "a policy is loaded");
+            }
             Configured::EachCall { reason } => {
-                tracing::info!(
-                    policy,
-                    site,
-                    digest,
-                    configured = "for every call",
-                    reason,
-                    "a policy is loaded"
-                );
+                let configured = "for every call";
+                tracing::info!(policy, site, digest, code, configured, reason, "a policy is loaded");
             }
         }
     }
@@ -230,29 +257,24 @@ impl Policy {
             imports: self.imports.clone(),
             limits: self.spec.limits.clone(),
             grants: self.spec.grants.clone(),
-            configured: self.start.configured(),
+            configured: self.configured(),
+            code: self.start.code(),
             shadow: self.shadow.as_deref().map(Shadow::info),
         }
+    }
+
+    fn configured(&self) -> Configured {
+        self.start.configured(self.spec.reuse.isolation)
     }
 }
 
 fn check_spec(spec: &PolicySpec) -> Result<(), String> {
-    let Limits { memory, concurrent, .. } = spec.limits;
     if let Some(name) = spec.establishes.iter().find(|name| is_reserved(name)) {
         return Err(format!(
             "establishes the fact {name:?}, and names with wasmserve. or tls. are the server's own"
         ));
     }
-    if memory > crate::host::MAX_MEMORY {
-        return Err(format!(
-            "asks for {memory} bytes of memory; at most {} are allowed",
-            crate::host::MAX_MEMORY
-        ));
-    }
-    if concurrent == 0 || concurrent > Semaphore::MAX_PERMITS {
-        return Err(format!("cannot have {concurrent} calls under way at once"));
-    }
-    Ok(())
+    check_limits(&spec.limits)
 }
 
 /// Ends a call that takes longer. The timer is made when the call does not end in its first turn, which a tick bounds:
@@ -262,13 +284,6 @@ async fn within<F: Future>(wall: Duration, call: F) -> Result<F::Output, Elapsed
     match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
         Poll::Ready(outcome) => Ok(outcome),
         Poll::Pending => timeout(wall, call).await,
-    }
-}
-
-fn cannot_configure(failure: &Failure) -> String {
-    match failure.place() {
-        place if place.is_empty() => format!("cannot be configured: {failure}"),
-        place => format!("cannot be configured: {failure} (in {place})"),
     }
 }
 
@@ -323,8 +338,12 @@ impl Policy {
     ) -> Result<Ran, Failure> {
         // The semaphore is never closed.
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Failure::Busy)?;
-        let from = match self.shelf.as_ref().and_then(|shelf| shelf.take()) {
-            Some(warm) => Beginning::Warm(warm),
+        let ready = match &self.shelf {
+            Some(shelf) => shelf.take(),
+            None => self.ahead(),
+        };
+        let from = match ready {
+            Some(instance) => Beginning::Warm(instance),
             None => Beginning::Start(self.engine.slot().await),
         };
         waiting.store(false, Ordering::Relaxed);
@@ -337,8 +356,10 @@ impl Policy {
             meter: &meter,
         };
         let called = self.clone().ask(from, place, circumstances, transcript, meter.clone());
-        let lane = &self.engine.lane;
-        let called = lane.drive(called, &meter, &self.share).await;
+        let called = match self.calls {
+            Calls::OnTheLane => self.engine.lane.drive(called, &meter, &self.share).await,
+            Calls::WhereTheyBegan => Ok(Lane::drive_here(called, &meter).await),
+        };
         let Called { outcome, _place } = called.map_err(|Lost| Failure::Lost)?;
         let (mut instance, decided) = outcome?;
         let went_well = matches!(decided, Ok(Ok(_)));
@@ -427,6 +448,14 @@ impl Policy {
         )
     }
 
+    /// An instance that was configured ahead, for this call alone.
+    fn ahead(&self) -> Option<Box<Instance>> {
+        let mut instance = self.start.take_ahead(&self.engine)?;
+        instance.store.data_mut().recorder = self.recorder();
+        self.counters.ahead();
+        Some(instance)
+    }
+
     /// A new instance in its configured state.
     async fn instance(&self, slot: Slot, meter: Meter) -> Result<Box<Instance>, Failure> {
         let (instances, configure) = self.start.instances(&self.engine);
@@ -435,7 +464,7 @@ impl Policy {
         }
         let store = store(
             &self.engine,
-            &self.start.setting,
+            self.start.setting(),
             &self.spec.limits,
             Phase::Configuring,
             self.recorder(),

@@ -55,6 +55,8 @@ pub(crate) struct Recorder {
     answers: usize,
     /// Calls of the host that there may still be.
     calls: u32,
+    /// Bytes that the answers of one decision may take.
+    limit: usize,
     /// Only when someone wants to read it.
     pub transcript: Option<Vec<Exchange>>,
 }
@@ -90,12 +92,16 @@ impl Recorder {
             facts: Vec::new(),
             answers,
             calls: MAX_CALLS,
+            limit: answers,
             transcript: None,
         })
     }
 
-    /// Whether questions and answers are kept as text.
-    pub fn transcribe(&mut self, transcript: bool) {
+    /// A decision begins. What `configure` was told, if it ran in this call, does not count for it, because most decisions
+    /// begin without. `transcript`: whether questions and answers are kept as text.
+    pub fn begin(&mut self, transcript: bool) {
+        self.answers = self.limit;
+        self.calls = MAX_CALLS;
         self.transcript = transcript.then(Vec::new);
     }
 

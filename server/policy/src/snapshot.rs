@@ -9,6 +9,7 @@
 use crate::{
     bindings::PolicyWithServices,
     call::Call,
+    code::Codes,
     component::{Compiled, one_line},
     running::RanTooLong,
 };
@@ -24,32 +25,42 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 pub(crate) enum Uncaptured {
     /// `configure` said so, in its own words.
     Refused(String),
+    /// It imports something under a type that it does not have.
+    Unlinked(wasmtime::Error),
     /// `configure` ran for too long.
-    TooLong(RanTooLong),
+    TooLong,
     /// The component is not one that can be captured, or `configure` asked for what cannot be repeated.
     Unsuited(String),
 }
 
 impl From<wasmtime::Error> for Uncaptured {
     fn from(error: wasmtime::Error) -> Self {
-        match error.downcast::<RanTooLong>() {
-            Ok(ran_too_long) => Self::TooLong(ran_too_long),
-            Err(error) => Self::Unsuited(one_line(&error)),
+        match error.is::<RanTooLong>() {
+            true => Self::TooLong,
+            false => Self::Unsuited(one_line(&error)),
         }
     }
 }
 
-/// Configures a policy in a store made for that, and gives a component that starts configured. Takes long and keeps a
-/// processor busy: call it where that holds nobody up.
+/// A configured state, as a component that starts with it.
+pub(crate) struct Captured {
+    pub component: Component,
+    /// Whether configuring it at another load would lead to the same state.
+    pub repeatable: bool,
+}
+
+/// Configures a policy in a store made for that. Takes long and keeps a processor busy: call it where that holds nobody up.
 pub(crate) async fn capture(
     compiled: &Compiled,
+    codes: &Codes,
     linker: &Linker<Call>,
     mut store: Store<Call>,
-) -> Result<Component, Uncaptured> {
+) -> Result<Captured, Uncaptured> {
     check(&compiled.bytes).map_err(Uncaptured::Unsuited)?;
     let wizer = Wizer::new();
     let (context, instrumented) = wizer.instrument_component(&compiled.bytes)?;
-    let instrumented = compiled.instrumented(store.engine(), &instrumented)?;
+    let instrumented = compiled.instrumented(codes, &instrumented)?;
+    linker.instantiate_pre(&instrumented).map_err(Uncaptured::Unlinked)?;
     let meter = store.data().meter.clone();
     let (instance, configured) = meter
         .measure(async {
@@ -77,8 +88,13 @@ pub(crate) async fn capture(
     if let Some(failure) = state.failure {
         return Err(failure.into());
     }
+    let repeatable = !store.data().asked_for_seed;
+    // Its slot is free while the rest is compiled.
     drop(store);
-    Ok(Component::new(instrumented.engine(), snapshot)?)
+    Ok(Captured {
+        component: codes.uncached(&snapshot)?,
+        repeatable,
+    })
 }
 
 /// Handles of a component's own resources are not in its memory either.

@@ -3,10 +3,12 @@ use crate::{Grants, ServiceBudget};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 /// The chain of a site, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChainSpec {
     pub site: Arc<str>,
     pub policies: Vec<PolicySpec>,
+    /// Who is told of finished exchanges.
+    pub observers: Vec<PolicySpec>,
     /// The names of the roots that a policy may place paths in.
     pub roots: BTreeSet<String>,
     pub budget: Budget,
@@ -39,7 +41,7 @@ impl Default for Budget {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicySpec {
     /// The name that logs and errors use.
     pub name: String,
@@ -58,7 +60,7 @@ pub struct PolicySpec {
 }
 
 /// A policy that is asked what another one is asked, off the response path. Its decisions are compared and thrown away.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShadowSpec {
     /// A component, or a core module with component-type metadata.
     pub wasm: PathBuf,

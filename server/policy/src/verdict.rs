@@ -5,7 +5,10 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use wasmserve_files::SitePath;
 pub use wasmserve_files::{Missing, Place};
 
@@ -21,8 +24,8 @@ pub struct Verdict {
     pub(crate) changes: Vec<Arc<[HeaderChange]>>,
     /// What the answer depends on, as far as caches are concerned.
     pub(crate) dependences: Vec<Arc<Dependence>>,
-    /// When the request arrived, in seconds since 1970.
-    pub(crate) now: u64,
+    /// When the request arrived.
+    pub arrived: SystemTime,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,21 @@ impl Verdict {
     /// for); without one, that of `Content-Type` as it was before. To be called once, last, on every answer, whoever gave
     /// it.
     pub fn apply(&self, status: StatusCode, media_type: Option<&str>, headers: &mut HeaderMap) {
+        self.apply_at(SystemTime::now, status, media_type, headers);
+    }
+
+    /// The same at another moment: what limits freshness is counted from when the answer is made, because policies and
+    /// files may have taken their time since the request arrived.
+    pub fn apply_at(
+        &self,
+        now: impl FnOnce() -> SystemTime,
+        status: StatusCode,
+        media_type: Option<&str>,
+        headers: &mut HeaderMap,
+    ) {
+        if self.changes.is_empty() && self.dependences.is_empty() && !matches!(self.outcome, Outcome::Fault(_)) {
+            return;
+        }
         let own = headers.get(header::CONTENT_TYPE).cloned();
         let media_type = media_type.or_else(|| own.as_ref()?.to_str().ok());
         for change in self.changes.iter().flat_map(|changes| changes.iter()) {
@@ -71,7 +89,8 @@ impl Verdict {
         for other in &self.dependences {
             dependence.join(other);
         }
-        dependence.apply(self.now, headers);
+        let seconds = || now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        dependence.apply(seconds, headers);
         if let Outcome::Fault(_) = self.outcome {
             forbid_storing(headers);
         }

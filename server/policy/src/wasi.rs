@@ -1,17 +1,18 @@
 //! The WASI 0.2 basics that language runtimes need to start: clocks, chance, environment, streams.
 //!
-//! Nothing of the host is inherited: no environment, arguments, directories or sockets; the input has ended, and what is
-//! printed goes to the log. Whatever cannot be repeated says so to the recorder.
+//! Nothing of the host is inherited: no arguments or sockets, of the environment and the directories only what is granted;
+//! the input has ended, and what is printed goes to the log. Whatever cannot be repeated says so to the recorder.
 use crate::call::Call;
 use wasmtime::{
     Result,
     component::{HasData, HasSelf, Linker, Resource, ResourceTable},
+    format_err,
 };
 use wasmtime_wasi::{
     WasiView,
     cli::{WasiCli, WasiCliView},
     clocks::WasiClocksView,
-    filesystem::{WasiFilesystem, WasiFilesystemView},
+    filesystem::{Descriptor, WasiFilesystem, WasiFilesystemCtxView, WasiFilesystemView},
     p2::{
         DynInputStream, DynOutputStream, DynPollable,
         bindings::{
@@ -23,7 +24,7 @@ use wasmtime_wasi::{
             random::{insecure, insecure_seed, random},
         },
     },
-    random::{WasiRandom, WasiRandomView},
+    random::WasiRandomView,
 };
 
 /// Interfaces that are linked, in any 0.2 version.
@@ -72,7 +73,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
     monotonic_clock::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     random::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     insecure::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
-    insecure_seed::add_to_linker::<Call, WasiRandom>(l, Call::random)?;
+    insecure_seed::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     environment::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     exit::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     stdin::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
@@ -83,9 +84,29 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
     terminal_stdin::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     terminal_stdout::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     terminal_stderr::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
-    preopens::add_to_linker::<Call, WasiFilesystem>(l, Call::filesystem)?;
-    types::add_to_linker::<Call, WasiFilesystem>(l, Call::filesystem)?;
+    preopens::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
+    types::add_to_linker::<Call, WasiFilesystem>(l, files)?;
     Ok(())
+}
+
+/// Whatever is asked of a file, the answer may be another one the next time.
+fn files(call: &mut Call) -> WasiFilesystemCtxView<'_> {
+    call.recorder.unrepeatable("a file");
+    call.filesystem()
+}
+
+impl preopens::Host for Call {
+    fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
+        if !self.setting.directories.is_empty() {
+            // A handle is not in memory.
+            self.must_not_be_captured("a directory")?;
+        }
+        let directories = self.filesystem().get_directories()?;
+        match self.missing_directory() {
+            Some(reason) => Err(format_err!("{reason}")),
+            None => Ok(directories),
+        }
+    }
 }
 
 impl wall_clock::Host for Call {
@@ -139,6 +160,13 @@ impl insecure::Host for Call {
     fn get_insecure_random_u64(&mut self) -> Result<u64> {
         self.unrepeatable("random bytes")?;
         WasiRandomView::random(self).get_insecure_random_u64()
+    }
+}
+
+impl insecure_seed::Host for Call {
+    fn insecure_seed(&mut self) -> Result<(u64, u64)> {
+        self.asked_for_seed = true;
+        WasiRandomView::random(self).insecure_seed()
     }
 }
 

@@ -2,18 +2,19 @@
 
 use crate::{
     config::grants,
-    explain::Asked,
     net::Server,
     site::Site,
     watch::{Recording, record::RecordCounts},
 };
 use serde::Serialize;
 use std::time::Duration;
-use wasmserve_policy::{Configured, Counts, Limits, PolicyInfo, Room, ShadowCounts, ShadowInfo};
+use wasmserve_policy::{CodeFrom, Configured, Counts, Limits, PolicyInfo, Room, ShadowCounts, ShadowInfo};
 
 /// Everything, for one answer.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// Counts up with every reload.
+    generation: u64,
     sites: Vec<SiteReport>,
     /// `None`: nothing is recorded.
     recording: Option<RecordingReport>,
@@ -30,8 +31,7 @@ struct RecordingReport {
 #[derive(Debug, Serialize)]
 struct SiteReport {
     name: String,
-    /// Counts up with every reload.
-    generation: u64,
+    hosts: Vec<String>,
     policies: Vec<PolicyReport>,
     /// The room that kept decisions take.
     evidence: Room,
@@ -46,8 +46,13 @@ struct PolicyReport {
     imports: Vec<String>,
     grants: Vec<String>,
     limits: LimitsReport,
-    /// Why `configure` runs for each call; `None`: it ran once.
-    configured_for_each_call: Option<String>,
+    /// How often `configure` runs: `once`, `ahead` of each call that runs, for `each-call`, or for
+    /// `each-instance` of an observer.
+    configured: &'static str,
+    /// Why more often than once.
+    configured_because: Option<String>,
+    /// Whether the code that calls run came from the cache on disk when it was loaded.
+    code_from_cache: bool,
     counts: Counts,
     /// The candidate that runs beside it.
     shadow: Option<ShadowReport>,
@@ -73,17 +78,14 @@ struct LimitsReport {
     concurrent: usize,
 }
 
-/// The site that answers a request.
-pub fn site_for<'a>(server: &'a Server, _asked: &Asked) -> &'a Site {
-    &server.site
-}
-
 // === impl Report ===
 
 impl Report {
     pub fn of(server: &Server) -> Self {
+        let sites = server.sites.load();
         Self {
-            sites: vec![SiteReport::of(&server.site)],
+            generation: sites.generation,
+            sites: sites.iter().map(|site| SiteReport::of(site)).collect(),
             recording: server.watch.record.as_ref().map(RecordingReport::of),
         }
     }
@@ -104,7 +106,7 @@ impl SiteReport {
         let policies = site.chain.policies().into_iter().zip(site.chain.counts());
         Self {
             name: site.name.to_string(),
-            generation: 1,
+            hosts: site.spec.hosts.iter().map(ToString::to_string).collect(),
             policies: policies.map(|(info, counts)| PolicyReport::of(info, counts)).collect(),
             evidence: site.chain.evidence(),
         }
@@ -113,6 +115,12 @@ impl SiteReport {
 
 impl PolicyReport {
     fn of(info: PolicyInfo, counts: Counts) -> Self {
+        let (configured, configured_because) = match info.configured {
+            Configured::Once => ("once", None),
+            Configured::EachInstance => ("each-instance", None),
+            Configured::Ahead { reason } => ("ahead", Some(reason)),
+            Configured::EachCall { reason } => ("each-call", Some(reason)),
+        };
         Self {
             grants: grants::describe(&info.grants),
             limits: LimitsReport::of(&info.limits),
@@ -121,10 +129,9 @@ impl PolicyReport {
             digest: format!("sha256:{}", info.digest),
             contract: info.contract,
             imports: info.imports,
-            configured_for_each_call: match info.configured {
-                Configured::Once => None,
-                Configured::EachCall { reason } => Some(reason.to_string()),
-            },
+            configured,
+            configured_because,
+            code_from_cache: info.code == CodeFrom::Cache,
             counts,
             shadow: info.shadow.map(ShadowReport::of),
         }

@@ -1,30 +1,114 @@
 //! `wasmserve check`: load everything, say what it is, serve nothing.
 
 use super::{Outcome, ServeOptions};
-use crate::{config::grants, site::Site};
+use crate::{
+    config::{grants, print::print},
+    site::Site,
+    sites::Sites,
+};
 use anyhow::Context;
 use bytesize::ByteSize;
+use clap::Args;
 use humantime::format_duration;
-use std::{borrow::Borrow, process::ExitCode};
-use wasmserve_policy::{Configured, Limits, PolicyInfo, ShadowInfo};
+use std::{
+    borrow::Borrow,
+    io::{self, Write},
+    process::ExitCode,
+};
+use wasmserve_policy::{CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
 
-/// Loads a site and prints its plugins.
-pub fn run(options: &ServeOptions) -> Outcome {
+#[derive(Debug, Args)]
+pub struct CheckOptions {
+    /// Print the configuration with all that it inherits and every default, as a file that can be read again
+    ///
+    /// The configurations of plugins are in it, with any secrets that are in them.
+    #[arg(long)]
+    print_config: bool,
+
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+/// Sites beyond are described in one line each.
+const IN_FULL: usize = 20;
+
+/// Sites beyond are counted only.
+const IN_ONE_LINE: usize = 200;
+
+/// Loads all sites and prints what they are.
+pub fn run(options: &CheckOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
-    let site = runtime.block_on(Site::load(options.site()))?;
-    print!("{}", describe(&site));
+    let (configuration, sites) = runtime.block_on(options.serve.load())?;
+    // What else serving reads.
+    configuration.server.net()?;
+    let text = match (options.print_config, options.serve.config()) {
+        (true, _) => print(&configuration),
+        (false, Some(_)) => all(&sites),
+        (false, None) => sites.iter().map(|site| policies(site)).collect(),
+    };
+    let mut output = io::stdout().lock();
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    written.context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(site: &Site) -> String {
+/// Every site: the first in full, then lines, then a number.
+fn all(sites: &Sites) -> String {
+    let mut text = String::new();
+    for (index, site) in sites.iter().enumerate().take(IN_ONE_LINE) {
+        if index == IN_FULL {
+            text.push_str("The sites that follow in one line each: name, hosts, policies.\n");
+        }
+        text += &match index < IN_FULL {
+            true => format!("{}{}\n", heading(site), policies(site)),
+            false => line(site),
+        };
+    }
+    let rest = sites.len().saturating_sub(IN_ONE_LINE);
+    if rest > 0 {
+        text += &format!("and {rest} more (--print-config prints them all)\n");
+    }
+    text + &format!("{} sites can be served\n", sites.len())
+}
+
+fn heading(site: &Site) -> String {
+    let roots = site.spec.files.roots.iter();
+    let roots: Vec<String> = roots
+        .map(|(name, root)| format!("{name} {}", root.path.display()))
+        .collect();
+    format!(
+        "site {}\n   {:<11}{}\n   {:<11}{}\n",
+        site.name,
+        "hosts",
+        hosts(site),
+        "roots",
+        roots.join(", ")
+    )
+}
+
+fn line(site: &Site) -> String {
+    let policies = site.chain.policies();
+    let names: Vec<&str> = policies.iter().map(|policy| &*policy.name).collect();
+    format!("{}: {}: {}\n", site.name, hosts(site), listed(&names))
+}
+
+fn hosts(site: &Site) -> String {
+    let hosts: Vec<String> = site.spec.hosts.iter().map(ToString::to_string).collect();
+    hosts.join(", ")
+}
+
+fn policies(site: &Site) -> String {
     let policies = site.chain.policies();
     if policies.is_empty() {
         return "no plugins: every file beneath the root is served to everyone\n".to_owned();
     }
     let described = policies.iter().enumerate();
-    described
-        .map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)))
-        .collect()
+    let policies = described.map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)));
+    let observers = site.chain.observers().infos();
+    let observers = observers
+        .iter()
+        .map(|observer| format!("observer {}\n{}", observer.name, properties(observer)));
+    policies.chain(observers).collect()
 }
 
 /// One line each.
@@ -37,6 +121,7 @@ fn properties(policy: &PolicyInfo) -> String {
         ("grants", listed(&grants::describe(&policy.grants))),
         ("limits", limits(&policy.limits)),
         ("configured", configured(&policy.configured)),
+        ("code", code(policy.code).to_owned()),
     ];
     let shadow = policy.shadow.iter().map(|shadow| ("shadow", in_words(shadow)));
     properties
@@ -70,7 +155,16 @@ fn limits(limits: &Limits) -> String {
 fn configured(configured: &Configured) -> String {
     match configured {
         Configured::Once => "once, every call starts from its memory".to_owned(),
+        Configured::Ahead { reason } => format!("ahead, an instance for each call: {reason}"),
+        Configured::EachInstance => "once, and again after a failure".to_owned(),
         Configured::EachCall { reason } => format!("for each call: {reason}"),
+    }
+}
+
+fn code(from: CodeFrom) -> &'static str {
+    match from {
+        CodeFrom::Cache => "from the cache",
+        CodeFrom::Compiler => "compiled",
     }
 }
 

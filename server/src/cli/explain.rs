@@ -8,7 +8,6 @@ use crate::{
         asked::{field, url},
         secrets,
     },
-    site::Site,
 };
 use anyhow::Context;
 use clap::Args;
@@ -44,7 +43,7 @@ pub struct ExplainOptions {
     /// Ask a server that runs, through its admin socket: what it has loaded, and what it keeps
     ///
     /// The path is the one that the server was given with --admin.
-    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["root", "plugins"])]
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["config", "root", "plugins"])]
     server: Option<PathBuf>,
 
     /// Print one JSON object
@@ -82,10 +81,10 @@ pub fn run(options: &ExplainOptions) -> Outcome {
 // === impl ExplainOptions ===
 
 impl ExplainOptions {
-    /// By a site that is loaded for this.
+    /// By sites that are loaded for this.
     async fn load(&self) -> Result<Account, anyhow::Error> {
-        let site = Site::load(self.serve.site()).await?;
-        let (mut account, _) = Account::of(&site, self.asked().arrival()).await;
+        let (_, sites) = self.serve.load().await?;
+        let (mut account, _) = Account::of(&sites, self.asked().arrival()).await;
         if !self.show_secrets {
             secrets::hide(&mut account);
         }
@@ -152,6 +151,7 @@ mod tests {
         for arguments in [
             &["--server", "s", "--plugins", "p", "/"][..],
             &["--server", "s", "--root", "r", "/"],
+            &["--server", "s", "--config", "c", "/"],
         ] {
             assert!(typed(arguments).is_err(), "{arguments:?}");
         }

@@ -6,9 +6,11 @@ mod descriptors;
 mod explain;
 mod options;
 mod password;
+mod reload;
 mod replay;
 mod report;
 mod serve;
+mod sign;
 
 pub use options::ServeOptions;
 
@@ -41,7 +43,7 @@ enum Command {
     /// Load everything as serving would, print what each plugin is, and exit
     ///
     /// The exit status is 0 when all is well; otherwise the reasons are printed and it is 1. Nothing is listened on.
-    Check(Box<ServeOptions>),
+    Check(Box<check::CheckOptions>),
     /// Decide one request and say why it is answered so: loading everything as serving would, or by a server that runs
     ///
     /// For every plugin in order: what it asked, what it was told, what it decided and logged, whether the decision would
@@ -65,6 +67,10 @@ enum Command {
     /// Asks for the password on a terminal; otherwise reads one line from standard input. Prints an argon2id hash with its
     /// salt and parameters (a PHC string), which is what `users` in the configuration of basic-auth takes.
     Password,
+    /// Make a link that expires, as the policy signed-url admits it
+    ///
+    /// Prints the URL with the parameters `expires` and `signature`, and with `prefix` and `client` where they are given.
+    Sign(sign::SignOptions),
 }
 
 /// Runs the command that the process was started with.
@@ -77,6 +83,7 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Build(options)) => build::run(&options),
         Some(Command::Password) => password::run(),
+        Some(Command::Sign(options)) => sign::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         report::print(&*error);

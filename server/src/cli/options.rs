@@ -1,19 +1,24 @@
 //! The options of serving, as they are typed. Their texts are the manual.
 
 use crate::{
-    config::units::{duration, size},
-    net::{NetOptions, activity::Deadlines},
-    observe::LogFormat,
-    site::SiteOptions,
-    watch::{
-        RecordOptions, Recording, Secret, Watch,
-        record::{file, redact::Rule},
+    config::{
+        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings, TlsFiles,
+        plugins::PluginFolder,
+        units::{duration, positive},
+        values::{chunk_size, error_status, listen_address, log_filter, record_limit, site_path},
     },
+    observe::LogFormat,
+    site::SiteSpec,
+    sites::{HostPattern, LoadErrors, Loader, Sites},
+    watch::{RecordOptions, record::rules::Rule},
 };
 use clap::{Args, ValueEnum};
 use http::StatusCode;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
-use tracing_subscriber::EnvFilter;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, RootOptions, SitePath, Symlinks};
 use wasmserve_transport::Sendfile;
 
@@ -25,6 +30,28 @@ const ROOT: &str = "default";
 
 #[derive(Clone, Debug, Args)]
 pub struct ServeOptions {
+    /// File that describes sites, listeners and all else, instead of the options below
+    ///
+    /// Every key is in server/docs/README.md. SIGHUP reads it again.
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        conflicts_with_all = [
+            "root", "listen", "plugins", "listing", "index", "error_pages", "fallback", "dotfiles", "symlinks",
+            "no_precompressed", "compress", "chunk_size", "log_format", "log", "drain_timeout", "idle_timeout",
+            "head_timeout", "stall_timeout", "max_connections", "sendfile", "admin", "debug_secret_file", "record",
+            "record_limit", "record_one_in", "record_redact", "tls_cert", "tls_key", "code_cache",
+        ]
+    )]
+    config: Option<PathBuf>,
+
+    /// Reload when the configuration or a plugin changes, as SIGHUP does
+    ///
+    /// What is wrong then is logged, and the server goes on as it was.
+    #[arg(long)]
+    watch: bool,
+
     /// Folder whose files are served
     #[arg(long, short, default_value = ".", value_name = "DIR", help_heading = "Files")]
     root: PathBuf,
@@ -43,6 +70,16 @@ pub struct ServeOptions {
     )]
     listen: Vec<SocketAddr>,
 
+    /// Certificate of this server, and those that lead from it to one that clients trust, in PEM: speaks HTTPS
+    ///
+    /// With HTTP/2 where the client offers it. The file and its key are never served.
+    #[arg(long, requires = "tls_key", value_name = "FILE", help_heading = "Connections")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, in PEM (PKCS #8, PKCS #1 or SEC 1, not encrypted)
+    #[arg(long, requires = "tls_cert", value_name = "FILE", help_heading = "Connections")]
+    tls_key: Option<PathBuf>,
+
     /// Folder with the plugins that decide every request
     ///
     /// With a plugins.toml in it, that file lists them in order; otherwise every *.wasm of the folder runs in the order of
@@ -50,6 +87,14 @@ pub struct ServeOptions {
     /// plugin is asked and every file beneath the root is served to everyone.
     #[arg(long, short, value_name = "DIR", help_heading = "Policy")]
     plugins: Option<PathBuf>,
+
+    /// Folder in which the compiled code of plugins is kept, so that the next start is quick; off: none is
+    ///
+    /// Such a folder must not be changeable by other users, nor lie beneath a served folder; otherwise everything is
+    /// compiled at each start, and the log says why. What is in it can be removed at any time
+    /// [default: wasmserve in $CACHE_DIRECTORY of systemd, $XDG_CACHE_HOME or ~/.cache].
+    #[arg(long, value_name = "DIR|off", help_heading = "Policy")]
+    code_cache: Option<CodeCacheOption>,
 
     /// List the entries of folders that have no index file
     #[arg(long, help_heading = "Files")]
@@ -97,6 +142,7 @@ pub struct ServeOptions {
     /// A response is completed only after the client has acknowledged what was sent so and the file is still the same.
     #[arg(long, default_value = "remote", value_name = "RULE", help_heading = "Files")]
     sendfile: SendfileRule,
+
     /// Unix socket that answers operators: health, sites, and why a request is answered as it is
     ///
     /// Only its owner can connect (mode 0600). One that a dead server left behind is replaced. [default: admin.sock in the
@@ -150,7 +196,7 @@ pub struct ServeOptions {
     ///
     /// Levels are error, warn, info, debug, trace and off. "info,access=off" leaves the access log out; its lines have the
     /// target "access". Queries are never logged: links carry secrets in them.
-    #[arg(long, default_value = "info", value_name = "FILTER", value_parser = filter, help_heading = "Log")]
+    #[arg(long, default_value = "info", value_name = "FILTER", value_parser = log_filter, help_heading = "Log")]
     log: String,
 
     /// How long responses may take to finish after SIGINT or SIGTERM; a second signal ends at once
@@ -161,7 +207,7 @@ pub struct ServeOptions {
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = positive, help_heading = "Connections")]
     idle_timeout: Duration,
 
-    /// How long a request's head may take from its first byte to its last
+    /// How long a request's head may take from its first byte to its last, and how long a TLS handshake
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = positive, help_heading = "Connections")]
     head_timeout: Duration,
 
@@ -190,6 +236,14 @@ enum SymlinksRule {
     Deny,
 }
 
+/// Why the options come to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    #[error("the plugins cannot be run")]
+    Plugins(#[source] ConfigErrors),
+    #[error("the configuration cannot be used")]
+    File(#[source] ConfigErrors),
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum SendfileRule {
     /// To those on other machines
@@ -200,30 +254,127 @@ enum SendfileRule {
     /// To none: all files are read
     Off,
 }
-/// The folder that systemd makes for a unit (`RuntimeDirectory=`).
-const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 
-/// A request line and header fields beyond this are refused with 431. As nginx: four buffers of 8 KiB.
-const HEAD_SIZE: usize = 32 * 1024;
+// === impl ConfigurationError ===
 
-/// How long a client that is still sending is read from after its last response.
-const LINGER: Duration = Duration::from_secs(5);
+impl ConfigurationError {
+    /// Each thing that is wrong.
+    pub fn errors(&self) -> &ConfigErrors {
+        match self {
+            Self::Plugins(errors) | Self::File(errors) => errors,
+        }
+    }
+}
 
 // === impl ServeOptions ===
 
 impl ServeOptions {
-    pub fn site(&self) -> SiteOptions {
-        SiteOptions {
-            name: SITE.into(),
-            files: self.files(),
-            plugins: self.plugins.clone(),
+    /// What the options come to, with what they name read anew.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files that they name.
+    pub fn configuration(&self) -> Result<Configuration, ConfigurationError> {
+        match &self.config {
+            Some(file) => Configuration::read(file).map_err(ConfigurationError::File),
+            None => self.one_site().map_err(ConfigurationError::Plugins),
+        }
+    }
+
+    /// Loads everything as serving would.
+    pub async fn load(&self) -> Result<(Configuration, Sites), anyhow::Error> {
+        let configuration = self.configuration()?;
+        let sites = Loader::new(&configuration.server.cache)
+            .load(&configuration, None)
+            .await;
+        Ok((configuration, sites.map_err(|errors| self.cannot_load(errors))?))
+    }
+
+    /// Why nothing is served: about sites by name when there is a file that names them.
+    pub fn cannot_load(&self, errors: LoadErrors) -> anyhow::Error {
+        if self.config.is_some() {
+            return anyhow::Error::new(errors).context("cannot serve");
+        }
+        match errors.into_only() {
+            Some(error) => error.into(),
+            None => anyhow::anyhow!("cannot serve"),
+        }
+    }
+
+    /// The file that describes everything, if there is one.
+    pub fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Whether changes are seen without a signal.
+    pub fn watch(&self) -> bool {
+        self.watch
+    }
+
+    /// The site that the flags describe, for every host.
+    fn one_site(&self) -> Result<Configuration, ConfigErrors> {
+        let mut folder = self
+            .plugins
+            .as_deref()
+            .map(PluginFolder::read)
+            .transpose()?
+            .unwrap_or_default();
+        let mut sources = std::mem::take(&mut folder.protected);
+        let files = self.files();
+        let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();
+        let site = SiteSpec {
+            hosts: vec![HostPattern::Any],
+            chain: folder.chain(SITE.into(), roots),
+            files,
+        };
+        let server = self.server();
+        sources.extend(server.tls_files());
+        Ok(Configuration {
+            server,
+            sites: vec![site.into()],
+            sources,
+        })
+    }
+
+    fn server(&self) -> ServerSettings {
+        ServerSettings {
+            listen: self.listen.clone(),
+            idle_timeout: self.idle_timeout,
+            head_timeout: self.head_timeout,
+            stall_timeout: self.stall_timeout,
+            drain_timeout: self.drain_timeout,
+            max_connections: self.max_connections.and_then(|count| usize::try_from(count).ok()),
+            chunk_size: self.chunk_size,
+            sendfile: match self.sendfile {
+                SendfileRule::Remote => Sendfile::Remote,
+                SendfileRule::Always => Sendfile::Always,
+                SendfileRule::Off => Sendfile::Off,
+            },
+            tls: self.tls_cert.clone().zip(self.tls_key.clone()).map(TlsFiles::from),
+            code_cache: self.code_cache.clone(),
+            operators: self.operators(),
+            log_format: self.log_format,
+            log: self.log.clone(),
+            ..ServerSettings::default()
+        }
+    }
+
+    fn operators(&self) -> OperatorSettings {
+        let record = self.record.clone().map(|file| RecordOptions {
+            file,
+            limit: self.record_limit,
+            one_in: self.record_one_in,
+            rules: self.record_redact.clone(),
+        });
+        OperatorSettings {
+            admin: self.admin.clone(),
+            debug_secret_file: self.debug_secret_file.clone(),
+            record,
         }
     }
 
     fn files(&self) -> FilesOptions {
         let mut files = FilesOptions::new(&self.root);
         files.compression = self.compress.then(Compression::default);
-        files.protected.extend(self.secrets());
         let defaults = RootOptions::new(&self.root);
         let root = RootOptions {
             symlinks: match self.symlinks {
@@ -248,123 +399,48 @@ impl ServeOptions {
         files.roots = vec![(ROOT.to_owned(), root)];
         files
     }
-
-    pub fn net(&self) -> NetOptions {
-        NetOptions {
-            chunk_size: self.chunk_size,
-            sendfile: match self.sendfile {
-                SendfileRule::Remote => Sendfile::Remote,
-                SendfileRule::Always => Sendfile::Always,
-                SendfileRule::Off => Sendfile::Off,
-            },
-            head_size: HEAD_SIZE,
-            deadlines: Deadlines {
-                idle: self.idle_timeout,
-                head: self.head_timeout,
-                linger: LINGER,
-            },
-            stall: self.stall_timeout,
-        }
-    }
-
-    /// Where operators ask.
-    pub fn admin(&self) -> Option<PathBuf> {
-        let runtime = || {
-            let folders = std::env::var_os(RUNTIME_DIRECTORY)?;
-            // systemd separates several with colons (systemd.exec(5)).
-            let first = std::env::split_paths(&folders).next()?;
-            (!first.as_os_str().is_empty()).then(|| first.join("admin.sock"))
-        };
-        self.admin.clone().or_else(runtime)
-    }
-
-    /// What is watched of requests.
-    ///
-    /// # Errors
-    /// When the secret's file has none, or when nothing can be recorded.
-    pub fn watch(&self) -> Result<Watch, anyhow::Error> {
-        let record = self.record.clone().map(|file| RecordOptions {
-            file,
-            limit: self.record_limit,
-            one_in: self.record_one_in,
-            rules: self.record_redact.clone(),
-        });
-        Ok(Watch {
-            debug: self.debug_secret_file.as_deref().map(Secret::read).transpose()?,
-            record: record.map(Recording::start).transpose()?,
-        })
-    }
-
-    /// What must not be served, beside configuration and plugins.
-    fn secrets(&self) -> impl Iterator<Item = PathBuf> {
-        let recordings = self.record.iter().flat_map(|file| [file.clone(), file::before(file)]);
-        self.debug_secret_file.clone().into_iter().chain(recordings)
-    }
-
-    pub fn listen(&self) -> &[SocketAddr] {
-        &self.listen
-    }
-
-    pub fn drain_timeout(&self) -> Duration {
-        self.drain_timeout
-    }
-
-    pub fn max_connections(&self) -> Option<usize> {
-        self.max_connections.and_then(|count| usize::try_from(count).ok())
-    }
-
-    pub fn log_format(&self) -> LogFormat {
-        self.log_format
-    }
-
-    pub fn log_filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.log)
-    }
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80".into())
-}
-
-fn chunk_size(text: &str) -> Result<usize, String> {
-    match usize::try_from(size(text)?) {
-        Ok(bytes) if (4 << 10..=16 << 20).contains(&bytes) => Ok(bytes),
-        _ => Err("must be between 4KiB and 16MiB".into()),
-    }
-}
-
-fn record_limit(text: &str) -> Result<u64, String> {
-    match size(text)? {
-        bytes if bytes >= 64 << 10 => Ok(bytes),
-        _ => Err("must be 64KiB or more".into()),
-    }
 }
 
 fn error_page(text: &str) -> Result<(StatusCode, SitePath), String> {
     let (status, path) = text
         .split_once('=')
         .ok_or("must be a status and a path, such as 404=/404.html")?;
-    match status.parse::<StatusCode>() {
-        Ok(status) if status.is_client_error() || status.is_server_error() => Ok((status, site_path(path)?)),
-        _ => Err(format!("{status:?} is not an error status: 400 to 599")),
+    Ok((error_status(status)?, site_path(path)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Debug, Parser)]
+    struct Typed {
+        #[command(flatten)]
+        serve: ServeOptions,
     }
-}
 
-fn site_path(text: &str) -> Result<SitePath, String> {
-    SitePath::from_decoded(text).map_err(|error| format!("the path {error}"))
-}
-
-fn positive(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("must be longer than nothing".into()),
-        some => Ok(some),
+    #[test]
+    fn the_flags_and_the_file_have_the_same_defaults() {
+        let typed = Typed::parse_from(["wasmserve"]);
+        let configuration = typed.serve.configuration().expect("nothing is read");
+        assert_eq!(configuration.server, ServerSettings::default());
+        let root = &configuration.sites[0].files.roots[0].1;
+        assert_eq!(*root, RootOptions::new("."));
     }
-}
 
-/// Checks a filter; it is kept as text because it cannot be cloned.
-fn filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text)
-        .map(|_| text.to_owned())
-        .map_err(|error| error.to_string())
+    #[test]
+    fn what_a_file_says_is_not_said_by_flags() {
+        let command = Typed::command();
+        let config = command.get_arguments().find(|argument| argument.get_id() == "config");
+        let config = config.expect("the option is there");
+        let conflicts: Vec<_> = command
+            .get_arg_conflicts_with(config)
+            .iter()
+            .map(|argument| argument.get_id())
+            .collect();
+        for argument in command.get_arguments() {
+            let beside = ["config", "watch", "help"].contains(&argument.get_id().as_str());
+            assert_eq!(conflicts.contains(&argument.get_id()), !beside, "{}", argument.get_id());
+        }
+    }
 }

@@ -32,17 +32,14 @@ fn ask() -> anyhow::Result<String> {
 }
 
 /// One line, without its end.
-fn read_line(input: impl BufRead) -> anyhow::Result<String> {
+pub fn read_line(input: impl BufRead) -> anyhow::Result<String> {
     let mut line = String::new();
-    input
-        .take(LONGEST)
-        .read_line(&mut line)
-        .context("cannot read the password from standard input")?;
+    input.take(LONGEST).read_line(&mut line).context("cannot read a line")?;
     let password = line.strip_suffix('\n').unwrap_or(&line);
     let password = password.strip_suffix('\r').unwrap_or(password);
     ensure!(
         password.len() < LONGEST as usize - 1,
-        "the password is longer than {} bytes",
+        "the line is longer than {} bytes",
         LONGEST - 2
     );
     Ok(password.to_owned())

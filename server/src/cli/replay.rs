@@ -9,10 +9,12 @@ mod report;
 
 use super::Outcome;
 use crate::{
-    config::plugins::PluginFolder,
+    config::{Configuration, plugins::PluginFolder},
+    sites::Loader,
     watch::record::{
         entry::{Decision, EntryError, Line},
-        redact::{Redactor, Rule, Rules},
+        redact::Redactor,
+        rules::{Rule, Rules},
     },
 };
 use anyhow::{Context, bail};
@@ -22,6 +24,7 @@ use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use report::Report;
 use std::{
+    collections::HashMap,
     fs::File,
     io::{self, BufRead, BufReader, IsTerminal, Read},
     path::{Path, PathBuf},
@@ -37,9 +40,13 @@ pub struct ReplayOptions {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Folder with the plugins that decide again
-    #[arg(long, short, value_name = "DIR")]
-    plugins: PathBuf,
+    /// Folder with the plugins that decide again, whichever site a request was for
+    #[arg(long, short, value_name = "DIR", required_unless_present = "config")]
+    plugins: Option<PathBuf>,
+
+    /// File that describes sites (wasmserve.toml): the plugins of a request's site decide it again
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["plugins", "root_name"])]
+    config: Option<PathBuf>,
 
     /// Name of a root that the plugins may place paths in; may be given several times
     #[arg(long, default_value = "default", value_name = "NAME")]
@@ -71,7 +78,7 @@ pub fn run(options: &ReplayOptions) -> Outcome {
 async fn replay(options: &ReplayOptions) -> Result<Report, anyhow::Error> {
     let recording = Recorded::open(&options.file)
         .with_context(|| format!("cannot read the recording {}", options.file.display()))?;
-    let chain = Arc::new(load(options).await?);
+    let chains = Arc::new(load(options).await?);
     let progress = progress(recording.bytes);
     let mut report = Report::new(&options.file);
     // Twice as many as run at once, so that none waits for the one whose turn it is to be printed.
@@ -82,11 +89,11 @@ async fn replay(options: &ReplayOptions) -> Result<Report, anyhow::Error> {
     };
     let mut compared = stream::iter(recording.filter(|entry| entry.as_ref().map_or(true, wanted)))
         .map(|entry| {
-            let chain = chain.clone();
+            let chains = chains.clone();
             async move {
                 let entry = entry?;
                 let (line, bytes) = (entry.line, entry.bytes);
-                let compared = tokio::spawn(async move { decide(&chain, entry.decision).await }).await;
+                let compared = tokio::spawn(async move { decide(&chains, entry.decision).await }).await;
                 let compared = compared.unwrap_or_else(|error| Err(format!("cannot be decided: {error}")));
                 Ok::<_, io::Error>((line, bytes, compared))
             }
@@ -101,20 +108,34 @@ async fn replay(options: &ReplayOptions) -> Result<Report, anyhow::Error> {
     Ok(report)
 }
 
-async fn load(options: &ReplayOptions) -> Result<Chain, anyhow::Error> {
-    let folder = PluginFolder::read(&options.plugins).context("the plugins cannot be run")?;
-    let host = Host::new(HostOptions::default())?;
-    let roots = options.root_name.iter().cloned().collect();
-    let chain = host.load(folder.chain("replay".into(), roots)).await;
-    chain.context("a plugin cannot be loaded")
+async fn load(options: &ReplayOptions) -> Result<Chains, anyhow::Error> {
+    match (&options.config, &options.plugins) {
+        (Some(file), _) => {
+            let configuration = Configuration::read(file).context("the configuration cannot be used")?;
+            let mut loader = Loader::new(&configuration.server.cache);
+            let sites = loader.load(&configuration, None).await.context("cannot load")?;
+            let chains = sites.iter().map(|site| (site.name.to_string(), site.chain.clone()));
+            Ok(Chains::OfSites(chains.collect()))
+        }
+        (None, Some(folder)) => {
+            let folder = PluginFolder::read(folder).context("the plugins cannot be run")?;
+            let host = Host::new(HostOptions::default())?;
+            let roots = options.root_name.iter().cloned().collect();
+            let chain = host.load(folder.chain("replay".into(), roots)).await;
+            Ok(Chains::OfAll(Arc::new(chain.context("a plugin cannot be loaded")?)))
+        }
+        (None, None) => bail!("nothing decides: name --plugins or --config"),
+    }
 }
 
 async fn decide(
-    chain: &Chain,
+    chains: &Chains,
     entry: Result<(Box<Decision>, Arc<Redactor>), EntryError>,
 ) -> Result<Comparison, String> {
     let (decision, redactor) = entry.map_err(|error| error.to_string())?;
     let (request, withheld) = decision.request().map_err(|error| error.to_string())?;
+    let chain = chains.of(&decision.site);
+    let chain = chain.ok_or_else(|| format!("is of the site {:?}, which is not configured", decision.site))?;
     let explanation = chain.replay(&Arc::new(request), Arc::new(withheld)).await;
     Ok(Comparison::new(*decision, &explanation, &redactor))
 }
@@ -126,6 +147,13 @@ fn progress(bytes: u64) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
     ProgressBar::new(bytes).with_style(style.expect("a constant template"))
+}
+
+/// What decides again.
+enum Chains {
+    OfAll(Arc<Chain>),
+    /// By the names of sites.
+    OfSites(HashMap<String, Arc<Chain>>),
 }
 
 /// The lines of a recording that are decisions, or that cannot be read.
@@ -143,7 +171,16 @@ struct Entry {
     decision: Result<(Box<Decision>, Arc<Redactor>), EntryError>,
 }
 
-// === impl Recorded ===
+// === impl Chains, Recorded ===
+
+impl Chains {
+    fn of(&self, site: &str) -> Option<&Chain> {
+        match self {
+            Self::OfAll(chain) => Some(chain),
+            Self::OfSites(chains) => chains.get(site).map(|chain| &**chain),
+        }
+    }
+}
 
 impl Recorded {
     fn open(path: &Path) -> io::Result<Self> {

@@ -1,30 +1,25 @@
-//! Serving: load, listen, and end gracefully.
+//! Serving: load, listen, reload when asked to, and end gracefully.
 
-use super::{Outcome, ServeOptions, descriptors::Descriptors};
+use super::{Outcome, ServeOptions, descriptors::Descriptors, reload::Serving};
 use crate::{
-    admin::{self, Socket},
-    net::{Bound, ListenError, Server, Stopper, stop::Stopped},
-    observe::log,
-    site::Site,
+    config::Configuration,
+    net::stop::Stopped,
+    observe::{LogGuard, log},
 };
 use anyhow::Context;
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, process::ExitCode, time::Duration, time::SystemTime};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::Semaphore,
 };
 
 /// Serves until a signal ends it.
 pub fn run(options: &ServeOptions) -> Outcome {
-    let log = log::start(options.log_format(), options.log_filter());
+    let begun = SystemTime::now();
+    let configuration = options.configuration()?;
+    let log = log::start(&configuration.server);
     let runtime = Runtime::new().context("cannot start")?;
-    let outcome = runtime.block_on(serve(options));
+    let outcome = runtime.block_on(serve(options, configuration, begun, &log));
     // A read that the disk does not answer must not keep the process.
     runtime.shutdown_background();
     let lost = log.lost();
@@ -36,59 +31,31 @@ pub fn run(options: &ServeOptions) -> Outcome {
     outcome
 }
 
-async fn serve(options: &ServeOptions) -> Outcome {
+async fn serve(options: &ServeOptions, configuration: Configuration, begun: SystemTime, log: &LogGuard) -> Outcome {
     // Before anything that takes time, so that a signal is never missed.
     let mut signals = Signals::new().context("cannot wait for signals")?;
-    let descriptors = Descriptors::raise();
-    let room = Arc::new(Semaphore::new(room(options, descriptors)));
-    let mut site = options.site();
-    site.files.cache.descriptors = site.files.cache.descriptors.min(descriptors.cached_files());
-    let watch = options.watch()?;
-    let site = Site::load(site).await?;
-    let server = Server::new(Arc::new(site), watch, options.net());
-    let watched = server.clone();
-    let admin = options.admin().map(|path| Socket::bind(&path)).transpose()?;
-    let bound = options
-        .listen()
-        .iter()
-        .map(|address| Bound::new(*address))
-        .collect::<Result<Vec<_>, ListenError>>()?;
-    announce(&bound).context("cannot write to standard output")?;
-
-    let (stopper, stop) = Stopper::new();
-    for listener in bound {
-        tokio::spawn(listener.accept(server.clone(), room.clone(), stop.clone()));
-    }
-    drop(stop);
-    let admin = admin.map(|socket| {
-        tracing::info!(path = %socket.path().display(), "listening for operators");
-        tokio::spawn(admin::serve(socket, server))
-    });
-
-    let name = signals.next().await;
+    let mut serving = Serving::start(options, log, configuration, begun, Descriptors::raise()).await?;
+    let name = loop {
+        let cause = tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload(name) => name,
+                Asked::Stop(name) => break name,
+            },
+            cause = serving.changed() => cause,
+        };
+        tokio::select! {
+            () = serving.reload(cause) => {}
+            name = signals.stop() => break name,
+        }
+    };
     tracing::info!(signal = name, "stopping: responses under way are finished");
+    let limit = serving.drain_timeout();
     tokio::select! {
-        stopped = stopper.stop(options.drain_timeout()) => note_stopped(stopped, options.drain_timeout()),
-        name = signals.next() => tracing::warn!(signal = name, "stopped at once"),
+        stopped = serving.stop(limit) => note_stopped(stopped, limit),
+        name = signals.stop() => tracing::warn!(signal = name, "stopped at once"),
     }
-    if let Some(admin) = admin {
-        admin.abort();
-        // Its socket is removed when it has ended.
-        let _ = admin.await;
-    }
-    if let Some(recording) = &watched.watch.record {
-        tokio::task::block_in_place(|| recording.finish());
-    }
+    serving.end().await;
     Ok(ExitCode::SUCCESS)
-}
-
-/// One line for each address, for people and for programs.
-fn announce(bound: &[Bound]) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    for listener in bound {
-        writeln!(output, "listening on http://{}", listener.address)?;
-    }
-    output.flush()
 }
 
 fn note_stopped(stopped: Stopped, limit: Duration) {
@@ -101,27 +68,17 @@ fn note_stopped(stopped: Stopped, limit: Duration) {
     }
 }
 
-/// How many connections may be open at once.
-fn room(options: &ServeOptions, descriptors: Descriptors) -> usize {
-    let allowed = descriptors.connections().min(Semaphore::MAX_PERMITS);
-    match options.max_connections() {
-        Some(wanted) if wanted > allowed => {
-            tracing::warn!(
-                wanted,
-                allowed,
-                "the limit of open files allows fewer connections: raise it with ulimit -n"
-            );
-            allowed
-        }
-        Some(wanted) => wanted,
-        None => allowed,
-    }
+/// What a signal asks for, and its name.
+enum Asked {
+    Reload(&'static str),
+    Stop(&'static str),
 }
 
-/// The signals that ask to end.
+/// The signals that ask for something.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 // === impl Signals ===
@@ -131,14 +88,23 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
-
-    /// The name of the next signal.
-    async fn next(&mut self) -> &'static str {
+    /// The name of the next signal that asks to end.
+    async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+
+    /// What the next signal asks for.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.hangup.recv() => Asked::Reload("SIGHUP"),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use serde::Deserialize;
 use std::{
+    borrow::Cow,
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
@@ -35,6 +36,7 @@ pub struct Section<'a> {
 }
 
 /// A value and where it stands.
+#[derive(Clone, Debug)]
 pub struct Located<T> {
     pub value: T,
     pub span: Range<usize>,
@@ -191,6 +193,62 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str, errors: &mut ConfigErrors) -> Option<bool> {
+        let value = self.take(key)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Boolean(flag) => Some(flag),
+            other => self.wrong_type(key, &span, "true or false", &other, errors),
+        }
+    }
+
+    /// A string or a whole number, as text.
+    pub fn word(&mut self, key: &'static str, errors: &mut ConfigErrors) -> Option<Located<String>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        let value = match value.into_inner() {
+            DeValue::String(text) => text.into_owned(),
+            DeValue::Integer(number) => number.to_string(),
+            other => return self.wrong_type(key, &span, "a string or a whole number", &other, errors),
+        };
+        Some(Located { value, span })
+    }
+
+    /// A table of strings, whatever their names.
+    pub fn texts(
+        &mut self,
+        key: &'static str,
+        errors: &mut ConfigErrors,
+    ) -> Option<Vec<(Located<String>, Located<String>)>> {
+        let section = self.section(key, errors)?;
+        let entries = section.entries.into_iter().filter_map(|(name, value)| {
+            let span = value.span();
+            let text = match value.into_inner() {
+                DeValue::String(text) => text.into_owned(),
+                other => return self.wrong_type(name.get_ref(), &span, "a string", &other, errors),
+            };
+            Some((located(name), Located { value: text, span }))
+        });
+        Some(entries.collect())
+    }
+
+    /// Tables beneath this one, whatever their names: `[key.NAME]`.
+    pub fn named_sections(
+        &mut self,
+        key: &'static str,
+        errors: &mut ConfigErrors,
+    ) -> Option<Vec<(Located<String>, Section<'a>)>> {
+        let section = self.section(key, errors)?;
+        let entries = section.entries.into_iter().filter_map(|(name, value)| {
+            let name = located(name);
+            let title = format!("[{key}.{}]", name.value);
+            let table = self.table_of(&name.value, value, title, errors)?;
+            Some((name, table))
+        });
+        Some(entries.collect())
+    }
+
     /// A table beneath this one.
     pub fn section(&mut self, key: &'static str, errors: &mut ConfigErrors) -> Option<Section<'a>> {
         let value = self.take(key)?;
@@ -311,6 +369,13 @@ impl<'a> Section<'a> {
         let problem = format!("`{key}` must be {expected}, not {}", found.type_str());
         errors.push(self.document.error(span, problem));
         None
+    }
+}
+
+fn located(name: Spanned<Cow<'_, str>>) -> Located<String> {
+    Located {
+        span: name.span(),
+        value: name.into_inner().into_owned(),
     }
 }
 

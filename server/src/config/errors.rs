@@ -1,9 +1,9 @@
 //! What is wrong with a configuration: which file, where in it, and what to do.
 
-use std::{fmt, io, ops::Range, path::PathBuf};
+use std::{collections::HashSet, fmt, io, ops::Range, path::PathBuf};
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConfigError {
     pub file: PathBuf,
     /// `None` when the file as a whole is at fault.
@@ -14,7 +14,7 @@ pub struct ConfigError {
 }
 
 /// A place in a text, counted from 1. Columns count characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub line: usize,
     pub column: usize,
@@ -95,7 +95,8 @@ impl ConfigErrors {
         self.0.iter()
     }
 
-    /// Refuses when anything is wrong. Sorts by line within each run of errors of one file.
+    /// Refuses when anything is wrong. Sorts by line within each run of errors of one file; what was found twice, because
+    /// two sites name the same file, is told once.
     pub fn check(mut self) -> Result<(), Self> {
         if self.0.is_empty() {
             return Ok(());
@@ -103,6 +104,8 @@ impl ConfigErrors {
         for of_one_file in self.0.chunk_by_mut(|a, b| a.file == b.file) {
             of_one_file.sort_by_key(|error| error.position);
         }
+        let mut told = HashSet::new();
+        self.0.retain(|error| told.insert(error.clone()));
         Err(self)
     }
 }

@@ -4,10 +4,14 @@
 use super::{
     ConfigErrors,
     document::{Located, Section, suggest},
-    limits::{memory_size, positive_duration},
+    limits::memory_size,
+    units::positive,
 };
-use std::collections::BTreeSet;
-use wasmserve_policy::{Grants, KeyValueGrant, ServiceBudget};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, ServiceBudget};
 
 /// The words of `grants`.
 const WORDS: [&str; 4] = ["logging", "sharing", "key-value", "counters"];
@@ -15,8 +19,24 @@ const WORDS: [&str; 4] = ["logging", "sharing", "key-value", "counters"];
 /// The bucket that every policy with the grant has for itself.
 const OWN_BUCKET: &str = "default";
 
-/// Reads what a `[[policy]]` or `[[observer]]` table grants.
-pub fn read(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Grants {
+/// What is granted by a table rather than by a word, and what to write.
+const TABLES: [(&str, &str); 3] = [
+    (
+        "http",
+        "say what it may reach: http = { allow = [\"https://api.example.org\"] }",
+    ),
+    (
+        "directories",
+        "say which it may read: directories = { \"/data\" = \"DIRECTORY\" }",
+    ),
+    (
+        "environment",
+        "say what it finds there: environment = { NAME = \"value\" }",
+    ),
+];
+
+/// Reads what a `[[policy]]` or `[[observer]]` table grants. Paths are relative to `dir`.
+pub fn read(section: &mut Section<'_>, dir: &Path, errors: &mut ConfigErrors) -> Grants {
     let mut grants = Grants::default();
     for word in section.strings("grants", errors).unwrap_or_default() {
         match word.value.as_str() {
@@ -30,12 +50,25 @@ pub fn read(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Grants {
     if let Some(table) = section.section("key-value", errors) {
         grants.key_value = Some(key_value(table, errors));
     }
+    if let Some(table) = section.section("http", errors) {
+        grants.http = Some(http(table, dir, errors));
+    }
+    grants.directories = directories(section, dir, errors);
+    grants.environment = environment(section, errors);
     grants
 }
 
 fn unknown(section: &Section<'_>, word: &Located<String>, errors: &mut ConfigErrors) {
-    let problem = format!("`grants`: there is no service `{}`", word.value);
-    errors.push(section.error_at(word, problem).hint(suggest(&word.value, &WORDS)));
+    let table = TABLES.iter().find(|(name, _)| *name == word.value);
+    let error = match table {
+        Some((name, how)) => section
+            .error_at(word, format!("`grants`: `{name}` takes more than a word"))
+            .hint(*how),
+        None => section
+            .error_at(word, format!("`grants`: there is no service `{}`", word.value))
+            .hint(suggest(&word.value, &WORDS)),
+    };
+    errors.push(error);
 }
 
 /// `[policy.key-value]`.
@@ -50,9 +83,108 @@ fn key_value(mut table: Section<'_>, errors: &mut ConfigErrors) -> KeyValueGrant
         }
         buckets.insert(bucket.value);
     }
-    let time_to_live = table.parsed("time-to-live", positive_duration, errors);
+    let time_to_live = table.parsed("time-to-live", positive, errors);
     table.finish(errors);
     KeyValueGrant { buckets, time_to_live }
+}
+
+/// `[policy.http]`.
+fn http(mut table: Section<'_>, dir: &Path, errors: &mut ConfigErrors) -> HttpGrant {
+    let mut grant = HttpGrant::default();
+    let allow = table.strings("allow", errors).unwrap_or_default();
+    if allow.is_empty() {
+        let hint = "name servers, such as allow = [\"https://api.example.org\"]";
+        errors.push(
+            table
+                .error("`allow` names no server, so nothing could be reached")
+                .hint(hint),
+        );
+    }
+    grant.allow = parsed(&table, &allow, errors);
+    let addresses = table.strings("addresses", errors).unwrap_or_default();
+    grant.addresses = parsed(&table, &addresses, errors)
+        .into_iter()
+        .map(|Block(block)| block)
+        .collect();
+    grant.certificates = table.string("certificates", errors).map(|file| dir.join(file.value));
+    grant.connect_timeout = table.parsed("connect-timeout", positive, errors);
+    grant.first_byte_timeout = table.parsed("first-byte-timeout", positive, errors);
+    grant.timeout = table.parsed("timeout", positive, errors);
+    let bytes = |text: &str| memory_size(text).map(|bytes| bytes as u64);
+    grant.request_bytes = table
+        .parsed("request-bytes", bytes, errors)
+        .unwrap_or(grant.request_bytes);
+    grant.response_bytes = table
+        .parsed("response-bytes", bytes, errors)
+        .unwrap_or(grant.response_bytes);
+    grant.requests = table.count("requests", errors).unwrap_or(grant.requests);
+    table.finish(errors);
+    grant
+}
+
+/// A CIDR block, or an address as the block of itself.
+struct Block(ipnet::IpNet);
+
+impl std::str::FromStr for Block {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let block = text.parse::<ipnet::IpNet>();
+        block
+            .or_else(|_| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from))
+            .map(Self)
+            .map_err(|_| format!("{text:?} is neither a CIDR block, such as \"10.0.0.0/8\", nor an address"))
+    }
+}
+
+/// All of a list that mean something; what is wrong with the others is noted.
+fn parsed<T: std::str::FromStr<Err = String>>(
+    table: &Section<'_>,
+    texts: &[Located<String>],
+    errors: &mut ConfigErrors,
+) -> Vec<T> {
+    let mut parse = |text: &Located<String>| match text.value.parse() {
+        Ok(value) => Some(value),
+        Err(problem) => {
+            errors.push(table.error_at(text, problem));
+            None
+        }
+    };
+    texts.iter().filter_map(|text| parse(text)).collect()
+}
+
+/// `[policy.directories]`: by the path that the plugin knows them by.
+fn directories(section: &mut Section<'_>, dir: &Path, errors: &mut ConfigErrors) -> BTreeMap<String, PathBuf> {
+    let mut directories = BTreeMap::new();
+    for (name, path) in section.texts("directories", errors).unwrap_or_default() {
+        if !name.value.starts_with('/') {
+            let problem = format!(
+                "`directories`: {:?} is the path that the plugin sees: it begins with /",
+                name.value
+            );
+            errors.push(section.error_at(&name, problem));
+        }
+        let directory = dir.join(&path.value);
+        if !directory.is_dir() {
+            let problem = format!("`directories`: {} is not a directory", directory.display());
+            errors.push(section.error_at(&path, problem));
+        }
+        directories.insert(name.value, directory);
+    }
+    directories
+}
+
+/// `[policy.environment]`.
+fn environment(section: &mut Section<'_>, errors: &mut ConfigErrors) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in section.texts("environment", errors).unwrap_or_default() {
+        if name.value.is_empty() || name.value.contains(['=', '\0']) || value.value.contains('\0') {
+            let problem = format!("`environment`: {:?} cannot be a variable", name.value);
+            errors.push(section.error_at(&name, problem));
+        }
+        variables.insert(name.value, value.value);
+    }
+    variables
 }
 
 /// `[services]`.
@@ -67,6 +199,10 @@ pub fn read_budget(mut section: Section<'_>, errors: &mut ConfigErrors) -> Servi
         budget.token_buckets = table.count("buckets", errors).unwrap_or(budget.token_buckets);
         table.finish(errors);
     }
+    if let Some(mut table) = section.section("http", errors) {
+        budget.requests = table.count("requests", errors).unwrap_or(budget.requests);
+        table.finish(errors);
+    }
     section.finish(errors);
     budget
 }
@@ -78,13 +214,28 @@ pub fn describe(grants: &Grants) -> Vec<String> {
         sharing,
         counters,
         key_value,
+        http,
+        directories,
+        environment,
     } = grants;
     let words = [("logging", *logging), ("sharing", *sharing), ("counters", *counters)];
     let mut described: Vec<String> = words
         .into_iter()
-        .filter_map(|(word, granted)| granted.then(|| word.to_owned()))
+        .filter(|(_, granted)| *granted)
+        .map(|(word, _)| word.to_owned())
         .collect();
     described.extend(key_value.as_ref().map(describe_key_value));
+    described.extend(http.as_ref().map(|grant| {
+        let servers: Vec<String> = grant.allow.iter().map(ToString::to_string).collect();
+        format!("http to {}", servers.join(", "))
+    }));
+    described.extend(
+        directories
+            .iter()
+            .map(|(name, path)| format!("{name} = {}", path.display())),
+    );
+    // Values may be secrets.
+    described.extend(environment.keys().map(|name| format!("${name}")));
     described
 }
 
@@ -113,9 +264,15 @@ mod tests {
         let document = Document::read(&file).expect("a document");
         let mut errors = ConfigErrors::default();
         let mut root = document.root(&mut errors);
-        let grants = read(&mut root, &mut errors);
+        let grants = read(&mut root, folder.path(), &mut errors);
         root.finish(&mut errors);
-        let wrong = |errors: ConfigErrors| errors.to_string().replace(&format!("{}:", file.display()), "");
+        let wrong = |errors: ConfigErrors| {
+            let base = format!("{}", folder.path().display());
+            errors
+                .to_string()
+                .replace(&format!("{base}/chain:"), "")
+                .replace(&base, "DIR")
+        };
         errors.check().map_err(wrong).map(|()| grants)
     }
 
@@ -125,13 +282,37 @@ mod tests {
         let grants = granted(
             r#"
             grants = ["logging", "counters"]
+            directories = { "/data" = "." }
+            environment = { TZ = "UTC" }
             [key-value]
             buckets = ["usage"]
             time-to-live = "1h"
+            [http]
+            allow = ["https://api.example.org", "http://127.0.0.1:8080"]
+            addresses = ["10.0.0.0/8", "::1"]
+            timeout = "2s"
+            response-bytes = "64KiB"
             "#,
         );
         let grants = grants.expect("grants");
+        let http = HttpGrant {
+            allow: vec![
+                "https://api.example.org".parse().expect("a server"),
+                "http://127.0.0.1:8080".parse().expect("a server"),
+            ],
+            addresses: vec![
+                "10.0.0.0/8".parse().expect("a block"),
+                "::1/128".parse().expect("a block"),
+            ],
+            timeout: Some(Duration::from_secs(2)),
+            response_bytes: 64 << 10,
+            ..HttpGrant::default()
+        };
+        assert_eq!(grants.directories.keys().collect::<Vec<_>>(), ["/data"]);
         let expected = Grants {
+            http: Some(http),
+            directories: grants.directories.clone(),
+            environment: BTreeMap::from([("TZ".to_owned(), "UTC".to_owned())]),
             logging: true,
             counters: true,
             key_value: Some(KeyValueGrant {
@@ -141,9 +322,19 @@ mod tests {
             ..Grants::default()
         };
         assert_eq!(grants, expected);
+        let described = describe(&grants);
         assert_eq!(
-            describe(&grants),
-            ["logging", "counters", "key-value (bucket usage, for 1h)"]
+            described[..4],
+            [
+                "logging",
+                "counters",
+                "key-value (bucket usage, for 1h)",
+                "http to https://api.example.org, http://127.0.0.1:8080"
+            ]
+        );
+        assert!(
+            described[4].starts_with("/data = ") && described[5] == "$TZ",
+            "{described:?}"
         );
         let grants = granted("grants = [\"key-value\"]").expect("grants");
         assert_eq!(describe(&grants), ["key-value"]);
@@ -155,6 +346,29 @@ mod tests {
             (
                 "grants = [\"counter\"]",
                 "1:11: `grants`: there is no service `counter`\n    hint: did you mean `counters`?",
+            ),
+            (
+                "grants = [\"http\"]",
+                "1:11: `grants`: `http` takes more than a word\n    \
+                 hint: say what it may reach: http = { allow = [\"https://api.example.org\"] }",
+            ),
+            (
+                "[http]\nallow = [\"ftp://a\"]\naddresses = [\"10\"]",
+                "2:10: \"ftp://a\" is not a server: it has a scheme, a host and perhaps a port, such as \
+                 \"https://api.example.org\"\n\
+                 3:14: \"10\" is neither a CIDR block, such as \"10.0.0.0/8\", nor an address",
+            ),
+            (
+                "[http]\ntimeout = \"1s\"",
+                "1:1: `allow` names no server, so nothing could be reached\n    \
+                 hint: name servers, such as allow = [\"https://api.example.org\"]",
+            ),
+            (
+                "directories = { data = \"missing\" }\nenvironment = { \"A=B\" = \"c\", D = 1 }",
+                "1:17: `directories`: \"data\" is the path that the plugin sees: it begins with /\n\
+                 1:24: `directories`: DIR/missing is not a directory\n\
+                 2:17: `environment`: \"A=B\" cannot be a variable\n\
+                 2:34: `D` must be a string, not integer",
             ),
             (
                 "[key-value]\nbuckets = [\"default\"]\nttl = 1\n",

@@ -3,7 +3,7 @@
 use super::{
     ConfigErrors,
     document::Section,
-    units::{duration, size},
+    units::{positive, size},
 };
 use std::time::Duration;
 use wasmserve_policy::Limits;
@@ -23,9 +23,9 @@ impl GivenLimits {
     /// Reads a `limits` table.
     pub fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
         let given = Self {
-            running: section.parsed("running", positive_duration, errors),
-            wall: section.parsed("wall", positive_duration, errors),
-            configure: section.parsed("configure", positive_duration, errors),
+            running: section.parsed("running", positive, errors),
+            wall: section.parsed("wall", positive, errors),
+            configure: section.parsed("configure", positive, errors),
             memory: section.parsed("memory", memory_size, errors),
             answers: section.parsed("answers", memory_size, errors),
             concurrent: section.count("concurrent", errors),
@@ -44,14 +44,6 @@ impl GivenLimits {
             answers: self.answers.unwrap_or(base.answers),
             concurrent: self.concurrent.unwrap_or(base.concurrent),
         }
-    }
-}
-
-/// A duration that is longer than nothing.
-pub fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("must be longer than nothing".into()),
-        some => Ok(some),
     }
 }
 

@@ -3,14 +3,30 @@
 //! A file is read into a [`document::Section`] that knows where every value stands, then resolved into the
 //! specifications that the crates `policy` and `files` take. Every error of a file is reported at once. What is wrong
 //! refuses the whole: a chain that cannot be read never means a server without it.
+//!
+//! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`site`] with its [`roots`] and its chain
+//! ([`plugins`], [`manifest`], [`limits`], [`grants`]); [`print`] writes what it comes to.
 
+pub mod code_cache;
 pub mod document;
 pub mod errors;
+pub mod file;
 pub mod grants;
 pub mod limits;
 pub mod manifest;
+pub mod operators;
 pub mod plugins;
+pub mod print;
+pub mod roots;
+pub mod server;
+pub mod site;
+pub mod texts;
 pub mod units;
+pub mod values;
 
+pub use code_cache::CodeCacheOption;
 pub use errors::{ConfigError, ConfigErrors};
+pub use file::Configuration;
 pub use manifest::Manifest;
+pub use operators::OperatorSettings;
+pub use server::{ServerSettings, TlsFiles};

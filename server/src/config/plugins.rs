@@ -10,9 +10,10 @@ use super::{
     grants,
     limits::GivenLimits,
     manifest::MANIFEST_FILE,
+    texts::ConfigFiles,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,22 +24,41 @@ use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec,
 pub const CHAIN_FILE: &str = "plugins.toml";
 
 /// `isolation`: what a call starts from. `reuse` is for plugins that keep state on purpose.
-const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
+pub(super) const ISOLATION: [(&str, Isolation); 2] = [("request", Isolation::Request), ("reuse", Isolation::Reuse)];
 
 /// `evidence`: whether decisions are kept with what they went by, and used again.
-const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
+pub(super) const EVIDENCE: [(&str, bool); 2] = [("kept", true), ("never", false)];
 
 /// A folder's chain, resolved.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PluginFolder {
     pub policies: Vec<PolicySpec>,
+    pub observers: Vec<PolicySpec>,
     /// What services may keep for all of them together.
     pub services: ServiceBudget,
+    /// What each plugin is before the operator's word, by where it was looked for.
+    plugins: HashMap<PathBuf, PolicySpec>,
     /// Every file that was read or will be loaded, and the folder itself: never to be served.
     pub protected: BTreeSet<PathBuf>,
 }
 
-/// A `[[policy]]` table, exactly as written.
+/// The plugins that a configuration of many sites names: each is looked for once.
+#[derive(Default)]
+pub struct Catalogue {
+    reader: PluginFolder,
+    folders: HashMap<PathBuf, GivenChain>,
+}
+
+/// A chain as it was given, and what is said of services with it.
+#[derive(Clone, Debug, Default)]
+pub struct GivenChain {
+    pub policies: Vec<PolicySpec>,
+    pub observers: Vec<PolicySpec>,
+    /// What services may keep for all of them together.
+    pub services: ServiceBudget,
+}
+
+/// A `[[policy]]` or `[[observer]]` table, exactly as written.
 struct PolicyEntry<'a> {
     section: Section<'a>,
     plugin: Option<Located<String>>,
@@ -47,6 +67,7 @@ struct PolicyEntry<'a> {
     limits: GivenLimits,
     reuse: Reuse,
     config: toml::Table,
+    config_files: ConfigFiles,
     shadow: Option<ShadowEntry>,
 }
 
@@ -71,9 +92,8 @@ impl PluginFolder {
         let names = file_names(dir)?;
         let chain_file = dir.join(CHAIN_FILE);
         let mut folder = Self {
-            policies: Vec::new(),
-            services: ServiceBudget::default(),
             protected: BTreeSet::from([dir.to_owned()]),
+            ..Self::default()
         };
         // Anything of that name counts, even a directory or a broken link: then reading it is the error, rather than
         // the folder quietly falling back to other rules.
@@ -86,13 +106,14 @@ impl PluginFolder {
     }
 
     /// The chain for a site.
-    pub fn chain(self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
+    pub fn chain(&self, site: Arc<str>, roots: BTreeSet<String>) -> ChainSpec {
         ChainSpec {
             site,
-            policies: self.policies,
+            policies: self.policies.clone(),
+            observers: self.observers.clone(),
             roots,
             budget: Budget {
-                services: self.services,
+                services: self.services.clone(),
                 ..Budget::default()
             },
         }
@@ -108,6 +129,7 @@ impl PluginFolder {
             return errors.check();
         }
         let entries = root.sections("policy", &mut errors);
+        let observers = root.sections("observer", &mut errors);
         if let Some(section) = root.section("services", &mut errors) {
             self.services = grants::read_budget(section, &mut errors);
         }
@@ -115,33 +137,46 @@ impl PluginFolder {
         if entries.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
             errors.push(no_policy(file));
         }
-        let mut names = BTreeMap::new();
-        for section in entries.unwrap_or_default() {
-            let entry = PolicyEntry::read(section, &mut errors);
-            self.add_policy(dir, entry, &mut names, &mut errors);
-        }
+        let (entries, observers) = (entries.unwrap_or_default(), observers.unwrap_or_default());
+        self.read_entries(dir, entries, observers, &mut errors);
         errors.check()
     }
 
-    fn add_policy(
+    fn read_entries(
+        &mut self,
+        dir: &Path,
+        policies: Vec<Section<'_>>,
+        observers: Vec<Section<'_>>,
+        errors: &mut ConfigErrors,
+    ) {
+        let mut names = BTreeMap::new();
+        for section in policies {
+            let entry = PolicyEntry::of_policy(section, dir, errors);
+            let policy = self.resolve(dir, entry, &mut names, errors);
+            self.policies.extend(policy);
+        }
+        for section in observers {
+            let entry = PolicyEntry::of_observer(section, dir, errors);
+            let observer = self.resolve(dir, entry, &mut names, errors);
+            self.observers.extend(observer);
+        }
+    }
+
+    /// The plugin of an entry, with what the operator says about it.
+    fn resolve(
         &mut self,
         dir: &Path,
         entry: PolicyEntry<'_>,
         names: &mut BTreeMap<String, String>,
         errors: &mut ConfigErrors,
-    ) {
-        let Some(plugin) = &entry.plugin else { return };
-        let Some(mut policy) = self.find_plugin(dir, plugin, &entry.section, errors) else {
-            return;
-        };
+    ) -> Option<PolicySpec> {
+        let plugin = entry.plugin.as_ref()?;
+        let mut policy = self.find_plugin(dir, plugin, &entry.section, errors)?;
         if let Some(name) = &entry.name {
             policy.name = name.value.clone();
         }
         if let Some(other) = names.insert(policy.name.clone(), plugin.value.clone()) {
-            let problem = format!(
-                "two policies are named `{}` (the other one runs `{other}`)",
-                policy.name
-            );
+            let problem = format!("two plugins are named `{}` (the other one runs `{other}`)", policy.name);
             let located = entry.name.as_ref().unwrap_or(plugin);
             errors.push(
                 entry
@@ -151,13 +186,18 @@ impl PluginFolder {
             );
         }
         policy.limits = entry.limits.over(&policy.limits);
+        self.protected
+            .extend(entry.grants.http.iter().flat_map(|http| http.certificates.clone()));
         policy.grants = entry.grants;
         policy.reuse = entry.reuse;
         policy.config = entry.config;
+        entry
+            .config_files
+            .read(dir, &mut policy.config, &mut self.protected, errors);
         if let Some(shadow) = entry.shadow {
             policy.shadow = self.find_shadow(dir, shadow, &policy, &entry.section, errors);
         }
-        self.policies.push(policy);
+        Some(policy)
     }
 
     /// A candidate without a manifest has the limits and the facts of the policy that it is to replace.
@@ -191,8 +231,26 @@ impl PluginFolder {
         errors: &mut ConfigErrors,
     ) -> Option<PolicySpec> {
         let path = dir.join(&plugin.value);
+        if let Some(known) = self.plugins.get(&path) {
+            return Some(known.clone());
+        }
+        let found = self.look_for_plugin(dir, &path, plugin, section, errors);
+        if let Some(found) = &found {
+            self.plugins.insert(path, found.clone());
+        }
+        found
+    }
+
+    fn look_for_plugin(
+        &mut self,
+        dir: &Path,
+        path: &Path,
+        plugin: &Located<String>,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<PolicySpec> {
         if path.join(MANIFEST_FILE).symlink_metadata().is_ok() {
-            return match Manifest::read(&path) {
+            return match Manifest::read(path) {
                 Ok(manifest) => self.built_plugin(dir, manifest, errors),
                 Err(found) => {
                     errors.extend(found);
@@ -201,8 +259,8 @@ impl PluginFolder {
             };
         }
         if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
-            self.protected.insert(path.clone());
-            return Some(bare_module(path));
+            self.protected.insert(path.to_owned());
+            return Some(bare_module(path.to_owned()));
         }
         let problem = format!("there is no plugin `{}`", plugin.value);
         let hint = format!(
@@ -257,6 +315,55 @@ impl PluginFolder {
             errors.push(nothing_to_run(dir, names));
         }
         errors.check()
+    }
+}
+
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// The chain of a folder, and what services may keep for it; empty when it was read before and something was wrong
+    /// with it.
+    pub fn folder(&mut self, dir: &Path, errors: &mut ConfigErrors) -> GivenChain {
+        if let Some(known) = self.folders.get(dir) {
+            return known.clone();
+        }
+        let chain = match PluginFolder::read(dir) {
+            Ok(folder) => {
+                self.reader.protected.extend(folder.protected);
+                GivenChain {
+                    policies: folder.policies,
+                    observers: folder.observers,
+                    services: folder.services,
+                }
+            }
+            Err(found) => {
+                errors.extend(found);
+                GivenChain::default()
+            }
+        };
+        self.folders.insert(dir.to_owned(), chain.clone());
+        chain
+    }
+
+    /// The chain that `[[policy]]` and `[[observer]]` tables of another file make; plugins are named relative to `dir`.
+    pub fn entries(
+        &mut self,
+        dir: &Path,
+        policies: Vec<Section<'_>>,
+        observers: Vec<Section<'_>>,
+        errors: &mut ConfigErrors,
+    ) -> GivenChain {
+        self.reader.read_entries(dir, policies, observers, errors);
+        GivenChain {
+            policies: std::mem::take(&mut self.reader.policies),
+            observers: std::mem::take(&mut self.reader.observers),
+            services: ServiceBudget::default(),
+        }
+    }
+
+    /// Every file that was read or will be loaded, and the folders: never to be served.
+    pub fn into_protected(self) -> BTreeSet<PathBuf> {
+        self.reader.protected
     }
 }
 
@@ -315,16 +422,38 @@ fn nothing_to_run(dir: &Path, names: &[PathBuf]) -> ConfigError {
 // === impl PolicyEntry ===
 
 impl<'a> PolicyEntry<'a> {
-    fn read(mut section: Section<'a>, errors: &mut ConfigErrors) -> Self {
+    fn of_policy(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
+        let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
+        let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
+        Self::read(section, Reuse { evidence, isolation }, dir, errors)
+    }
+
+    fn of_observer(section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
+        let entry = Self::read(section, Reuse::default(), dir, errors);
+        if entry.grants.sharing {
+            errors.push(
+                entry
+                    .section
+                    .error("`sharing` is for policies: an observer has no response to share"),
+            );
+        }
+        if let Some(shadow) = &entry.shadow {
+            let problem = "`shadow` is for policies: what an observer does cannot be compared";
+            errors.push(entry.section.error_at(&shadow.plugin, problem));
+        }
+        entry
+    }
+
+    /// The keys that both have.
+    fn read(mut section: Section<'a>, reuse: Reuse, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let plugin = section.required_string("plugin", errors);
         let name = section.string("name", errors);
-        let grants = grants::read(&mut section, errors);
+        let grants = grants::read(&mut section, dir, errors);
         let limits = section
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
-        let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
-        let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
         let config = section.table("config", errors).unwrap_or_default();
+        let config_files = ConfigFiles::take(&mut section, errors);
         let shadow = ShadowEntry::read(&mut section, errors);
         section.report_unknown(errors);
         for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
@@ -337,8 +466,9 @@ impl<'a> PolicyEntry<'a> {
             name,
             grants,
             limits: limits.unwrap_or_default(),
-            reuse: Reuse { evidence, isolation },
+            reuse,
             config,
+            config_files,
             shadow,
         }
     }
@@ -433,7 +563,7 @@ mod tests {
             ),
             (
                 "[[policy]]\nplugin = \"a.wasm\"\n[[policy]]\nplugin = \"a.wasm\"\n",
-                "plugins.toml:4:10: two policies are named `a` (the other one runs `a.wasm`)\n    \
+                "plugins.toml:4:10: two plugins are named `a` (the other one runs `a.wasm`)\n    \
                  hint: give one of them another `name`",
             ),
             (

@@ -19,6 +19,18 @@ pub fn size(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("{text:?} is not a size: {example}"))
 }
 
+/// A size as it is typed, without rounding.
+pub fn exact_size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fits = units
+        .iter()
+        .find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits);
+    match fits {
+        Some((bits, unit)) => format!("{}{unit}", bytes >> bits),
+        None => format!("{bytes}B"),
+    }
+}
+
 /// A duration, such as `20ms`, `1s` or `1m 30s`.
 ///
 /// # Errors
@@ -27,6 +39,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim()).map_err(|_| {
         format!("{text:?} is not a duration: it has a number and a unit, such as \"20ms\", \"1s\" or \"1m 30s\"")
     })
+}
+
+/// A duration that is longer than nothing.
+///
+/// # Errors
+/// As [`duration`].
+pub fn positive(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than nothing".into()),
+        some => Ok(some),
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +71,9 @@ mod tests {
             ("1 elephant", None),
         ] {
             assert_eq!(size(text).ok(), expected, "{text:?}");
+        }
+        for bytes in [0, 1, 1000, 1024, 1536, 3 << 20, 16 << 30, (1 << 40) + 1] {
+            assert_eq!(size(&exact_size(bytes)), Ok(bytes), "{bytes}");
         }
     }
 

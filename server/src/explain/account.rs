@@ -2,10 +2,11 @@
 
 use crate::{
     request::{
-        Arrival, Reply,
+        Answering, Arrival, Reply,
         handle::{capabilities, carry_out, question},
     },
     site::Site,
+    sites::Sites,
 };
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -97,21 +98,21 @@ pub struct Field {
 
 impl Account {
     /// Decides a request by running every policy, and carries the verdict out: how, and the reply itself.
-    pub async fn of(site: &Site, arrival: Arrival) -> (Self, Reply) {
+    pub async fn of(sites: &Sites, arrival: Arrival) -> (Self, Reply) {
         let mut account = Self {
             method: arrival.head.method.to_string(),
             url: arrival.head.uri.to_string(),
             client: arrival.client.map(|client| client.to_string()),
             ..Self::empty()
         };
-        let reply = match question(site, arrival) {
-            Ok(Some(request)) => account.decide(site, Arc::new(request)).await,
+        let reply = match question(sites, arrival) {
+            Ok(Some((site, request))) => account.decide(site, Arc::new(request)).await,
             Ok(None) => Reply::undecided(capabilities()),
             Err(refusal) => {
                 account.verdict = Ruling::Refused {
                     reason: refusal.to_string(),
                 };
-                Reply::undecided(refusal.answer())
+                Reply::refused(&refusal)
             }
         };
         account.answer = Head::of(&reply.answer);
@@ -159,6 +160,7 @@ impl Account {
             request: Some(request),
             facts,
             pace,
+            answering: Answering::Given,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A request that somebody describes, as a connection would hand it over: what is wrong with it is still in it.
 
-use crate::request::Arrival;
+use crate::request::{Arrival, Scheme};
 use http::{HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use std::{net::IpAddr, time::SystemTime};
 
@@ -24,6 +24,11 @@ impl Asked {
         Arrival {
             head: self.head(),
             client: self.client.map(|client| client.to_canonical()),
+            // That of the URL, as if it came by a connection of that kind.
+            scheme: match self.url.scheme_str() {
+                Some("https") => Scheme::Https,
+                _ => Scheme::Http,
+            },
             at: SystemTime::now(),
         }
     }
@@ -105,7 +110,7 @@ mod tests {
                 client: None,
             };
             let head = asked.head();
-            let host = Target::of(&head).map(|target| match target {
+            let host = Target::of(&head, Scheme::Http).map(|target| match target {
                 Target::Resource {
                     host: Host { name, .. },
                     ..

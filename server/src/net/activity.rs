@@ -53,7 +53,11 @@ struct State {
 
 /// An exchange under way; its end makes the connection idle.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Activity>);
+pub struct UnderWay {
+    activity: Arc<Activity>,
+    /// When its first byte came; for one that came while the one before it was answered, when that was done.
+    pub since: std::time::Instant,
+}
 
 // === impl Activity ===
 
@@ -72,10 +76,16 @@ impl Activity {
     /// A head has been read: the exchange lasts until the guard is dropped.
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         let mut state = self.state();
+        if state.stage != Stage::Head {
+            state.since = Instant::now();
+        }
         state.stage = Stage::Exchange;
         state.exchanges += 1;
         state.unread = false;
-        UnderWay(self.clone())
+        UnderWay {
+            activity: self.clone(),
+            since: state.since.into_std(),
+        }
     }
 
     /// The request's body may not be read to its end.
@@ -92,7 +102,7 @@ impl Activity {
         }
     }
 
-    /// Bytes came in.
+    /// Bytes came in: with nothing under way, the head of the next request.
     pub fn received(&self) {
         let mut state = self.state();
         if state.stage == Stage::Idle {
@@ -175,7 +185,7 @@ impl State {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.activity.state();
         state.exchanges -= 1;
         if state.exchanges == 0 && state.stage == Stage::Exchange {
             state.enter(Stage::Idle);

@@ -105,7 +105,7 @@ impl transport::File for Version {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::activity::Activity;
+    use crate::{net::activity::Activity, request::Scheme};
     use http::{HeaderMap, Method, Request};
     use http_body_util::BodyExt;
     use std::path::Path;
@@ -127,9 +127,10 @@ mod tests {
         };
         let answer = answer(&Method::GET, &headers, files.open(&lookup).await);
         let head = Request::get("/file.bin").body(()).expect("a request").into_parts().0;
-        let record = Record::begin(&head, None);
+        let under_way = Activity::new().begin();
+        let record = Record::begin(&head, None, Scheme::Http, under_way.since);
         let delivery = Delivery::copies(64 * 1024);
-        body(&delivery, answer.content, None, record, Activity::new().begin())
+        body(&delivery, answer.content, None, record, under_way)
     }
 
     #[tokio::test]

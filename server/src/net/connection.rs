@@ -1,20 +1,40 @@
-//! One connection: HTTP/1.1 by hyper over the transport, watched, until either side is done.
+//! One connection: its handshake where TLS is spoken, then HTTP by hyper over the transport, watched, until either side is
+//! done.
 
 use super::{
     activity::{Activity, Deadlines, Stage},
-    exchange::exchange,
+    exchange::{Unanswered, exchange},
+    http2::{self, Followed, Streams},
     stop::Stop,
+    tls::{Protocol, Tls},
     watched::Watched,
 };
-use crate::{site::Site, watch::Watch};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
-use tokio::net::TcpStream;
-use wasmserve_transport::{Fault, Options, Sendfile, accept};
+use crate::{observe::record, request::Scheme, sites::Sites, watch::Watch};
+use arc_swap::ArcSwap;
+use http::{Response, StatusCode};
+use hyper::{
+    Request,
+    body::Incoming,
+    rt::{Read, Write},
+    server::conn::{http1, http2 as hyper_http2},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpStream, time::timeout};
+use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, accept, guard};
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct NetOptions {
+    /// Without it connections are plain HTTP/1.1.
+    pub tls: Option<Tls>,
     /// The most bytes of a file that a connection holds in memory.
     pub chunk_size: usize,
     /// To whom the kernel copies file bytes.
@@ -28,72 +48,212 @@ pub struct NetOptions {
 
 /// What every connection shares.
 pub struct Server {
-    pub site: Arc<Site>,
+    /// The current generation: what every request that begins now is answered by.
+    pub sites: ArcSwap<Sites>,
     pub watch: Watch,
-    pub options: NetOptions,
-    http: http1::Builder,
+    /// What connections that begin now are served by.
+    protocols: ArcSwap<Protocols>,
+}
+
+/// How a connection is served from its beginning to its end.
+struct Protocols {
+    options: NetOptions,
+    http1: http1::Builder,
+    http2: hyper_http2::Builder<Streams>,
+}
+
+/// What the requests of a connection have in common.
+#[derive(Clone)]
+struct Link {
+    server: Arc<Server>,
+    protocols: Arc<Protocols>,
+    activity: Arc<Activity>,
+    delivery: Delivery,
+    client: Option<IpAddr>,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub fn new(site: Arc<Site>, watch: Watch, options: NetOptions) -> Arc<Self> {
-        let mut http = http1::Builder::new();
-        http.max_header_size(options.head_size)
+    pub fn new(sites: Arc<Sites>, watch: Watch, options: NetOptions) -> Arc<Self> {
+        Arc::new(Self {
+            sites: ArcSwap::new(sites),
+            watch,
+            protocols: ArcSwap::from_pointee(Protocols::new(options)),
+        })
+    }
+
+    /// How connections that begin from now on are served.
+    pub fn set_options(&self, options: NetOptions) {
+        self.protocols.store(Arc::new(Protocols::new(options)));
+    }
+
+    /// What clients call connections that begin now.
+    pub fn scheme(&self) -> Scheme {
+        self.protocols.load().scheme()
+    }
+}
+
+// === impl Protocols ===
+
+impl Protocols {
+    fn new(options: NetOptions) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .max_header_size(options.head_size)
             // A client may say that it has sent everything and still wait for its answer (RFC 9112, section 9.6).
             .half_close(true)
             // hyper queues chunks of a body up to this size: about one, where its default is 400 KiB.
             .max_buf_size(options.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
-        Arc::new(Self {
-            site,
-            watch,
-            options,
-            http,
-        })
+        let http2 = http2::builder(options.head_size, options.stall);
+        Self { options, http1, http2 }
+    }
+
+    fn scheme(&self) -> Scheme {
+        match self.options.tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        }
+    }
+
+    fn transport(&self, protocol: Protocol) -> Options {
+        let chunk_size = self.options.chunk_size;
+        Options {
+            stall: Some(self.options.stall),
+            chunk_size: match protocol {
+                Protocol::Http1 => chunk_size,
+                Protocol::Http2 => chunk_size.min(http2::CHUNK_SIZE),
+            },
+            sendfile: self.options.sendfile,
+        }
     }
 }
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
 pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
-    let activity = Activity::new();
-    let client = Some(peer.ip().to_canonical());
-    let options = Options {
-        stall: Some(server.options.stall),
-        chunk_size: server.options.chunk_size,
-        sendfile: server.options.sendfile,
+    let protocols = server.protocols.load_full();
+    let Some(tls) = &protocols.options.tls else {
+        let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
+        let link = Link::new(server, protocols, delivery, peer);
+        return http1(link, io, peer, stop).await;
     };
-    let (socket, delivery) = accept(stream, options);
-    let io = Watched::new(socket, activity.clone());
+    let handshake = timeout(protocols.options.deadlines.head, tls.accept(stream));
+    let (stream, protocol) = tokio::select! {
+        biased;
+        () = stop.requested() => return,
+        shaken = handshake => match shaken {
+            Ok(Ok(secured)) => secured,
+            Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
+            Err(_) => return note_given_up("the rest of a TLS handshake", peer),
+        },
+    };
+    let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
+    let link = Link::new(server, protocols, delivery, peer);
+    match protocol {
+        Protocol::Http1 => http1(link, io, peer, stop).await,
+        Protocol::Http2 => http2(link, io, peer, stop).await,
+    }
+}
+
+async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
+    let io = Watched::new(io, link.activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let (server, activity, delivery) = (server.clone(), activity.clone(), delivery.clone());
-        async move { Ok::<_, Infallible>(exchange(server, activity, delivery, client, request).await) }
+        let link = link.clone();
+        link.exchange(request)
     });
-    let mut connection = pin!(server.http.serve_connection(io, service));
-    let mut expired = pin!(activity.expired(&server.options.deadlines));
+    let connection = pin!(link.protocols.http1.serve_connection(io, service));
+    drive(&link, connection, http1::Connection::graceful_shutdown, peer, stop).await;
+}
+
+async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
+    let io = Watched::multiplexed(io, link.activity.clone());
+    let service = service_fn(|request: Request<Incoming>| {
+        let link = link.clone();
+        async move { Ok::<_, Unanswered>(link.exchange(request).await?.map(Followed::new)) }
+    });
+    let connection = pin!(link.protocols.http2.serve_connection(io, service));
+    drive(
+        &link,
+        connection,
+        hyper_http2::Connection::graceful_shutdown,
+        peer,
+        stop,
+    )
+    .await;
+}
+
+/// Polls a connection until it ends.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    link: &Link,
+    mut connection: Pin<&mut C>,
+    shut_down: fn(Pin<&mut C>),
+    peer: SocketAddr,
+    mut stop: Stop,
+) {
+    let mut expired = pin!(link.activity.expired(&link.protocols.options.deadlines));
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return note_end(ended, peer),
+            ended = connection.as_mut() => return note_end(ended, peer, link.client),
             stage = expired.as_mut() => return note_expiry(stage, peer),
             () = stop.requested(), if !stopping => {
                 stopping = true;
-                connection.as_mut().graceful_shutdown();
+                shut_down(connection.as_mut());
             }
         }
     }
 }
 
-fn note_end(ended: hyper::Result<()>, peer: SocketAddr) {
+// === impl Link ===
+
+impl Link {
+    fn new(server: Arc<Server>, protocols: Arc<Protocols>, delivery: Delivery, peer: SocketAddr) -> Self {
+        Self {
+            server,
+            protocols,
+            activity: Activity::new(),
+            delivery,
+            client: Some(peer.ip().to_canonical()),
+        }
+    }
+
+    async fn exchange(self, request: Request<Incoming>) -> Result<Response<Body>, Unanswered> {
+        let Self {
+            server,
+            activity,
+            delivery,
+            client,
+            protocols,
+        } = self;
+        let scheme = protocols.scheme();
+        exchange(server, activity, delivery, client, scheme, request).await
+    }
+}
+
+fn note_end(ended: hyper::Result<()>, peer: SocketAddr, client: Option<IpAddr>) {
     let Err(error) = ended else { return };
     if is_stall(&error) {
         note_given_up("the client to take more of a response", peer);
     } else if error.is_parse() {
         tracing::info!(%peer, error = %Chain(&error), "a request could not be read");
+        record::unreadable(refused_with(&error), client);
     } else {
         tracing::debug!(%peer, error = %Chain(&error), "a connection broke");
+    }
+}
+
+/// What hyper answers to a head that it cannot read. It closes without a word on the preface of an HTTP/2 connection.
+fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_version_h2() {
+        None
+    } else if error.is_parse_too_large() {
+        // A request line alone too: what is left of a head's limit counts for both.
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else {
+        Some(StatusCode::BAD_REQUEST)
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{activity::Activity, body::body, connection::Server};
 use crate::{
     observe::Record,
-    request::{Arrival, handle},
+    request::{Answering, Arrival, Scheme, handle},
 };
-use http::{HeaderValue, Method, Request, Response, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use std::{net::IpAddr, sync::Arc, time::Duration, time::SystemTime};
@@ -25,31 +25,46 @@ enum Afterwards {
     Close,
 }
 
+/// Why a request gets no answer at all: the connection ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the host is no site's")]
+pub struct Unanswered;
+
 /// Answers one request of a connection.
 pub async fn exchange(
     server: Arc<Server>,
     activity: Arc<Activity>,
     delivery: Delivery,
     client: Option<IpAddr>,
+    scheme: Scheme,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Unanswered> {
     let under_way = activity.begin();
-    let (head, unread) = request.into_parts();
+    let (mut head, unread) = request.into_parts();
+    name_host(&mut head);
     let afterwards = discard(&head, unread, activity);
-    let mut record = Record::begin(&head, client);
+    let mut record = Record::begin(&head, client, scheme, under_way.since);
     let head_only = head.method == Method::HEAD;
 
+    let sites = server.sites.load_full();
+    if let Some(site) = sites.observed(&head, scheme) {
+        record.of_site(site);
+    }
     let mut reply = handle(
-        &server.site,
+        &sites,
         &server.watch,
         Arrival {
             head,
             client,
+            scheme,
             at: SystemTime::now(),
         },
     )
     .await;
 
+    if reply.answering == Answering::Withheld {
+        return Err(Unanswered);
+    }
     record.decided(&mut reply);
     if head_only {
         reply.answer.content = Content::Parts(Vec::new());
@@ -63,7 +78,18 @@ pub async fn exchange(
     let mut response = Response::new(body(&delivery, reply.answer.content, reply.pace, record, under_way));
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
-    response
+    Ok(response)
+}
+
+/// The authority of an HTTP/2 request as Host, for policies and the log (RFC 9113, section 8.3.1).
+fn name_host(head: &mut Parts) {
+    if head.version == Version::HTTP_2
+        && !head.headers.contains_key(header::HOST)
+        && let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(header::HOST, host);
+    }
 }
 
 /// Sees to the request's body while the answer is made and sent.
@@ -71,11 +97,16 @@ fn discard(head: &Parts, body: Incoming, activity: Arc<Activity>) -> Afterwards 
     if body.is_end_stream() {
         return Afterwards::KeepAlive;
     }
+    // In HTTP/2 nothing waits behind a body that nobody reads: it is reset.
+    let otherwise = match head.version {
+        Version::HTTP_2 => Afterwards::KeepAlive,
+        _ => Afterwards::Close,
+    };
     activity.leave_unread();
     // Who expects 100 (Continue) waits for leave to send; the answer comes instead of it (RFC 9110, section 10.1.1).
     let waits = head.headers.contains_key(header::EXPECT);
     if waits || body.size_hint().lower() > DISCARDED_BYTES {
-        return Afterwards::Close;
+        return otherwise;
     }
     tokio::spawn(async move {
         if let Ok(true) = timeout(DISCARDED_FOR, read_to_end(body)).await {

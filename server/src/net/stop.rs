@@ -28,9 +28,19 @@ impl Stopper {
         (Self(sender), Stop(receiver))
     }
 
+    /// Asks everyone to finish.
+    pub fn ask(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether everyone has finished.
+    pub fn is_done(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Asks everyone to finish and waits until they have, or until `limit`.
     pub async fn stop(&self, limit: Duration) -> Stopped {
-        self.0.send_replace(true);
+        self.ask();
         match timeout(limit, self.0.closed()).await {
             Ok(()) => Stopped::Done,
             Err(_) => Stopped::Unfinished(self.0.receiver_count()),

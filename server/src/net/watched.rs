@@ -14,6 +14,16 @@ pub struct Watched<I> {
     inner: I,
     activity: Arc<Activity>,
     closing: Closing,
+    incoming: Incoming,
+}
+
+/// What bytes that come in mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Incoming {
+    /// With nothing under way, the head of the next request.
+    Head,
+    /// Frames of any kind: those of HTTP/2.
+    Frames,
 }
 
 /// What is left to do when hyper is done with the connection.
@@ -28,11 +38,22 @@ enum Closing {
 const LINGER_BYTES: usize = 1 << 20;
 
 impl<I> Watched<I> {
+    /// A connection that carries one exchange after the other: HTTP/1.1.
     pub fn new(inner: I, activity: Arc<Activity>) -> Self {
+        Self::of(inner, activity, Incoming::Head)
+    }
+
+    /// A connection that carries several at a time: HTTP/2.
+    pub fn multiplexed(inner: I, activity: Arc<Activity>) -> Self {
+        Self::of(inner, activity, Incoming::Frames)
+    }
+
+    fn of(inner: I, activity: Arc<Activity>, incoming: Incoming) -> Self {
         Self {
             inner,
             activity,
             closing: Closing::Shutdown,
+            incoming,
         }
     }
 }
@@ -51,7 +72,7 @@ impl<I> Watched<I> {
 impl<I: Read + Unpin> Read for Watched<I> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.inner).poll_read(context, buf);
-        if let Poll::Ready(Ok(())) = read {
+        if let (Poll::Ready(Ok(())), Incoming::Head) = (&read, self.incoming) {
             self.activity.received();
         }
         read

@@ -1,17 +1,27 @@
 //! The record of one exchange. It rides in the response's body, so that it is complete when the body ends: after the last
-//! byte, or when the client went away. However an exchange ends, it leaves exactly one line in the access log.
+//! byte, or when the client went away. However an exchange ends, it leaves exactly one line in the access log, and its
+//! site's observers are told once.
 //!
 //! The query is not written down: links carry tokens in it.
 
-use crate::request::Reply;
+use crate::{
+    request::{Reply, Scheme},
+    site::Site,
+};
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
-use std::{net::IpAddr, sync::Arc, time::Instant};
-use wasmserve_policy::Request;
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+use wasmserve_policy::{Ending, Finished, Observers, Request};
 
 /// What is known of an exchange so far.
-#[derive(Debug)]
 pub struct Record {
     arrived: Instant,
+    /// The site, and who is told of its exchanges. `None`: nobody.
+    observed: Option<(Arc<str>, Arc<Observers>)>,
+    scheme: Scheme,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
@@ -24,24 +34,15 @@ pub struct Record {
     pub ending: Ending,
 }
 
-/// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The whole response was handed to the connection.
-    Completed,
-    /// The client went away, or was too slow, before that.
-    Aborted,
-    /// The server broke it off: the file changed or could not be read.
-    Failed,
-}
-
 // === impl Record ===
 
 impl Record {
-    /// Begins when a request's head has been read.
-    pub fn begin(head: &Parts, client: Option<IpAddr>) -> Self {
+    /// Begins with a request's head, whose first byte `arrived` then.
+    pub fn begin(head: &Parts, client: Option<IpAddr>, scheme: Scheme, arrived: Instant) -> Self {
         Self {
-            arrived: Instant::now(),
+            arrived,
+            observed: None,
+            scheme,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
@@ -52,6 +53,12 @@ impl Record {
             bytes: 0,
             ending: Ending::Aborted,
         }
+    }
+
+    /// The site that the exchange is about, once it is known.
+    pub fn of_site(&mut self, site: &Site) {
+        let observers = site.chain.observers();
+        self.observed = (!observers.is_empty()).then(|| (site.name.clone(), observers.clone()));
     }
 
     /// Takes over what was decided and will be sent.
@@ -79,22 +86,68 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        self.log();
+        self.tell();
+    }
+}
+
+impl Record {
+    fn log(&self) {
         if !tracing::enabled!(target: "access", tracing::Level::INFO) {
             return;
         }
         tracing::info!(
             target: "access",
             method = self.method.as_str(),
+            site = self.request.as_ref().map(|request| &*request.site),
             host = self.host(),
             path = self.path(),
             status = self.status.map(|status| status.as_u16()),
             bytes = self.bytes,
             duration_us = u64::try_from(self.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
             client = self.client.map(tracing::field::display),
-            outcome = self.ending.as_str(),
+            outcome = word(self.ending),
             facts = facts(&self.facts),
         );
     }
+
+    fn tell(&mut self) {
+        let Some((site, observers)) = self.observed.take() else {
+            return;
+        };
+        let duration = self.arrived.elapsed();
+        observers.observe(Finished {
+            arrived: SystemTime::now()
+                .checked_sub(duration)
+                .unwrap_or(SystemTime::UNIX_EPOCH),
+            duration,
+            site,
+            host: self.host().to_owned(),
+            scheme: self.scheme.as_str(),
+            method: self.method.to_string(),
+            path: self
+                .request
+                .as_ref()
+                .map_or_else(String::new, |request| request.path.to_string()),
+            client: self.client,
+            status: self.status.map_or(0, |status| status.as_u16()),
+            body_bytes: self.bytes,
+            ending: self.ending,
+            facts: std::mem::take(&mut self.facts),
+        });
+    }
+}
+
+/// The line of a head that could not be read: no policy was asked, and nothing in it is known. `status` is what it was
+/// answered with, if with anything.
+pub fn unreadable(status: Option<StatusCode>, client: Option<IpAddr>) {
+    tracing::info!(
+        target: "access",
+        status = status.map(|status| status.as_u16()),
+        bytes = 0,
+        client = client.map(tracing::field::display),
+        outcome = "unreadable",
+    );
 }
 
 /// `user=alice tier="two words"`; none at all when there are none.
@@ -116,15 +169,12 @@ fn quoted(value: &str) -> String {
     }
 }
 
-// === impl Ending ===
-
-impl Ending {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Aborted => "aborted",
-            Self::Failed => "failed",
-        }
+/// In the access log.
+fn word(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Completed => "completed",
+        Ending::Aborted => "aborted",
+        Ending::Failed => "failed",
     }
 }
 

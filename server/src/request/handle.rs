@@ -5,15 +5,16 @@
 
 use super::{
     refusal::{ALLOW, Refusal},
-    target::{Host, SCHEME, Target},
+    target::{Host, Scheme, Target},
 };
 use crate::{
     site::Site,
+    sites::{Sites, UnknownHost},
     watch::{Watch, debug},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
-use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer};
+use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
 use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
 
 /// A request's head and what the connection knows about it.
@@ -21,6 +22,7 @@ pub struct Arrival {
     pub head: Parts,
     /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
     pub client: Option<IpAddr>,
+    pub scheme: Scheme,
     pub at: SystemTime,
 }
 
@@ -33,21 +35,27 @@ pub struct Reply {
     pub facts: Vec<(String, String)>,
     /// Bytes of body a second.
     pub pace: Option<u64>,
+    pub answering: Answering,
 }
 
-/// `Server`: the name without a version, which would only tell which holes to try. A policy may change or remove it.
-const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
+/// Whether a client gets its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering {
+    Given,
+    /// The connection ends instead.
+    Withheld,
+}
 
 /// Answers a request.
-pub async fn handle(site: &Site, watch: &Watch, mut arrival: Arrival) -> Reply {
+pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply {
     if debug::asked(watch.debug.as_ref(), &mut arrival.head.headers) {
         // On the heap: hardly any request asks for it.
-        return Box::pin(debug::traced(site, arrival)).await;
+        return Box::pin(debug::traced(sites, arrival)).await;
     }
-    let request = match question(site, arrival) {
-        Ok(Some(request)) => Arc::new(request),
+    let (site, request) = match question(sites, arrival) {
+        Ok(Some((site, request))) => (site, Arc::new(request)),
         Ok(None) => return Reply::undecided(capabilities()),
-        Err(refusal) => return Reply::undecided(refusal.answer()),
+        Err(refusal) => return Reply::refused(&refusal),
     };
     let verdict = match watch.record.as_ref().filter(|recording| recording.is_due()) {
         None => site.chain.decide(&request).await,
@@ -61,6 +69,7 @@ pub async fn handle(site: &Site, watch: &Watch, mut arrival: Arrival) -> Reply {
         request: Some(request),
         facts,
         pace,
+        answering: Answering::Given,
     }
 }
 
@@ -77,31 +86,35 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
     answer
 }
 
-/// What the chain is asked: a request with one host and a canonical path. `None` for `OPTIONS *`, which is about no path.
-pub(crate) fn question(site: &Site, arrival: Arrival) -> Result<Option<Request>, Refusal> {
-    let (host, path, query) = match Target::of(&arrival.head)? {
+/// Who is asked, and what: a request with one host, which is that site's, and a canonical path. `None` for `OPTIONS *`,
+/// which is about no path.
+pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<Site>, Request)>, Refusal> {
+    let (host, path, query) = match Target::of(&arrival.head, arrival.scheme)? {
         Target::Server => return Ok(None),
-        Target::Resource { host, path, query } => (host, SitePath::from_uri(path)?, query.map(str::to_owned)),
+        Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
     };
     let Host { name: host, .. } = host;
+    let site = sites.of_host(&host).ok_or(Refusal::UnknownHost(sites.unknown_host))?;
+    let path = SitePath::from_uri(path)?;
     let Arrival {
         head: Parts { method, headers, .. },
         client,
+        scheme,
         at: arrived,
     } = arrival;
-    let site = site.name.clone();
-    Ok(Some(Request {
+    let request = Request {
         method,
         path,
         query,
         headers,
-        scheme: SCHEME,
+        scheme: scheme.as_str(),
         host,
-        site,
+        site: site.name.clone(),
         client,
         arrived,
         facts: Vec::new(),
-    }))
+    };
+    Ok(Some((site, request)))
 }
 
 /// The first candidate that exists, and what HTTP says about it.
@@ -149,7 +162,8 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
     if !status.is_client_error() && !status.is_server_error() {
         return plain;
     }
-    let Some(page) = site.files.error_page(status, place, &request.headers).await else {
+    // On the heap: an answer that is no error should not carry the room for this.
+    let Some(page) = Box::pin(site.files.error_page(status, place, &request.headers)).await else {
         return plain;
     };
     let found = Found::Missing {
@@ -182,6 +196,18 @@ pub(crate) fn capabilities() -> Answer {
 // === impl Reply ===
 
 impl Reply {
+    /// An answer to what is refused before any policy is asked.
+    pub(crate) fn refused(refusal: &Refusal) -> Self {
+        let answering = match refusal {
+            Refusal::UnknownHost(UnknownHost::Close) => Answering::Withheld,
+            _ => Answering::Given,
+        };
+        Self {
+            answering,
+            ..Self::undecided(refusal.answer())
+        }
+    }
+
     /// An answer that no policy was asked about.
     pub(crate) fn undecided(mut answer: Answer) -> Self {
         answer.headers.insert(header::SERVER, SERVER);
@@ -190,6 +216,7 @@ impl Reply {
             request: None,
             facts: Vec::new(),
             pace: None,
+            answering: Answering::Given,
         }
     }
 }

@@ -9,6 +9,6 @@ pub mod handle;
 pub mod refusal;
 pub mod target;
 
-pub use handle::{Arrival, Reply, handle};
+pub use handle::{Answering, Arrival, Reply, handle};
 pub use refusal::Refusal;
-pub use target::{Host, Target, TargetError};
+pub use target::{Host, Scheme, Target, TargetError};

@@ -3,6 +3,7 @@
 //! What a client is told never depends on which files exist or which policy failed.
 
 use super::TargetError;
+use crate::sites::UnknownHost;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::time::Duration;
 use wasmserve_files::{Answer, Content, Part, PathError};
@@ -17,6 +18,9 @@ pub enum Refusal {
     /// Refused before any policy is asked: there is no canonical path to ask about.
     #[error("the path {0}")]
     Path(#[from] PathError),
+    /// Refused before any policy is asked: there is no site to ask for one.
+    #[error("the host is no site's")]
+    UnknownHost(UnknownHost),
     /// A policy failed; the log has named it.
     #[error("a policy failed")]
     Fault {
@@ -62,6 +66,8 @@ impl Refusal {
             // RFC 9110, section 7.4: this server does not answer for that scheme.
             Self::Target(TargetError::OtherScheme) => StatusCode::MISDIRECTED_REQUEST,
             Self::Target(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownHost(UnknownHost::Misdirected | UnknownHost::Close) => StatusCode::MISDIRECTED_REQUEST,
+            Self::UnknownHost(UnknownHost::NotFound) => StatusCode::NOT_FOUND,
             Self::Path(PathError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::Fault { status, .. } => *status,

@@ -50,25 +50,33 @@ pub enum TargetError {
     Connect,
 }
 
-/// The scheme of every connection: TLS ends elsewhere.
-pub const SCHEME: &str = "http";
-const DEFAULT_PORT: u16 = 80;
+/// How the client reaches this server: what a connection is, not what a request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
 
 // === impl Target ===
 
 impl<'a> Target<'a> {
-    /// Reads the request line and Host.
+    /// Reads the request line and Host of a request that came by `scheme`. In HTTP/2 the authority of the target is what
+    /// names the host, and Host is there only without one (RFC 9113, section 8.3.1).
     ///
     /// # Errors
     /// When they do not name one resource of one host, or when this server does not do what is asked.
-    pub fn of(head: &'a Parts) -> Result<Self, TargetError> {
+    pub fn of(head: &'a Parts, scheme: Scheme) -> Result<Self, TargetError> {
         if head.method == Method::CONNECT {
             return Err(TargetError::Connect);
         }
         let named = host_field(&head.headers, head.version)?;
         match (head.uri.scheme_str(), head.uri.authority()) {
+            (None, None) if head.version == Version::HTTP_2 && named.is_none() => Err(TargetError::MissingHost),
             (None, None) => Self::origin_form(&head.method, &head.uri, named.unwrap_or_default()),
-            (Some(scheme), Some(authority)) => absolute_form(scheme, authority, &head.uri, named),
+            (Some(asked), Some(authority)) => {
+                let host = host_of(scheme, asked, authority, named)?;
+                Self::origin_form(&head.method, &head.uri, host)
+            }
             // The authority form belongs to CONNECT alone (RFC 9112, section 3.2.3).
             _ => Err(TargetError::MalformedTarget),
         }
@@ -87,35 +95,26 @@ impl<'a> Target<'a> {
     }
 }
 
-/// `GET http://host/path`: every server has to accept it (RFC 9112, section 3.2.2).
-fn absolute_form<'a>(
-    scheme: &str,
-    authority: &Authority,
-    uri: &'a Uri,
-    named: Option<Host>,
-) -> Result<Target<'a>, TargetError> {
+/// The host of `http://host/path`: every server has to accept it (RFC 9112, section 3.2.2).
+fn host_of(scheme: Scheme, asked: &str, authority: &Authority, named: Option<Host>) -> Result<Host, TargetError> {
     if authority.as_str().contains('@') {
         return Err(TargetError::UserInformation);
     }
     let host = Host::parse(authority.as_str()).ok_or(TargetError::MalformedTarget)?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
+    if !asked.eq_ignore_ascii_case(scheme.as_str()) {
         return Err(TargetError::OtherScheme);
     }
-    if named.is_some_and(|named| !named.is_same(&host)) {
+    if named.is_some_and(|named| !named.is_same(&host, scheme)) {
         return Err(TargetError::DisagreeingHost);
     }
-    Ok(Target::Resource {
-        host,
-        path: uri.path(),
-        query: uri.query(),
-    })
+    Ok(host)
 }
 
 /// The Host field. HTTP/1.1 has to send it, even beside an absolute target; HTTP/1.0 did not have it.
 fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<Host>, TargetError> {
     let mut fields = headers.get_all(header::HOST).iter();
     let Some(value) = fields.next() else {
-        return if version < Version::HTTP_11 {
+        return if version != Version::HTTP_11 {
             Ok(None)
         } else {
             Err(TargetError::MissingHost)
@@ -126,6 +125,24 @@ fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<Host>, Tar
     }
     let text = value.to_str().map_err(|_| TargetError::MalformedHost)?;
     Host::parse(text).map(Some).ok_or(TargetError::MalformedHost)
+}
+
+// === impl Scheme ===
+
+impl Scheme {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 // === impl Host ===
@@ -163,8 +180,9 @@ impl Host {
         Some(Self { name, port })
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        self.name == other.name && self.port.unwrap_or(DEFAULT_PORT) == other.port.unwrap_or(DEFAULT_PORT)
+    fn is_same(&self, other: &Self, scheme: Scheme) -> bool {
+        let port = |host: &Self| host.port.unwrap_or(scheme.default_port());
+        self.name == other.name && port(self) == port(other)
     }
 }
 
@@ -172,13 +190,20 @@ impl Host {
 fn registered_name(name: &str) -> Option<String> {
     const LONGEST_NAME: usize = 253; // RFC 1035, section 2.3.4, as text
     let name = name.strip_suffix('.').unwrap_or(name);
-    let label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    (name.len() <= LONGEST_NAME && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
+    let mut label_is_empty = true;
+    for byte in name.bytes() {
+        match byte {
+            b'.' if label_is_empty => return None,
+            b'.' => label_is_empty = true,
+            b'-' | b'_' => label_is_empty = false,
+            _ if byte.is_ascii_alphanumeric() => label_is_empty = false,
+            _ => return None,
+        }
+    }
+    (!label_is_empty).then(|| name.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -297,10 +322,38 @@ mod tests {
             ("CONNECT", "h:80", v11, &["h"], Err(TargetError::Connect)),
         ] {
             assert_eq!(
-                Target::of(&head(method, uri, version, hosts)),
+                Target::of(&head(method, uri, version, hosts), Scheme::Http),
                 expected,
                 "{method} {uri} {hosts:?}"
             );
+        }
+    }
+
+    #[test]
+    fn targets_of_http_2_and_tls() {
+        let host = |text: &str| Host::parse(text).expect("a host");
+        let of = |uri: &str, hosts: &[&str], scheme| {
+            let head = head("GET", uri, Version::HTTP_2, hosts);
+            Target::of(&head, scheme).map(|target| match target {
+                Target::Server => None,
+                Target::Resource { host, .. } => Some(host),
+            })
+        };
+        let (http, https) = (Scheme::Http, Scheme::Https);
+        for (uri, hosts, scheme, expected) in [
+            ("https://h/a", &[][..], https, Ok(Some(host("h")))),
+            ("https://h:444/a", &[], https, Ok(Some(host("h:444")))),
+            ("https://h/a", &["h:443"], https, Ok(Some(host("h")))),
+            ("https://h/a", &["h:80"], https, Err(TargetError::DisagreeingHost)),
+            ("https://h/a", &["g"], https, Err(TargetError::DisagreeingHost)),
+            ("https://h/a", &["h", "h"], https, Err(TargetError::RepeatedHost)),
+            ("https://u@h/a", &[], https, Err(TargetError::UserInformation)),
+            ("http://h/a", &[], https, Err(TargetError::OtherScheme)),
+            ("https://h/a", &[], http, Err(TargetError::OtherScheme)),
+            ("/a", &["h"], https, Ok(Some(host("h")))),
+            ("/a", &[], https, Err(TargetError::MissingHost)),
+        ] {
+            assert_eq!(of(uri, hosts, scheme), expected, "{uri} {hosts:?}");
         }
     }
 }

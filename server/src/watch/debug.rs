@@ -8,7 +8,7 @@ use super::key::Key;
 use crate::{
     explain::{Account, account::Ruling, secrets},
     request::{Arrival, Reply},
-    site::Site,
+    sites::Sites,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
@@ -123,8 +123,8 @@ pub fn asked(secret: Option<&Secret>, headers: &mut HeaderMap) -> bool {
 }
 
 /// Answers a request that is to explain itself. No kept decision is used, and none is kept.
-pub async fn traced(site: &Site, arrival: Arrival) -> Reply {
-    let (mut account, mut reply) = Account::of(site, arrival).await;
+pub async fn traced(sites: &Sites, arrival: Arrival) -> Reply {
+    let (mut account, mut reply) = Account::of(sites, arrival).await;
     // The log and proxies on the way see what follows.
     secrets::hide(&mut account);
     secrets::hide_queries(&mut account);
@@ -132,7 +132,7 @@ pub async fn traced(site: &Site, arrival: Arrival) -> Reply {
     tracing::info!(
         target: "explain",
         trace,
-        site = %site.name,
+        site = reply.request.as_ref().map(|request| &*request.site),
         account = within(MAX_LOGGED, &account, &trace),
         "a request explains itself"
     );

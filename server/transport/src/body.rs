@@ -5,7 +5,7 @@ use crate::{
     file::{File, Task},
     ledger::{Fault, Place},
     pace::Pace,
-    tally::{Summary, Tally},
+    tally::{Meter, Summary, Tally},
 };
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -66,6 +66,8 @@ pub struct Body {
     surplus: Bytes,
     pace: Option<Pace>,
     tally: Option<Arc<Tally>>,
+    /// Whether the last chunk that was asked for has to wait until the client took an earlier one.
+    waits_for_client: bool,
 }
 
 impl Part {
@@ -120,6 +122,7 @@ impl Body {
             surplus: Bytes::new(),
             pace: None,
             tally: None,
+            waits_for_client: false,
         };
         if has_file {
             body.tally();
@@ -141,6 +144,17 @@ impl Body {
         let tally = self.tally();
         tally.set_report(Box::new(report));
         self
+    }
+
+    /// How far the body is, for somebody who does not have it in hand.
+    pub fn meter(&mut self) -> Meter {
+        Meter::of(self.tally())
+    }
+
+    /// Why a body that was asked for a chunk has none yet: because the client did not take enough of what it was given, or
+    /// because of the file, the source or the pace.
+    pub fn waits_for_client(&self) -> bool {
+        self.waits_for_client
     }
 
     fn tally(&mut self) -> &Arc<Tally> {
@@ -183,6 +197,7 @@ impl Body {
             .as_ref()
             .is_some_and(|tally| !tally.is_flushed_to(0, context.waker()))
         {
+            self.waits_for_client = true;
             return Poll::Pending;
         }
         pace.poll(context)
@@ -235,6 +250,7 @@ impl Body {
             .as_ref()
             .is_some_and(|tally| !tally.is_flushed_to(buffered, context.waker()))
         {
+            self.waits_for_client = true;
             return Poll::Pending;
         }
         let (count, task) = self.reading.get_or_insert_with(|| {
@@ -311,6 +327,7 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Chunk>>>> {
         let body = self.get_mut();
+        body.waits_for_client = false;
         while body.current.is_some() || !body.surplus.is_empty() {
             let most = ready!(body.poll_allowance(context));
             let chunk = match ready!(body.poll_chunk(context, most)) {

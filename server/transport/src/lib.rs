@@ -63,4 +63,4 @@ pub use delivery::Delivery;
 pub use file::{File, Reading};
 pub use guard::{Guarded, guard};
 pub use ledger::Fault;
-pub use tally::{Ended, Summary};
+pub use tally::{Ended, Meter, Summary};

@@ -6,7 +6,7 @@ use crate::ledger::{Fault, Ledger};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::Waker,
@@ -42,6 +42,21 @@ pub(crate) struct Tally {
     /// The body gave its last byte.
     exhausted: AtomicBool,
     slow: Mutex<Slow>,
+}
+
+/// Reads how far a body is, while it is in an HTTP library's hands; does not keep it alive.
+#[derive(Clone, Debug)]
+pub struct Meter(Weak<Tally>);
+
+impl Meter {
+    pub(crate) fn of(tally: &Arc<Tally>) -> Self {
+        Self(Arc::downgrade(tally))
+    }
+
+    /// Bytes that were handed on; `None` when the body has ended.
+    pub fn sent(&self) -> Option<u64> {
+        Some(self.0.upgrade()?.sent.load(Relaxed))
+    }
 }
 
 /// What is touched once per body, or only by paced bodies.

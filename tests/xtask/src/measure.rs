@@ -1,4 +1,4 @@
-//! `cargo xtask bench-small` and `cargo xtask stress`: the programs under `tests/bench`.
+//! `cargo xtask bench-small`, `cargo xtask bench-large` and `cargo xtask stress`: the programs under `tests/bench`.
 use crate::{
     build,
     command::{Result, cargo, run as run_command},

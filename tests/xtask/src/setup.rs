@@ -36,6 +36,10 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v curl",
     },
     Tool {
+        package: "openssl",
+        present: "command -v openssl",
+    },
+    Tool {
         package: "wget",
         present: "command -v wget",
     },
@@ -52,21 +56,29 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v fusermount3",
     },
     Tool {
+        package: "openssl",
+        present: "command -v openssl",
+    },
+    Tool {
         package: "python3-pip",
         present: "python3 -m pip --version",
     },
+    NGINX,
 ];
 
 const BENCH_TOOLS: &[Tool] = &[
-    Tool {
-        package: "nginx-light",
-        present: "test -x /usr/sbin/nginx",
-    },
+    NGINX,
     Tool {
         package: "wrk",
         present: "command -v wrk",
     },
 ];
+
+/// A shared cache in front, and a contestant.
+const NGINX: Tool = Tool {
+    package: "nginx-light",
+    present: "test -x /usr/sbin/nginx",
+};
 
 /// What building server and plugins needs.
 pub fn for_build() -> Result {

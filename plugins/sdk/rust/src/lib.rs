@@ -46,6 +46,9 @@
 //! - `serde`: `Config::read` turns the whole configuration into a type of your own.
 //! - `logging`: the module `logging` writes to the server's log, and a panic's message is logged before it traps. Such a
 //!   policy needs `grants = ["logging"]` in the chain.
+//! - `counters`: the module `counters` has token buckets. Needs the grant `counters`.
+//! - `key-value`: the module `key_value` keeps pairs from one request to others. Needs the grant `key-value`.
+//! - `observer`: the module `observer` is for plugins that are told of finished exchanges.
 //!
 //! # Testing
 //!
@@ -60,13 +63,24 @@ extern crate self as wasmserve_plugin;
 
 pub mod bindings;
 mod config;
+#[cfg(feature = "counters")]
+pub mod counters;
 mod decision;
 #[doc(hidden)]
 pub mod export;
+mod host_pattern;
+#[cfg(feature = "key-value")]
+pub mod key_value;
 #[cfg(feature = "logging")]
 pub mod logging;
+mod mistakes;
+mod network;
+#[cfg(feature = "observer")]
+pub mod observer;
 pub mod path;
+mod pattern;
 mod request;
+mod route;
 #[cfg(feature = "serde")]
 mod settings;
 #[cfg(not(target_family = "wasm"))]
@@ -77,8 +91,13 @@ pub use decision::{
     Changes, Decision, Header, HeaderChange, HeaderOperation, Missing, Outcomes, Place, Response, Sharing, deny,
     proceed, redirect, respond, unauthorized,
 };
+pub use host_pattern::HostPattern;
+pub use mistakes::Mistakes;
+pub use network::Network;
 pub use path::covers;
+pub use pattern::Pattern;
 pub use request::Request;
+pub use route::{Captures, Route};
 
 /// Decides requests. One type of a plugin implements this and is named in [`export!`].
 pub trait Policy: Sized + 'static {

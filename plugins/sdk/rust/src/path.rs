@@ -44,6 +44,36 @@ pub fn check(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether a path can be a prefix that [`covers`] compares with: canonical, and neither percent-encoded nor a pattern. A
+/// prefix that cannot match would leave open what it was meant to guard.
+///
+/// # Errors
+/// What is wrong with it, to be put behind the key's name.
+///
+/// ```
+/// # use wasmserve_plugin::path::check_prefix;
+/// assert_eq!(check_prefix("/private/"), Ok(()));
+/// assert!(check_prefix("/private/*").is_err());
+/// ```
+pub fn check_prefix(prefix: &str) -> Result<(), &'static str> {
+    check(prefix)?;
+    if prefix.contains('*') {
+        return Err("is not a pattern: everything beneath a prefix is meant, so leave out `*`");
+    }
+    if has_escapes(prefix) {
+        return Err("is percent-encoded: prefixes are compared with decoded paths");
+    }
+    Ok(())
+}
+
+/// Whether a text has something that looks percent-encoded.
+pub(crate) fn has_escapes(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes
+        .windows(3)
+        .any(|window| window[0] == b'%' && window[1..].iter().all(u8::is_ascii_hexdigit))
+}
+
 /// A canonical path in the form that a URL has it (RFC 3986, section 3.3): everything but unreserved characters,
 /// sub-delimiters, `:`, `@` and `/` is percent-encoded.
 ///
@@ -119,6 +149,16 @@ mod tests {
             "", "a", "//", "/a//b", "/a//", "/.", "/../a", "/a/./", "/a/..", "/a\\b", "/a\0", "/a\n", "/\u{85}",
         ] {
             assert!(check(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_that_could_never_match() {
+        for prefix in ["/", "/private/", "/a b", "/100%", "/50%-off/"] {
+            assert_eq!(check_prefix(prefix), Ok(()), "{prefix}");
+        }
+        for prefix in ["private", "/private//", "/a/../b", "/private/*", "/my%20files/"] {
+            assert!(check_prefix(prefix).is_err(), "{prefix}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! [`Request`]: the questions that a policy may ask.
 #[cfg(target_family = "wasm")]
 use crate::bindings::wasmserve::policy::{clock, request as questions};
-use crate::covers;
 #[cfg(not(target_family = "wasm"))]
 use crate::testing::questions::{self, clock};
+use crate::{Network, Pattern, covers};
 
 /// The request that is being decided.
 ///
@@ -55,6 +55,13 @@ impl Request {
     pub fn reaches_any(&self, prefixes: &[impl AsRef<str>]) -> bool {
         let covered = |path: &String| prefixes.iter().any(|prefix| covers(prefix.as_ref(), path));
         covered(&self.path()) || self.targets().iter().any(covered)
+    }
+
+    /// Whether the path, or anything that it is mapped to so far, matches one of these patterns. As for
+    /// [`reaches_any`](Self::reaches_any), the targets are asked only when the path matches none.
+    pub fn matches_any(&self, patterns: &[Pattern]) -> bool {
+        let matched = |path: &String| patterns.iter().any(|pattern| pattern.matches(path));
+        matched(&self.path()) || self.targets().iter().any(matched)
     }
 
     /// The raw query, without `?`, exactly as sent. `None` when the request has no `?`; `""` when nothing follows it.
@@ -113,6 +120,11 @@ impl Request {
     /// on a Unix socket. Traps when `cidr` is neither, because a mistyped network must not silently admit or refuse.
     pub fn client_within(&self, cidr: &str) -> bool {
         questions::client_within(cidr)
+    }
+
+    /// Whether the client's address lies within one of these. Asks them in order until one holds the address.
+    pub fn client_within_any(&self, networks: &[Network]) -> bool {
+        networks.iter().any(|network| self.client_within(network.as_ref()))
     }
 
     /// What an earlier policy of the chain established about the request, such as `user`, or what the server knows (names

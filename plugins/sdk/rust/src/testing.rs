@@ -64,14 +64,26 @@ pub enum Question {
 pub fn configure<P: Policy>(
     configuration: impl IntoIterator<Item = (&'static str, &'static str)>,
 ) -> Result<P, String> {
+    configured(configuration, P::configure)
+}
+
+/// Calls a `configure` with these keys. Services begin anew.
+fn configured<T>(
+    configuration: impl IntoIterator<Item = (&'static str, &'static str)>,
+    configure: impl FnOnce(&Config) -> Result<T, String>,
+) -> Result<T, String> {
     let entries = configuration
         .into_iter()
         .map(|(key, text)| (key.to_owned(), text.to_owned()))
         .collect();
+    #[cfg(feature = "counters")]
+    tokens::forget();
+    #[cfg(feature = "key-value")]
+    pairs::forget();
     CONFIGURATION.replace(entries);
-    let policy = P::configure(&Config::new());
+    let made = configure(&Config::new());
     CONFIGURATION.take();
-    policy
+    made
 }
 
 /// A made-up request and, once it was decided, the questions that were asked about it.
@@ -223,6 +235,12 @@ impl Request {
     }
 }
 
+/// The time of the current made-up request; 0 without one, as for an observer.
+#[cfg(feature = "counters")]
+fn now() -> u64 {
+    REQUEST.with_borrow(|request| request.as_ref().map_or(0, |request| request.now))
+}
+
 /// The current made-up request, after noting the question.
 fn ask<T>(question: Question, answer: impl FnOnce(&Request) -> T) -> T {
     REQUEST.with_borrow(|request| {
@@ -336,8 +354,179 @@ pub(crate) mod store {
     }
 }
 
+/// Stands in for `counters`: token buckets that fill with the time of the request that is decided.
+#[cfg(feature = "counters")]
+pub(crate) mod tokens {
+    use crate::counters::Taken;
+    use std::{cell::RefCell, collections::HashMap};
+
+    thread_local! {
+        /// Levels, and the second at which they were.
+        static BUCKETS: RefCell<HashMap<String, (f64, u64)>> = RefCell::default();
+        static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
+    }
+
+    pub fn take(key: &str, capacity: u64, refill: f64) -> Result<Taken, String> {
+        assert!(
+            capacity > 0 && refill.is_finite() && refill >= 0.0,
+            "a token bucket cannot hold {capacity} tokens and gain {refill} a second"
+        );
+        if let Some(reason) = FAILURE.with_borrow(Clone::clone) {
+            return Err(reason);
+        }
+        let (now, full) = (super::now(), capacity as f64);
+        BUCKETS.with_borrow_mut(|buckets| {
+            let (level, at) = buckets.get(key).copied().unwrap_or((full, now));
+            let level = (level + now.saturating_sub(at) as f64 * refill).min(full);
+            let granted = level >= 1.0;
+            let left = if granted { level - 1.0 } else { level };
+            buckets.insert(key.to_owned(), (left, now));
+            let until = |tokens: f64| ((tokens - left).max(0.0) / refill * 1000.0).ceil() as u64;
+            Ok(Taken {
+                granted,
+                remaining: left as u64,
+                retry_after: if left >= 1.0 { 0 } else { until(1.0) },
+                full_after: until(full),
+            })
+        })
+    }
+
+    pub(super) fn forget() {
+        BUCKETS.take();
+        FAILURE.take();
+    }
+
+    pub(super) fn fail(reason: &str) {
+        FAILURE.set(Some(reason.to_owned()));
+    }
+}
+
+/// From now on, on this thread, no bucket of tokens can be had, for this reason: until [`configure`] is called again.
+#[cfg(feature = "counters")]
+pub fn fail_counters(reason: &str) {
+    tokens::fail(reason);
+}
+
+/// Stands in for `wasi:keyvalue`.
+#[cfg(feature = "key-value")]
+pub(crate) mod pairs {
+    use std::{cell::RefCell, collections::BTreeMap};
+
+    thread_local! {
+        static PAIRS: RefCell<BTreeMap<(String, String), Vec<u8>>> = RefCell::default();
+    }
+
+    pub struct Bucket(String);
+
+    impl Bucket {
+        fn at(&self, key: &str) -> (String, String) {
+            (self.0.clone(), key.to_owned())
+        }
+    }
+
+    pub fn open(name: &str) -> Result<Bucket, String> {
+        Ok(Bucket(name.to_owned()))
+    }
+    pub fn get(bucket: &Bucket, key: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(PAIRS.with_borrow(|pairs| pairs.get(&bucket.at(key)).cloned()))
+    }
+    pub fn set(bucket: &Bucket, key: &str, value: &[u8]) -> Result<(), String> {
+        PAIRS.with_borrow_mut(|pairs| pairs.insert(bucket.at(key), value.to_owned()));
+        Ok(())
+    }
+    pub fn delete(bucket: &Bucket, key: &str) -> Result<(), String> {
+        PAIRS.with_borrow_mut(|pairs| pairs.remove(&bucket.at(key)));
+        Ok(())
+    }
+    pub fn exists(bucket: &Bucket, key: &str) -> Result<bool, String> {
+        Ok(PAIRS.with_borrow(|pairs| pairs.contains_key(&bucket.at(key))))
+    }
+    pub fn increment(bucket: &Bucket, key: &str, delta: u64) -> Result<u64, String> {
+        let before = match get(bucket, key)? {
+            None => 0,
+            Some(value) => String::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse::<u64>().ok())
+                .ok_or("the value is not a number in decimal digits")?,
+        };
+        let sum = before.checked_add(delta).ok_or("the sum is larger than 64 bits hold")?;
+        set(bucket, key, sum.to_string().as_bytes())?;
+        Ok(sum)
+    }
+
+    pub(super) fn forget() {
+        PAIRS.take();
+    }
+}
+
+/// An observer, configured as if by these keys: the counterpart of [`configure`].
+///
+/// # Errors
+/// What the observer's `configure` says.
+#[cfg(feature = "observer")]
+pub fn configure_observer<O: crate::observer::Observer>(
+    configuration: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Result<O, String> {
+    configured(configuration, O::configure)
+}
+
+/// A finished exchange to change and to tell an observer of: `GET /` with 200 and no body.
+#[cfg(feature = "observer")]
+pub fn exchange() -> crate::observer::Exchange {
+    crate::observer::Exchange {
+        arrived: 0,
+        duration: 0,
+        site: "default".into(),
+        host: "localhost".into(),
+        scheme: "http".into(),
+        method: "GET".into(),
+        path: "/".into(),
+        client_address: Some("127.0.0.1".into()),
+        status: 200,
+        body_bytes: 0,
+        ending: crate::observer::Ending::Completed,
+        facts: Vec::new(),
+    }
+}
+
 /// Stands in for `wasi:logging`: lines appear in the test's output.
 #[cfg(feature = "logging")]
 pub(crate) fn log(level: impl std::fmt::Debug, context: &str, message: &str) {
     eprintln!("{level:?} {context} {message}");
+}
+
+#[cfg(all(test, feature = "counters", feature = "key-value"))]
+mod tests {
+    use super::*;
+    use crate::{counters, key_value::Bucket};
+
+    #[test]
+    fn token_buckets_fill_with_the_time_of_the_request() {
+        let take = |now| {
+            let request = Request::get("/").now(now);
+            request.asking(|_| {
+                counters::take("stand-in", 2, 0.5).map(|taken| (taken.granted, taken.remaining, taken.retry_after))
+            })
+        };
+        assert_eq!(take(100), Ok((true, 1, 0)));
+        assert_eq!(take(100), Ok((true, 0, 2000)));
+        assert_eq!(take(101), Ok((false, 0, 1000)));
+        assert_eq!(take(102), Ok((true, 0, 2000)));
+        fail_counters("none is left");
+        assert_eq!(take(200), Err("none is left".into()));
+        tokens::forget();
+        assert_eq!(take(200), Ok((true, 1, 0)));
+    }
+
+    #[test]
+    fn pairs_are_kept_apart_by_bucket() {
+        let (ours, theirs) = (Bucket::open("default").unwrap(), Bucket::open("common").unwrap());
+        assert_eq!(ours.increment("n", 2), Ok(2));
+        assert_eq!(ours.increment("n", 3), Ok(5));
+        assert_eq!((ours.get("n"), theirs.get("n")), (Ok(Some(b"5".to_vec())), Ok(None)));
+        ours.set("n", "many").unwrap();
+        assert!(ours.increment("n", 1).is_err());
+        ours.delete("n").unwrap();
+        assert_eq!(ours.exists("n"), Ok(false));
+    }
 }

@@ -1,26 +1,33 @@
-//! Services that policies and observers may import when the operator grants them: key-value pairs and token buckets.
+//! Services that policies and observers may import when the operator grants them: key-value pairs, token buckets, outbound
+//! requests.
 //!
 //! What they keep belongs to a site: never shared with another one, kept when the site's chain is loaded anew, forgotten
 //! with the process. In the order of a call: `calls` (the imports, as the guest calls them), `backend` (the seam behind
-//! which another machine could stand), `embedded` (this process's memory: `pairs` and `tokens`).
+//! which another machine could stand), `embedded` (this process's memory: `pairs` and `tokens`); `http`.
 //!
 //! Nothing that came from a service can be asked again, so no decision that used one is kept. While a guest is configured
 //! there are no services: what they said would be the same in every decision.
 mod backend;
 mod calls;
 mod embedded;
+mod http;
 mod pairs;
 mod tokens;
 
 pub use backend::Bucket;
+pub(crate) use http::Outbound;
+pub use http::{HttpGrant, Origin, OriginHost};
 
-use crate::grants::KeyValueGrant;
+use crate::{Grants, KeyValueGrant};
 use backend::Backend;
 use embedded::Embedded;
+use http::HttpClient;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
+use tokio::sync::Semaphore;
 
 /// What the services of one site may hold, whatever its policies are granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +38,8 @@ pub struct ServiceBudget {
     pub pairs: usize,
     /// Token buckets that are not full. Full ones are forgotten; when there are as many that are not, `take` fails.
     pub token_buckets: usize,
+    /// Outbound requests under way at once.
+    pub requests: usize,
 }
 
 impl Default for ServiceBudget {
@@ -39,6 +48,7 @@ impl Default for ServiceBudget {
             pair_bytes: 16 << 20,
             pairs: 100_000,
             token_buckets: 100_000,
+            requests: 32,
         }
     }
 }
@@ -48,16 +58,28 @@ pub(crate) struct Services {
     /// The name of the policy: buckets of its own go by it.
     pub policy: Arc<str>,
     pub key_value: Option<KeyValueGrant>,
+    http: Option<Arc<HttpClient>>,
     site: Arc<SiteServices>,
 }
 
 impl Services {
-    pub fn new(policy: &str, key_value: Option<KeyValueGrant>, site: Arc<SiteServices>) -> Arc<Self> {
-        Arc::new(Self {
+    /// What is granted to a policy whose calls end after `wall`. The error is one line for the operator.
+    pub fn new(policy: &str, grants: &Grants, wall: Duration, site: Arc<SiteServices>) -> Result<Arc<Self>, String> {
+        let http = grants.http.as_ref();
+        let http = http
+            .map(|grant| HttpClient::new(grant, wall, site.clone()))
+            .transpose()?;
+        Ok(Arc::new(Self {
             policy: policy.into(),
-            key_value,
+            key_value: grants.key_value.clone(),
+            http,
             site,
-        })
+        }))
+    }
+
+    /// The outbound requests of one call.
+    pub fn outbound(&self) -> Outbound {
+        Outbound::new(self.http.clone())
     }
 
     fn backend(&self) -> &dyn Backend {
@@ -68,12 +90,29 @@ impl Services {
 /// What the services of one site hold.
 pub(crate) struct SiteServices {
     embedded: Embedded,
+    /// Outbound requests that may be under way, and a turn for each.
+    turns: Mutex<(usize, Arc<Semaphore>)>,
 }
 
 impl SiteServices {
+    fn new(budget: &ServiceBudget) -> Self {
+        Self {
+            embedded: Embedded::new(budget),
+            turns: Mutex::new((budget.requests, Arc::new(Semaphore::new(budget.requests)))),
+        }
+    }
+
     /// From now on, no more than this.
     pub fn limit(&self, budget: &ServiceBudget) {
         self.embedded.limit(budget);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.0 != budget.requests {
+            *turns = (budget.requests, Arc::new(Semaphore::new(budget.requests)));
+        }
+    }
+
+    fn turns(&self) -> Arc<Semaphore> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 }
 
@@ -92,9 +131,7 @@ impl Sites {
         if sites.len() == sites.capacity() {
             sites.retain(|_, services| services.strong_count() > 0);
         }
-        let services = Arc::new(SiteServices {
-            embedded: Embedded::new(&ServiceBudget::default()),
-        });
+        let services = Arc::new(SiteServices::new(&ServiceBudget::default()));
         sites.insert(site.clone(), Arc::downgrade(&services));
         services
     }

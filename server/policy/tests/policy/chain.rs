@@ -267,7 +267,7 @@ async fn sharing_is_derived_from_what_was_asked() {
             ],
             &["cache-control: private"],
         ),
-        (&[SOON], &[], &["cache-control: max-age=60"]),
+        (&[SOON], &[], &["cache-control: max-age=59"]),
         (&[SOON], &[("cache-control", "no-store")], &["cache-control: no-store"]),
         (
             &[SOON],
@@ -280,17 +280,17 @@ async fn sharing_is_derived_from_what_was_asked() {
                 "cache-control",
                 "max-age=\"600\", s-maxage=20, stale-while-revalidate=9",
             )],
-            &["cache-control: max-age=40, s-maxage=20"],
+            &["cache-control: max-age=39, s-maxage=20"],
         ),
         (
             &[SOON],
             &[("cache-control", "max-age=soon")],
-            &["cache-control: max-age=60"],
+            &["cache-control: max-age=59"],
         ),
         (
             &[SOON],
             &[("expires", "Sun, 09 Sep 2001 02:46:40 GMT")],
-            &["expires: Sun, 09 Sep 2001 01:47:40 GMT"],
+            &["expires: Sun, 09 Sep 2001 01:47:39 GMT"],
         ),
         (&[SOON], &[("expires", "0")], &["expires: 0"]),
         (
@@ -301,7 +301,7 @@ async fn sharing_is_derived_from_what_was_asked() {
         (
             &[SOON, "request.cookie a"],
             &[("cache-control", "public, max-age=600")],
-            &["cache-control: private, max-age=60"],
+            &["cache-control: private, max-age=59"],
         ),
     ];
     for (calls, before, expected) in cases {
@@ -315,6 +315,21 @@ async fn sharing_is_derived_from_what_was_asked() {
                 "{calls:?} {before:?}"
             );
         }
+    }
+}
+
+/// A file that took its time to be opened does not prolong what it is fresh for.
+#[tokio::test]
+async fn freshness_counts_from_when_the_answer_is_made() {
+    let chain = Chains::one(&asking(&["clock.before 1000000060"], &proceed()))
+        .load()
+        .await;
+    let verdict = decide(&chain, get("/")).await;
+    for (waited, expected) in [(0, "max-age=59"), (59, "max-age=0"), (3600, "max-age=0")] {
+        let mut headers = http::HeaderMap::new();
+        let now = verdict.arrived + std::time::Duration::from_secs(waited);
+        verdict.apply_at(|| now, http::StatusCode::OK, None, &mut headers);
+        assert_eq!(headers["cache-control"], expected, "after {waited} s");
     }
 }
 

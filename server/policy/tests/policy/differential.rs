@@ -1,8 +1,10 @@
 //! A kept decision always equals a fresh one: generated policies that ask at random and branch on the answers, random
 //! requests, and two chains of the same policies, one of which keeps nothing.
 //!
-//! `WASMSERVE_PAIRS` says how many decisions are compared (default 20,000) and `WASMSERVE_SEED` repeats a run.
+//! `WASMSERVE_PAIRS` says how many decisions are compared (default 20,000) and `WASMSERVE_SEED` repeats a run; see
+//! `tests/fuzz/README.md`.
 use crate::{
+    ahead::uncapturable,
     guest::{Change, Changes, Guest, Reply},
     harness::{Chains, NOW, applied, get},
 };
@@ -202,6 +204,10 @@ fn chains(random: &mut Random) -> Chains {
         let establishes: &[&str] = if at == 0 { &["user", "group"] } else { &[] };
         let depth = 1 + random.below(6);
         guest.decide = tree(&mut guest, random, establishes, depth);
+        if random.one_in(4) {
+            // Not from a snapshot then, but in an instance of its own, configured ahead or for the call.
+            guest = uncapturable(guest);
+        }
         let spec = chains.add(&guest);
         spec.establishes = establishes.iter().map(ToString::to_string).collect();
         spec.reads = FACTS.iter().map(ToString::to_string).collect();
@@ -286,6 +292,7 @@ async fn a_kept_decision_equals_a_fresh_one() {
         }
         for counts in keeping.counts() {
             total.ran += counts.ran;
+            total.ahead += counts.ahead;
             total.reused += counts.reused;
             total.kept += counts.kept;
             total.declined += counts.declined;

@@ -73,7 +73,7 @@ async fn before_is_asked_again() {
         let verdict = decide(&chain, at(get("/"), seconds)).await;
         if seconds < NOW + 100 {
             // Freshness ends at that moment, whenever the decision was made.
-            let left = format!("cache-control: max-age={}", NOW + 100 - seconds);
+            let left = format!("cache-control: max-age={}", NOW + 99 - seconds);
             assert_eq!(applied(&verdict, 200, None, &[]), [left]);
         } else {
             assert_eq!(response(&verdict).status, 410);
@@ -98,6 +98,14 @@ async fn what_must_not_be_kept_is_not() {
     }
     let reply = many.reply(&proceed());
     many.decide.push_str(&reply);
+    let mut long = Guest::new();
+    for i in 0..9 {
+        let name = long.text(&format!("x-{i}-{}", "n".repeat(1000)));
+        long.decide
+            .push_str(&format!("(call $request.query-parameter {name} (i32.const 64))"));
+    }
+    let reply = long.reply(&proceed());
+    long.decide.push_str(&reply);
     let cookie = Reply::Respond {
         status: 302,
         headers: vec![("set-cookie".into(), "a=1".into())],
@@ -125,6 +133,7 @@ async fn what_must_not_be_kept_is_not() {
         ("something malformed", Guest::replying(&respond(99))),
         ("a large body", Guest::replying(&large)),
         ("more questions than are kept", many),
+        ("longer questions than are kept", long),
     ];
     for (what, guest) in cases {
         let chain = Chains::one(&guest).load().await;

@@ -341,7 +341,11 @@ async fn a_dropped_call_leaves_its_turn_and_its_instance() {
 /// More calls at once than there are instances: they wait, and none is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_beyond_the_pool_wait() {
-    let host = Host::new(HostOptions { instances: 2 }).unwrap();
+    let host = Host::new(HostOptions {
+        instances: 2,
+        ..HostOptions::default()
+    })
+    .unwrap();
     // Each call takes several ticks.
     let mut guest = Guest::new();
     let reply = guest.reply(&proceed());

@@ -182,6 +182,7 @@ const WASI: &[&str] = &[
 ];
 
 /// A guest under construction. `configure` and `decide` are expressions that leave the address of their result.
+#[derive(Clone)]
 pub struct Guest {
     statics: Vec<u8>,
     pub configure: String,

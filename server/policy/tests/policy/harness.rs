@@ -18,7 +18,13 @@ pub const NOW: u64 = 1_000_000_000;
 
 /// One engine for all tests: what it reserves is large.
 pub fn host() -> Host {
-    static HOST: LazyLock<Host> = LazyLock::new(|| Host::new(HostOptions { instances: 64 }).unwrap());
+    static HOST: LazyLock<Host> = LazyLock::new(|| {
+        Host::new(HostOptions {
+            instances: 64,
+            ..HostOptions::default()
+        })
+        .unwrap()
+    });
     HOST.clone()
 }
 
@@ -36,6 +42,7 @@ impl Chains {
             spec: ChainSpec {
                 site: "test".into(),
                 policies: Vec::new(),
+                observers: Vec::new(),
                 roots,
                 budget: Budget::default(),
             },
@@ -166,7 +173,8 @@ pub fn applied(verdict: &Verdict, status: u16, media_type: Option<&str>, before:
             HeaderValue::from_str(value).unwrap(),
         );
     }
-    verdict.apply(StatusCode::from_u16(status).unwrap(), media_type, &mut headers);
+    let status = StatusCode::from_u16(status).unwrap();
+    verdict.apply_at(|| verdict.arrived, status, media_type, &mut headers);
     let mut lines: Vec<String> = headers
         .iter()
         .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))

@@ -185,6 +185,24 @@ async fn more_memory_than_the_limit_is_refused_when_it_is_there_from_the_start()
     );
 }
 
+/// A kept decision must hold wherever it was made: what processors may answer differently is not run.
+#[tokio::test]
+async fn instructions_that_may_differ_between_machines_are_refused() {
+    for (what, text) in [
+        (
+            "relaxed SIMD",
+            "(drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0)))",
+        ),
+        ("threads", "(drop (i32.atomic.load (i32.const 64)))"),
+    ] {
+        let refused = Chains::one(&calling(text)).refused().await;
+        assert!(
+            refused.contains(&format!("{what} support is not enabled")),
+            "{what}: {refused}"
+        );
+    }
+}
+
 #[test]
 fn the_contract_is_well_formed() {
     let mut resolve = wit_parser::Resolve::default();

@@ -62,7 +62,11 @@ async fn each_chain_has_instances_of_its_own() {
 
 #[tokio::test]
 async fn an_instance_that_waits_makes_room_for_one_that_is_needed() {
-    let host = Host::new(HostOptions { instances: 1 }).unwrap();
+    let host = Host::new(HostOptions {
+        instances: 1,
+        ..HostOptions::default()
+    })
+    .unwrap();
     let chains = reused(&counting());
     let (one, other) = (
         host.load(chains.spec.clone()).await.unwrap(),

@@ -1,9 +1,6 @@
 //! The lines of a recording, as written and as read again.
 
-use super::{
-    Observed,
-    redact::{Redactor, Rules},
-};
+use super::{Observed, redact::Redactor, rules::Rules};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use std::{

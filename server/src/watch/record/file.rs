@@ -77,16 +77,37 @@ impl RecordFile {
         &self.path
     }
 
-    /// Writes whole lines.
+    /// Writes whole lines, into as many files as it takes. A line that is longer than a file may be has one of its own.
     ///
     /// # Errors
     /// When they may not be there, or not all of them.
-    pub fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        let begun = self.begin.len() as u64;
-        if self.bytes > begun && self.bytes + lines.len() as u64 > self.limit {
-            self.turn()?;
+    pub fn write(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        while !lines.is_empty() {
+            let mut now = self.fitting(lines);
+            if now == 0 && self.bytes > self.begin.len() as u64 {
+                self.turn()?;
+                now = self.fitting(lines);
+            }
+            if now == 0 {
+                let end = lines.iter().position(|byte| *byte == b'\n');
+                now = end.map_or(lines.len(), |at| at + 1);
+            }
+            self.append(&lines[..now])?;
+            lines = &lines[now..];
         }
-        self.append(lines)
+        Ok(())
+    }
+
+    /// How many bytes of these lines, without cutting one, this file has room for.
+    fn fitting(&self, lines: &[u8]) -> usize {
+        let room = usize::try_from(self.limit.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
+        if lines.len() <= room {
+            return lines.len();
+        }
+        lines[..room]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1)
     }
 
     /// Begins another file. The one before it is kept.
@@ -162,6 +183,27 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn lines_that_come_at_once_are_parted_where_a_file_is_full() {
+        let text = |path: &Path| fs::read_to_string(path).expect("it is there");
+        for (lines, last, now) in [
+            ("one 789\ntwo 789\nthree 9\n", "two 789\n", "three 9\n"),
+            ("1\n2\n3\n4\n5\n6\n7\n8\n9\n", "1\n2\n3\n4\n5\n6\n7\n", "8\n9\n"),
+            (
+                "one 789\nlonger than a file may be\nx\n",
+                "longer than a file may be\n",
+                "x\n",
+            ),
+        ] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = path(&folder);
+            let mut file = RecordFile::open(&path, 21, BEGIN.to_vec()).expect("the folder is writable");
+            file.write(lines.as_bytes()).expect("the folder is writable");
+            assert_eq!(text(&before(&path)), format!("begin\n{last}"), "{lines:?}");
+            assert_eq!(text(&path), format!("begin\n{now}"), "{lines:?}");
+        }
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! Recording: what real requests were, what policies asked about them, and what was decided, as lines of JSON.
 //!
-//! In the order of events: a request is chosen (one of so many), [`redact`] names what must not be told of it, the chain
-//! decides it as any other while it takes notes, and all of it goes into a bounded queue; a thread of its own redacts it,
-//! makes it a line ([`entry`]) and writes it ([`file`]). Where there is no room the line is dropped and counted: nobody
-//! waits for a recording.
+//! In the order of events: a request is chosen (one of so many), [`redact`] names what must not be told of it by the
+//! operator's [`rules`], the chain decides it as any other while it takes notes, and all of it goes into a bounded queue; a
+//! thread of its own redacts it, makes it a line ([`entry`]) and writes it ([`file`]). Where there is no room the line is
+//! dropped and counted: nobody waits for a recording.
 
 pub mod entry;
 pub mod file;
 pub mod redact;
+pub mod rules;
 
 use crate::site::Site;
 use entry::{Decision, Line};
 use file::{RecordError, RecordFile};
-use redact::{Redactor, Rule, Rules};
+use redact::Redactor;
+use rules::{Rule, Rules};
 use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
@@ -40,7 +42,7 @@ const FINISH: Duration = Duration::from_secs(5);
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// What is recorded, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordOptions {
     pub file: PathBuf,
     /// Bytes of the file, and of the one before it.

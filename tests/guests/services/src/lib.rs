@@ -5,6 +5,8 @@
 //! - `/BUCKET/increment/KEY/DELTA`
 //! - `/BUCKET/fill/COUNT/BYTES`: sets so many pairs of so many bytes
 //!
+//! With `only` in its configuration, paths that do not begin with it proceed.
+//!
 //! With `configure = "take"` or `"open"` in its configuration it does so while it is configured, too.
 wit_bindgen::generate!({
     inline: "
@@ -21,7 +23,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use exports::wasmserve::policy::guest::{Decision, Guest, Response, Sharing};
+use exports::wasmserve::policy::guest::{Changes, Decision, Guest, Response, Sharing};
 use std::fmt::Debug;
 use wasi::keyvalue::{
     atomics,
@@ -35,7 +37,7 @@ export!(Services);
 
 impl Guest for Services {
     fn configure() -> Result<(), String> {
-        match wasi::config::store::get("configure").ok().flatten().as_deref() {
+        match setting("configure").as_deref() {
             Some("take") => counters::take("key", 1, 1.0).map(drop),
             Some("open") => store::open("default").map(drop).map_err(|error| format!("{error:?}")),
             _ => Ok(()),
@@ -44,6 +46,17 @@ impl Guest for Services {
 
     fn decide() -> Result<Decision, String> {
         let path = request::path();
+        if setting("only").is_some_and(|only| !path.starts_with(&only)) {
+            return Ok(Decision::Proceed(Changes {
+                paths: Vec::new(),
+                place: None,
+                missing: None,
+                headers: Vec::new(),
+                facts: Vec::new(),
+                sharing: Sharing::Derived,
+                pace: None,
+            }));
+        }
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let answer = match segments[..] {
             ["take", key, capacity, refill] => take(key, number(capacity)?, number(refill)?),
@@ -60,6 +73,10 @@ impl Guest for Services {
             sharing: Sharing::Derived,
         }))
     }
+}
+
+fn setting(key: &str) -> Option<String> {
+    wasi::config::store::get(key).ok().flatten()
 }
 
 fn take(key: &str, capacity: u64, refill: f64) -> String {

@@ -1,0 +1,87 @@
+//! What the files of all sites of a process share: the room for what is kept open and in memory, and what is never served.
+//!
+//! Nothing that is found for one site is ever given to another: whatever is kept is kept under the number of its root,
+//! which no other root of the process has.
+use crate::{
+    CacheOptions,
+    cache::Cache,
+    protect::Protected,
+    root::{Base, BaseKey},
+};
+use arc_swap::ArcSwap;
+use quick_cache::sync;
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// One for the whole process.
+pub struct Pool {
+    pub(crate) cache: Cache,
+    /// Directories that policies placed requests in, by the base of their root and their path in it.
+    pub(crate) directories: sync::Cache<(BaseKey, Box<str>), Arc<Base>>,
+    /// The directories of roots, by their number. A site that nobody asks for keeps no descriptor.
+    roots: sync::Cache<usize, Arc<Base>>,
+    protected: ArcSwap<Protected>,
+    /// Held by whoever changes the set, so that nothing is lost when two do.
+    changing: Mutex<()>,
+}
+
+/// Descriptors of directories that policies placed requests in.
+const PLACES: usize = 128;
+
+/// Descriptors of roots.
+const ROOTS: usize = 128;
+
+impl Pool {
+    /// `protected`: files and directories that are never served, however they are reached. Blocks.
+    pub fn new(cache: &CacheOptions, protected: Vec<PathBuf>) -> Arc<Self> {
+        Arc::new(Self {
+            cache: Cache::new(cache),
+            directories: sync::Cache::new(PLACES),
+            roots: sync::Cache::new(ROOTS),
+            protected: ArcSwap::from_pointee(Protected::new(protected)),
+            changing: Mutex::default(),
+        })
+    }
+
+    /// Replaces the files and directories that are never served; what is being sent goes on. Blocks.
+    pub fn protect(&self, paths: Vec<PathBuf>) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace_protected(paths);
+    }
+
+    /// Adds to them. Blocks.
+    pub fn protect_also(&self, mut paths: Vec<PathBuf>) {
+        if paths.is_empty() {
+            return;
+        }
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let protected = self.protected.load();
+        let known: HashSet<&PathBuf> = protected.paths().iter().collect();
+        paths.retain(|path| !known.contains(path));
+        if !paths.is_empty() {
+            paths.extend_from_slice(protected.paths());
+            self.replace_protected(paths);
+        }
+    }
+
+    pub(crate) fn protected(&self) -> Arc<Protected> {
+        self.protected.load_full()
+    }
+
+    /// Keeps the directory of a root open for the next request.
+    pub(crate) fn hold_root(&self, number: usize, base: &Arc<Base>) {
+        self.roots.insert(number, Arc::clone(base));
+    }
+
+    fn replace_protected(&self, paths: Vec<PathBuf>) {
+        if self.protected.load().paths() == paths {
+            return;
+        }
+        self.protected.store(Arc::new(Protected::new(paths)));
+        // What the former set allowed is not used again either way: this gives the descriptors back.
+        self.cache.clear();
+    }
+}

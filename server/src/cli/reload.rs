@@ -1,0 +1,318 @@
+//! What is being served, and how it is replaced while it is.
+//!
+//! In the order of a reload: the configuration is read, and everything loaded, aside ([`Loader`]); new addresses are bound;
+//! until then anything that is wrong leaves all as it was. Then sites, options and listeners are swapped. Requests under
+//! way end on the generation that they began on.
+
+use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError};
+use crate::{
+    admin::{self, Socket},
+    changes::Changes,
+    config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
+    listeners::Listeners,
+    net::{ListenError, Server, TlsError, stop::Stopped},
+    observe::LogGuard,
+    request::Scheme,
+    sites::{LoadErrors, Loader, Sites},
+    watch::{Recording, Secret, Watch},
+};
+use anyhow::Context;
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{sync::Semaphore, task::JoinHandle};
+
+/// How long observers have, when all exchanges have ended, to take note of them.
+const TELL_OBSERVERS: Duration = Duration::from_secs(5);
+
+/// A server that serves.
+pub struct Serving<'a> {
+    options: &'a ServeOptions,
+    log: &'a LogGuard,
+    settings: ServerSettings,
+    sources: BTreeSet<PathBuf>,
+    /// Never served: the sources, and what is for operators alone.
+    protected: Vec<PathBuf>,
+    loader: Loader,
+    server: Arc<Server>,
+    listeners: Listeners,
+    room: Room,
+    admin: Option<JoinHandle<()>>,
+    changes: Option<Changes>,
+}
+
+/// Why all stays as it was.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    #[error("sites cannot be served")]
+    Load(#[from] LoadErrors),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// Errors beyond are counted: the log has room for some thousand lines at a time.
+const TOLD: usize = 100;
+
+/// How many connections may be open at once.
+struct Room {
+    semaphore: Arc<Semaphore>,
+    size: usize,
+    descriptors: Descriptors,
+}
+
+// === impl Serving ===
+
+impl<'a> Serving<'a> {
+    /// Loads everything, binds the addresses and accepts. The reading of the configuration began at `begun`.
+    pub async fn start(
+        options: &'a ServeOptions,
+        log: &'a LogGuard,
+        configuration: Configuration,
+        begun: SystemTime,
+        descriptors: Descriptors,
+    ) -> Result<Self, anyhow::Error> {
+        // Before anything that takes long, so that no change of it is missed.
+        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
+        let settings = &configuration.server;
+        let room = Room::new(settings, descriptors);
+        let mut cache = settings.cache;
+        cache.descriptors = cache.descriptors.min(descriptors.cached_files());
+        let watch = watch(&settings.operators)?;
+        let mut loader = Loader::new(&cache);
+        let sites = loader.load(&configuration, None).await;
+        let sites = sites.map_err(|errors| options.cannot_load(errors))?;
+        let server = Server::new(Arc::new(sites), watch, settings.net()?);
+        let admin = settings
+            .operators
+            .socket()
+            .map(|path| Socket::bind(&path))
+            .transpose()?;
+        let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
+        let fresh = listeners.bind(&settings.listen)?;
+        let addresses = listeners.follow(&settings.listen, fresh);
+        announce(&addresses, server.scheme()).context("cannot write to standard output")?;
+        let admin = admin.map(|socket| {
+            tracing::info!(path = %socket.path().display(), "listening for operators");
+            tokio::spawn(admin::serve(socket, server.clone()))
+        });
+        Ok(Self {
+            options,
+            log,
+            protected: configuration.protected(),
+            settings: configuration.server,
+            sources: configuration.sources,
+            loader,
+            server,
+            listeners,
+            room,
+            admin,
+            changes,
+        })
+    }
+
+    /// Ends when what the configuration was read from has changed, with the cause of the reload; never when nobody watches.
+    pub async fn changed(&mut self) -> &'static str {
+        match &mut self.changes {
+            Some(changes) => changes.changed().await,
+            None => pending().await,
+        }
+        "a change of the configuration or a plugin"
+    }
+
+    /// Serves what the configuration is now; goes on as before when that cannot be served. Dropping the future does the
+    /// latter.
+    pub async fn reload(&mut self, cause: &'static str) {
+        let (begun, since) = (Instant::now(), SystemTime::now());
+        let before = self.server.sites.load_full();
+        match self.try_reload(&before).await {
+            Ok(sites) => {
+                let unchanged = sites.shared_with(&before);
+                let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let (generation, sites) = (sites.generation, sites.len());
+                tracing::info!(cause, generation, sites, unchanged, took_ms, "reloaded");
+                if let Some(changes) = &mut self.changes {
+                    changes.follow(&self.sources, since);
+                }
+            }
+            Err(error) => self.note_failure(cause, before.generation, &error),
+        }
+    }
+
+    async fn try_reload(&mut self, before: &Sites) -> Result<Arc<Sites>, ReloadError> {
+        let configuration = self.options.configuration()?;
+        let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
+        let net = configuration.server.net()?;
+        let fresh = self.listeners.bind(&configuration.server.listen)?;
+        // Nothing fails from here on.
+        let settings = &configuration.server;
+        self.server.set_options(net);
+        self.server.sites.store(sites.clone());
+        let addresses = self.listeners.follow(&settings.listen, fresh);
+        if let Err(error) = announce(&addresses, self.server.scheme()) {
+            tracing::warn!(%error, "cannot write to standard output");
+        }
+        self.room.resize(settings);
+        self.log.set_filter(&settings.log);
+        for (setting, changed) in settings.fixed_at_start(&self.settings) {
+            if changed {
+                tracing::warn!(setting, "a change of this setting needs a restart");
+            }
+        }
+        self.protected = configuration.protected();
+        self.settings = configuration.server;
+        self.sources = configuration.sources;
+        self.loader.settle(&self.protected);
+        Ok(sites)
+    }
+
+    fn note_failure(&mut self, cause: &'static str, generation: u64, error: &ReloadError) {
+        let lines = error.lines();
+        for error in lines.iter().take(TOLD) {
+            tracing::error!(cause, error, "the new configuration cannot be used");
+        }
+        if let Some(more) = lines.len().checked_sub(TOLD).filter(|more| *more > 0) {
+            tracing::error!(
+                cause,
+                more,
+                "the new configuration has further errors: wasmserve check tells them all"
+            );
+        }
+        tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
+        self.loader.settle(&self.protected);
+        if let Some(changes) = &mut self.changes {
+            changes.follow_failure(error.files());
+        }
+    }
+
+    pub fn drain_timeout(&self) -> Duration {
+        self.settings.drain_timeout
+    }
+
+    /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
+    pub async fn stop(&self, limit: Duration) -> Stopped {
+        let stopped = self.listeners.stop(limit).await;
+        self.server.sites.load().drain_observers(TELL_OBSERVERS).await;
+        stopped
+    }
+
+    /// Ends what goes on while responses are finished.
+    pub async fn end(self) {
+        if let Some(admin) = self.admin {
+            admin.abort();
+            // Its socket is removed when it has ended.
+            let _ = admin.await;
+        }
+        if let Some(recording) = &self.server.watch.record {
+            tokio::task::block_in_place(|| recording.finish());
+        }
+    }
+}
+
+/// What is watched of requests.
+///
+/// # Errors
+/// When the secret's file has none, or when nothing can be recorded.
+fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
+    let secret = settings.debug_secret_file.as_deref().map(Secret::read).transpose()?;
+    let record = settings.record.clone().map(Recording::start).transpose()?;
+    Ok(Watch { debug: secret, record })
+}
+
+/// One line for each address, for people and for programs.
+fn announce(addresses: &[SocketAddr], scheme: Scheme) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    for address in addresses {
+        writeln!(output, "listening on {}://{address}", scheme.as_str())?;
+    }
+    output.flush()
+}
+
+// === impl ReloadError ===
+
+impl ReloadError {
+    /// What is wrong, one line each.
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Configuration(error) => {
+                let errors = error.errors().iter();
+                errors.map(|error| error.to_string().replace("\n    ", "; ")).collect()
+            }
+            Self::Load(errors) => errors.lines().collect(),
+            Self::Tls(error) => vec![match std::error::Error::source(error) {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            }],
+            Self::Listen(error) => {
+                let cause = reason(&error.source);
+                vec![format!("{error}: {cause}")]
+            }
+        }
+    }
+
+    /// The files that are named in it: mending one of them may mend all.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let errors = match self {
+            Self::Configuration(error) => Some(error.errors().iter()),
+            Self::Load(_) | Self::Tls(_) | Self::Listen(_) => None,
+        };
+        errors.into_iter().flatten().map(|error| &*error.file)
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    fn new(settings: &ServerSettings, descriptors: Descriptors) -> Self {
+        let size = allowed(settings, descriptors);
+        Self {
+            semaphore: Arc::new(Semaphore::new(size)),
+            size,
+            descriptors,
+        }
+    }
+
+    /// Makes room, or takes it away as connections end.
+    fn resize(&mut self, settings: &ServerSettings) {
+        let size = allowed(settings, self.descriptors);
+        if size > self.size {
+            self.semaphore.add_permits(size - self.size);
+        } else if size < self.size {
+            let fewer = u32::try_from(self.size - size).unwrap_or(u32::MAX);
+            let semaphore = self.semaphore.clone();
+            tokio::spawn(async move {
+                // The semaphore is never closed. Waiting here, it goes before whoever waits to accept.
+                if let Ok(permits) = semaphore.acquire_many_owned(fewer).await {
+                    permits.forget();
+                }
+            });
+        }
+        self.size = size;
+    }
+}
+
+/// How many connections may be open at once, as far as the limit of open files goes.
+fn allowed(settings: &ServerSettings, descriptors: Descriptors) -> usize {
+    let allowed = descriptors.connections().min(Semaphore::MAX_PERMITS);
+    match settings.max_connections {
+        Some(wanted) if wanted > allowed => {
+            tracing::warn!(
+                wanted,
+                allowed,
+                "the limit of open files allows fewer connections: raise it with ulimit -n"
+            );
+            allowed
+        }
+        Some(wanted) => wanted,
+        None => allowed,
+    }
+}

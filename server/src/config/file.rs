@@ -1,0 +1,408 @@
+//! `wasmserve.toml`, and what it comes to together with the files that it names.
+
+use super::{
+    ConfigError, ConfigErrors,
+    document::Document,
+    plugins::Catalogue,
+    server::ServerSettings,
+    site::{GivenSite, SiteReader},
+};
+use crate::site::SiteSpec;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// All that a server is to do, resolved: from a file, or from the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configuration {
+    pub server: ServerSettings,
+    /// At least one, in the order of the file.
+    pub sites: Vec<Arc<SiteSpec>>,
+    /// Every file that was read or will be loaded, and the folders they were looked for in.
+    pub sources: BTreeSet<PathBuf>,
+}
+
+// === impl Configuration ===
+
+impl Configuration {
+    /// What is never served: the sources, and what is for operators alone.
+    pub fn protected(&self) -> Vec<PathBuf> {
+        let sources = self.sources.iter().cloned();
+        let code = self.server.code_cache();
+        sources
+            .chain(self.server.operators.secrets())
+            .chain(code.folder().map(Path::to_owned))
+            .collect()
+    }
+
+    /// The folders that are served.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let roots = self.sites.iter().flat_map(|site| &site.files.roots);
+        roots.map(|(_, root)| root.path.clone()).collect()
+    }
+
+    /// Reads a file, and the chains and manifests that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn read(file: &Path) -> Result<Self, ConfigErrors> {
+        let document = Document::read(file)?;
+        let mut errors = ConfigErrors::default();
+        let mut root = document.root(&mut errors);
+        // What follows from broken syntax would only distract from it.
+        errors.check()?;
+        let mut errors = ConfigErrors::default();
+        let folder = folder_of(file)?;
+        let server = root.section("server", &mut errors);
+        let server = server.map(|section| ServerSettings::read(&folder, section, &mut errors));
+        let mut catalogue = Catalogue::default();
+        let mut defaults = GivenSite::default();
+        if let Some(mut section) = root.section("defaults", &mut errors) {
+            defaults = GivenSite::read(&folder, &mut section, &mut catalogue, &mut errors);
+            section.finish(&mut errors);
+        }
+        let sections = root.sections("site", &mut errors);
+        if sections.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
+            let hint = "add a [[site]] with `name`, `hosts` and `root`";
+            errors.push(ConfigError::new(file, "has no site: there is nothing to serve").hint(hint));
+        }
+        let mut reader = SiteReader::new(folder, &mut catalogue, defaults);
+        let sections = sections.unwrap_or_default().into_iter();
+        let sites = sections
+            .map(|section| Arc::new(reader.read(section, &mut errors)))
+            .collect();
+        root.finish(&mut errors);
+        errors.check()?;
+        let mut sources = catalogue.into_protected();
+        sources.insert(file.to_owned());
+        let server = server.unwrap_or_default();
+        sources.extend(server.tls_files());
+        Ok(Self { server, sites, sources })
+    }
+}
+
+/// The folder of a file, absolute, so that what is printed means the same elsewhere.
+fn folder_of(file: &Path) -> Result<PathBuf, ConfigErrors> {
+    let absolute = std::path::absolute(file).map_err(|error| super::document::cannot_read(file, &error))?;
+    Ok(absolute.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::print::print,
+        sites::{HostPattern, UnknownHost},
+    };
+    use std::{fs, time::Duration};
+    use wasmserve_files::{Coding, Compression, Dotfiles, Growing, Listings, Machines, RootOptions, Symlinks};
+
+    /// A folder with a plugin, a folder of plugins and this `wasmserve.toml`.
+    fn folder(text: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).expect("a file");
+        for name in ["plugins", "guard"] {
+            fs::create_dir(folder.path().join(name)).expect("a folder");
+        }
+        write("plugins/b.wasm", "");
+        write("guard/guard.wasm", "");
+        let manifest =
+            "name = \"guard\"\nversion = \"1\"\nartefact = \"guard.wasm\"\n[facts]\nestablishes = [\"user\"]\n";
+        write("guard/plugin.toml", manifest);
+        write("wasmserve.toml", text);
+        folder
+    }
+
+    fn read(folder: &tempfile::TempDir) -> Result<Configuration, ConfigErrors> {
+        Configuration::read(&folder.path().join("wasmserve.toml"))
+    }
+
+    /// What is wrong, one a line, without the folder's own path.
+    fn wrong(text: &str) -> String {
+        let folder = folder(text);
+        let errors = read(&folder).expect_err("an error").to_string();
+        errors.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    const SITE: &str = "[[site]]\nname = \"a\"\nhosts = [\"a\"]\nroot = \".\"\n";
+
+    /// Every key that there is.
+    const WHOLE: &str = r#"
+        [server]
+        listen = ["127.0.0.1:80", "[::1]:0", "[::1]:0"]
+        idle-timeout = "1m 30s"
+        head-timeout = "2s"
+        stall-timeout = "3s"
+        drain-timeout = "0s"
+        max-connections = 5
+        chunk-size = "5KiB"
+        cached-files = 6
+        cache-memory = "1000003B"
+        unknown-host = 404
+        log = "info,access=off"
+        log-format = "json"
+        sendfile = "off"
+        admin = "run/admin.sock"
+        debug-secret-file = "/secret"
+        [server.record]
+        file = "record.jsonl"
+        limit = "1MiB"
+        one-in = 10
+        redact = ["client=drop", "header:x-team=keep"]
+
+        [defaults]
+        index = ["start.html"]
+        listing = true
+        fallback = "/app.html"
+        plugins = "plugins"
+        budget = { evidence = "7MiB" }
+
+        [[site]]
+        name = "first"
+        hosts = ["First.Example.", "*.first.example"]
+        root = "one"
+        symlinks = "deny"
+        dotfiles = "serve"
+        precompressed = ["gzip"]
+        error-pages = { 404 = "/404.html", 503 = "/busy.html" }
+        fallback = ""
+        media-types = { md = "text/markdown" }
+        default-media-type = "text/plain"
+        machines = "several"
+        growing = "continue"
+        compress = true
+        compress-up-to = "1MiB"
+        compress-from = "1B"
+        resolver = "steps"
+
+        [[site]]
+        name = "second"
+        hosts = ["*"]
+        [site.roots.other]
+        path = "/other"
+        listing = false
+        [site.roots.default]
+        path = "two"
+        [[site.policy]]
+        plugin = "guard"
+        name = "door"
+        grants = ["logging", "counters"]
+        key-value = { buckets = ["shared"], time-to-live = "1h" }
+        shadow = { plugin = "plugins/b.wasm", one-in = 2 }
+        isolation = "reuse"
+        evidence = "never"
+        limits = { running = "1ms" }
+        config = { users = { ada = "hash" }, number = 1.5 }
+        [site.budget]
+        evidence = "8MiB"
+        concurrent = 9
+        processor = "200ms"
+        [site.services]
+        counters = { buckets = 9 }
+    "#;
+
+    #[test]
+    fn every_key_comes_to_what_it_says() {
+        let folder = folder(WHOLE);
+        let read = read(&folder).expect("a configuration");
+        let server = &read.server;
+        assert_eq!(server.listen.len(), 3);
+        assert_eq!(server.idle_timeout, Duration::from_secs(90));
+        assert_eq!((server.max_connections, server.cache.descriptors), (Some(5), 6));
+        assert_eq!((server.cache.bytes, server.chunk_size), (1_000_003, 5 << 10));
+        assert_eq!(
+            (server.unknown_host, &*server.log),
+            (UnknownHost::NotFound, "info,access=off")
+        );
+        let operators = &server.operators;
+        assert_eq!(operators.admin, Some(folder.path().join("run/admin.sock")));
+        let record = operators.record.as_ref().expect("a recording");
+        assert_eq!((record.limit, record.one_in, record.rules.len()), (1 << 20, 10, 2));
+        for secret in [Path::new("/secret"), &folder.path().join("record.jsonl")] {
+            assert!(read.protected().contains(&secret.to_owned()), "{}", secret.display());
+        }
+        let [first, second] = &read.sites[..] else {
+            panic!("{} sites", read.sites.len())
+        };
+        assert_eq!(
+            first.hosts,
+            [
+                HostPattern::Exact("first.example".into()),
+                HostPattern::Beneath("first.example".into())
+            ]
+        );
+        let root = &first.files.roots[0].1;
+        assert_eq!(root.path, folder.path().join("one"));
+        assert_eq!((root.symlinks, root.dotfiles), (Symlinks::Deny, Dotfiles::Serve));
+        assert_eq!(
+            (&*root.index, root.listing),
+            (&["start.html".to_owned()][..], Listings::On)
+        );
+        assert_eq!((root.machines, root.growing), (Machines::Several, Growing::Continue));
+        assert_eq!((&*root.precompressed, &root.fallback), (&[Coding::Gzip][..], &None));
+        assert_eq!(root.error_pages.len(), 2);
+        assert_eq!(root.media_types.of("x.md"), "text/markdown; charset=utf-8");
+        assert_eq!(root.media_types.of("x.unknown"), "text/plain; charset=utf-8");
+        let compression = Compression {
+            shortest: 1,
+            longest: 1 << 20,
+        };
+        assert_eq!(first.files.compression, Some(compression));
+        assert_eq!(
+            (&*first.chain.policies[0].name, first.chain.budget.evidence),
+            ("b", 7 << 20)
+        );
+
+        let roots: Vec<_> = second.files.roots.iter().map(|(name, root)| (&**name, root)).collect();
+        assert_eq!((roots[0].0, roots[1].0), ("default", "other"));
+        assert_eq!((roots[0].1.listing, roots[1].1.listing), (Listings::On, Listings::Off));
+        assert_eq!(roots[1].1.path, Path::new("/other"));
+        let budget = &second.chain.budget;
+        assert_eq!((budget.evidence, budget.concurrent), (8 << 20, 9));
+        assert_eq!(budget.processor, Some(std::time::Duration::from_millis(200)));
+        let [door] = &second.chain.policies[..] else {
+            panic!("{} policies", second.chain.policies.len())
+        };
+        assert_eq!((&*door.name, door.limits.running), ("door", Duration::from_millis(1)));
+        assert!(door.establishes.contains("user"));
+        assert!(door.grants.logging && door.grants.counters && door.grants.key_value.is_some());
+        assert_eq!(door.shadow.as_ref().map(|shadow| shadow.one_in), Some(2));
+        assert_eq!(second.chain.budget.services.token_buckets, 9);
+        for source in [
+            "wasmserve.toml",
+            "plugins",
+            "plugins/b.wasm",
+            "guard/plugin.toml",
+            "guard/guard.wasm",
+        ] {
+            assert!(read.sources.contains(&folder.path().join(source)), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_comes_to_the_same() {
+        for text in [WHOLE, SITE] {
+            let original = folder(text);
+            let original = (read(&original).expect("a configuration"), original);
+            let printed = print(&original.0);
+            fs::write(original.1.path().join("wasmserve.toml"), &printed).expect("a file");
+            let again = read(&original.1).unwrap_or_else(|errors| panic!("{errors}\n{printed}"));
+            assert_eq!(again.server, original.0.server);
+            assert_eq!(again.sites, original.0.sites, "{printed}");
+        }
+    }
+
+    #[test]
+    fn without_any_key_a_root_is_what_it_is_by_flags() {
+        let folder = folder(SITE);
+        let read = read(&folder).expect("a configuration");
+        assert_eq!(read.server, ServerSettings::default());
+        assert_eq!(
+            read.sites[0].files.roots,
+            [("default".to_owned(), RootOptions::new(folder.path().join(".")))]
+        );
+        assert!(read.sites[0].chain.policies.is_empty());
+    }
+
+    #[test]
+    fn a_chain_is_inherited_replaced_or_given_up() {
+        for (site, expected) in [
+            ("", &["b"][..]),
+            ("policy = []", &[]),
+            ("plugins = \"plugins\"", &["b"]),
+            (
+                "[[site.policy]]\nplugin = \"guard\"\n[[site.policy]]\nplugin = \"plugins/b.wasm\"",
+                &["guard", "b"],
+            ),
+        ] {
+            let folder = folder(&format!("[defaults]\nplugins = \"plugins\"\n{SITE}{site}\n"));
+            let read = read(&folder).expect("a configuration");
+            let policies = read.sites[0].chain.policies.iter();
+            assert_eq!(
+                policies.map(|policy| &*policy.name).collect::<Vec<_>>(),
+                expected,
+                "{site}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (text, expected) in [
+            (
+                "",
+                "wasmserve.toml: has no site: there is nothing to serve\n    hint: add a [[site]] with `name`, `hosts` and `root`",
+            ),
+            (
+                "[site]\n",
+                "wasmserve.toml:1:1: `site` must be a list of tables, each begun by [[site]], not table",
+            ),
+            (
+                "[[site]]\nhosts = []\n",
+                "wasmserve.toml:1:1: [[site]] has no key `name`\n\
+                 wasmserve.toml:1:1: [[site]] has no `hosts`: nobody could reach it\n    \
+                 hint: hosts = [\"example.org\", \"*.example.org\"], or [\"*\"] for every host that is no other site's\n\
+                 wasmserve.toml:1:1: [[site]] needs either `root` or `roots`\n    \
+                 hint: root = \"DIR\", or [site.roots.NAME] tables with a `path` each",
+            ),
+            (
+                &format!("[server]\nlisten = []\n{SITE}"),
+                "wasmserve.toml:1:1: `listen` names no address: nobody could connect",
+            ),
+            (
+                &format!("[server]\nlisten = [\"[::]:80\", \"[::]:80\", \"x\"]\n{SITE}"),
+                "wasmserve.toml:2:22: `listen` names [::]:80 twice\n\
+                 wasmserve.toml:2:33: `listen`: must be an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80",
+            ),
+            (
+                &format!("{SITE}plugins = \"plugins\"\n[[site.policy]]\nplugin = \"guard\"\n"),
+                "wasmserve.toml:5:11: `plugins` and [[policy]] tables are two ways to say the same: give one of them",
+            ),
+            (
+                "[[site]]\nname = \"a\"\nhosts = [\"a\"]\n[site.roots.x]\npath = \"x\"\n[site.roots.y]\nlisting = true\n",
+                "wasmserve.toml:1:1: none of the `roots` is named `default`: that is where paths are looked up\n\
+                 wasmserve.toml:6:1: [roots.y] has no key `path`",
+            ),
+            (
+                &format!("{SITE}error-pages = {{ 200 = \"/x\", 404 = \"x\", 500 = 1 }}\nprecompressed = [\"bro\"]\n"),
+                "wasmserve.toml:5:17: `error-pages`: \"200\" is not an error status: 400 to 599\n\
+                 wasmserve.toml:5:35: `error-pages`: the path does not begin with a slash\n\
+                 wasmserve.toml:5:46: `500` must be a string, not integer\n\
+                 wasmserve.toml:6:18: `precompressed`: there is no coding \"bro\"\n    hint: did you mean `br`?",
+            ),
+            (
+                &format!(
+                    "{SITE}media-types = {{ \".md\" = \"text/x\", md = \"text\" }}\ndefault-media-type = \"text\"\n"
+                ),
+                "wasmserve.toml:5:25: `media-types`: \".md\" is not an extension: give it without a leading dot and without a slash\n\
+                 wasmserve.toml:5:40: `media-types`: \"text\" is not a media type such as \"text/html\" or \"text/html; charset=utf-8\"\n\
+                 wasmserve.toml:6:22: `default-media-type`: \"text\" is not a media type such as \"text/html\" or \"text/html; charset=utf-8\"",
+            ),
+            (
+                &format!("{SITE}listings = true\n[defaults]\nroot = \"x\"\n"),
+                "wasmserve.toml:5:1: unknown key `listings` in [[site]]\n    hint: did you mean `listing`?\n\
+                 wasmserve.toml:7:1: unknown key `root` in [defaults]",
+            ),
+        ] {
+            let wrong = wrong(text);
+            assert!(
+                wrong.starts_with(expected),
+                "{text}\nsaid:\n{wrong}\nexpected:\n{expected}"
+            );
+        }
+    }
+
+    /// A plugin that thousands of sites name is told once.
+    #[test]
+    fn what_two_sites_have_in_common_is_told_once() {
+        let site = |name: &str| {
+            format!("[[site]]\nname = \"{name}\"\nhosts = [\"{name}\"]\nroot = \".\"\nplugins = \"none\"\n")
+        };
+        assert_eq!(
+            wrong(&[site("a"), site("b")].concat()),
+            "none: cannot be read: no such file or directory"
+        );
+    }
+}

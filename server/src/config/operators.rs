@@ -1,0 +1,81 @@
+//! What is for operators alone: where they ask, and what they have watched of real requests.
+
+use super::{ConfigErrors, document::Section, values::record_limit};
+use crate::watch::{
+    RecordOptions,
+    record::{file, rules::Rule},
+};
+use std::path::{Path, PathBuf};
+
+/// What an operator has for himself, resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OperatorSettings {
+    /// `admin`: the Unix socket that answers operators. Default: `admin.sock` in the folder that `RUNTIME_DIRECTORY` names,
+    /// as systemd sets it; otherwise none.
+    pub admin: Option<PathBuf>,
+    /// `debug-secret-file`: a file with the secret that a request needs to explain itself. Default: none can.
+    pub debug_secret_file: Option<PathBuf>,
+    /// `[server.record]`: where decisions are recorded for `wasmserve replay`: `file`, `limit` (`"64MiB"`), `one-in` (`1`)
+    /// and `redact` (a list of rules). Default: nothing is.
+    pub record: Option<RecordOptions>,
+}
+
+/// The size at which a recording is begun anew.
+pub const RECORD_LIMIT: u64 = 64 << 20;
+
+/// The folder that systemd makes for a unit (`RuntimeDirectory=`).
+const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
+
+// === impl OperatorSettings ===
+
+impl OperatorSettings {
+    /// Takes what it knows of `[server]`; paths are relative to `folder`.
+    pub fn read(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Self {
+        let mut path = |key, errors: &mut ConfigErrors| section.string(key, errors).map(|path| folder.join(path.value));
+        Self {
+            admin: path("admin", errors),
+            debug_secret_file: path("debug-secret-file", errors),
+            record: section
+                .section("record", errors)
+                .and_then(|section| record(folder, section, errors)),
+        }
+    }
+
+    /// Where operators ask.
+    pub fn socket(&self) -> Option<PathBuf> {
+        let runtime = || {
+            let folders = std::env::var_os(RUNTIME_DIRECTORY)?;
+            // systemd separates several with colons (systemd.exec(5)).
+            let first = std::env::split_paths(&folders).next()?;
+            (!first.as_os_str().is_empty()).then(|| first.join("admin.sock"))
+        };
+        self.admin.clone().or_else(runtime)
+    }
+
+    /// What must not be served, beside configuration and plugins.
+    pub fn secrets(&self) -> impl Iterator<Item = PathBuf> {
+        let recordings = self.record.iter().map(|record| &record.file);
+        let recordings = recordings.flat_map(|file| [file.clone(), file::before(file)]);
+        self.debug_secret_file.clone().into_iter().chain(recordings)
+    }
+}
+
+fn record(folder: &Path, mut section: Section<'_>, errors: &mut ConfigErrors) -> Option<RecordOptions> {
+    let file = section.required_string("file", errors);
+    let limit = section.parsed("limit", record_limit, errors).unwrap_or(RECORD_LIMIT);
+    let one_in = section.count("one-in", errors).map_or(1, |count| count as u64);
+    let mut rules = Vec::new();
+    for rule in section.strings("redact", errors).unwrap_or_default() {
+        match rule.value.parse::<Rule>() {
+            Ok(rule) => rules.push(rule),
+            Err(problem) => errors.push(section.error_at(&rule, format!("`redact`: {problem}"))),
+        }
+    }
+    section.finish(errors);
+    Some(RecordOptions {
+        file: folder.join(file?.value),
+        limit,
+        one_in,
+        rules,
+    })
+}

@@ -1,0 +1,303 @@
+//! A configuration as the file that would describe it in full: what `wasmserve check --print-config` prints.
+//!
+//! What is printed can be read again and comes to the same, from whatever folder: paths are absolute and every default is
+//! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
+
+use super::{
+    Configuration, OperatorSettings, ServerSettings,
+    manifest::MANIFEST_FILE,
+    plugins::{EVIDENCE, ISOLATION},
+    roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
+    server::{LOG_FORMATS, SENDFILE, TlsFiles, UNKNOWN_HOSTS},
+    site::RESOLVERS,
+    units::exact_size,
+};
+use crate::site::SiteSpec;
+use humantime::format_duration;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use toml::{Table, Value};
+use wasmserve_files::{Compression, Listings, RootOptions};
+use wasmserve_policy::{Budget, Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
+
+/// The text of a file.
+pub fn print(configuration: &Configuration) -> String {
+    let sites = configuration.sites.iter();
+    let sites: Vec<Value> = sites.map(|spec| site(spec, &configuration.sources).into()).collect();
+    let server = server(&configuration.server);
+    table([("server", server.into()), ("site", sites.into())]).to_string()
+}
+
+fn server(settings: &ServerSettings) -> Table {
+    let mut table = table([
+        ("listen", strings(&settings.listen)),
+        ("idle-timeout", time(settings.idle_timeout)),
+        ("head-timeout", time(settings.head_timeout)),
+        ("stall-timeout", time(settings.stall_timeout)),
+        ("drain-timeout", time(settings.drain_timeout)),
+        ("chunk-size", bytes(settings.chunk_size as u64)),
+        ("cached-files", count(settings.cache.descriptors)),
+        ("cache-memory", bytes(settings.cache.bytes)),
+        ("unknown-host", word(settings.unknown_host, &UNKNOWN_HOSTS)),
+        ("sendfile", word(settings.sendfile, &SENDFILE)),
+        ("log-format", word(settings.log_format, &LOG_FORMATS)),
+        ("log", settings.log.clone().into()),
+    ]);
+    if let Some(connections) = settings.max_connections {
+        table.insert("max-connections".into(), count(connections));
+    }
+    if let Some(TlsFiles { certificate, key }) = &settings.tls {
+        table.insert("tls-cert".into(), path(certificate));
+        table.insert("tls-key".into(), path(key));
+    }
+    if let Some(option) = &settings.code_cache {
+        table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
+    }
+    table.extend(operators(&settings.operators));
+    table
+}
+
+fn operators(settings: &OperatorSettings) -> Table {
+    let paths = [
+        ("admin", &settings.admin),
+        ("debug-secret-file", &settings.debug_secret_file),
+    ];
+    let paths = paths
+        .into_iter()
+        .filter_map(|(key, named)| Some((key, path(named.as_deref()?))));
+    let mut operators = table(paths);
+    if let Some(options) = &settings.record {
+        let record = table([
+            ("file", path(&options.file)),
+            ("limit", bytes(options.limit)),
+            ("one-in", i64::try_from(options.one_in).unwrap_or(i64::MAX).into()),
+            ("redact", strings(&options.rules)),
+        ]);
+        operators.insert("record".into(), record.into());
+    }
+    operators
+}
+
+fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
+    let roots = spec.files.roots.iter();
+    let roots = table(roots.map(|(name, options)| (name.as_str(), root(options).into())));
+    let policies = spec.chain.policies.iter();
+    let policies: Vec<Value> = policies.map(|spec| policy(spec, sources).into()).collect();
+    let mut table = table([
+        ("name", spec.name().to_string().into()),
+        ("hosts", strings(&spec.hosts)),
+        ("compress", spec.files.compression.is_some().into()),
+        ("resolver", word(spec.files.resolver, &RESOLVERS)),
+        ("budget", budget(&spec.chain.budget).into()),
+        ("services", services(&spec.chain.budget.services).into()),
+        ("roots", roots.into()),
+        ("policy", policies.into()),
+    ]);
+    if !spec.chain.observers.is_empty() {
+        let observers = spec.chain.observers.iter();
+        let observers: Vec<Value> = observers.map(|spec| policy(spec, sources).into()).collect();
+        table.insert("observer".into(), observers.into());
+    }
+    if let Some(Compression { shortest, longest }) = spec.files.compression {
+        table.insert("compress-from".into(), bytes(shortest));
+        table.insert("compress-up-to".into(), bytes(longest));
+    }
+    table
+}
+
+fn root(options: &RootOptions) -> Table {
+    let fallback = options.fallback.as_ref().map(ToString::to_string);
+    let codings = options.precompressed.iter().map(|coding| coding.token());
+    let pages = options.error_pages.iter();
+    let pages = pages.map(|(status, page)| (status.as_str(), page.to_string().into()));
+    let types = options
+        .media_types
+        .overrides()
+        .map(|(extension, media_type)| (extension, media_type.into()));
+    table([
+        ("path", path(&options.path)),
+        ("symlinks", word(options.symlinks, &SYMLINKS)),
+        ("dotfiles", word(options.dotfiles, &DOTFILES)),
+        ("index", strings(&options.index)),
+        ("listing", (options.listing == Listings::On).into()),
+        ("precompressed", strings(codings)),
+        ("fallback", fallback.unwrap_or_default().into()),
+        ("default-media-type", options.media_types.default_type().into()),
+        ("machines", word(options.machines, &MACHINES)),
+        ("growing", word(options.growing, &GROWING)),
+        ("error-pages", table(pages).into()),
+        ("media-types", table(types).into()),
+    ])
+}
+
+fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
+    let mut policy = table([
+        ("plugin", path(plugin(&spec.wasm, sources))),
+        ("name", spec.name.clone().into()),
+        ("isolation", word(spec.reuse.isolation, &ISOLATION)),
+        ("evidence", word(spec.reuse.evidence, &EVIDENCE)),
+        ("limits", limits(&spec.limits).into()),
+        ("config", spec.config.clone().into()),
+    ]);
+    policy.extend(grants(&spec.grants));
+    if let Some(spec) = &spec.shadow {
+        let shadow = table([
+            ("plugin", path(plugin(&spec.wasm, sources))),
+            ("one-in", Value::Integer(spec.one_in.into())),
+            ("limits", limits(&spec.limits).into()),
+            ("config", spec.config.clone().into()),
+        ]);
+        policy.insert("shadow".into(), shadow.into());
+    }
+    policy
+}
+
+fn grants(grants: &Grants) -> Table {
+    let Grants {
+        logging,
+        sharing,
+        counters,
+        key_value,
+        http,
+        directories,
+        environment,
+    } = grants;
+    let words = [("logging", *logging), ("sharing", *sharing), ("counters", *counters)];
+    let words = words.into_iter().filter(|(_, granted)| *granted).map(|(word, _)| word);
+    let mut granted = table([("grants", strings(words))]);
+    if let Some(KeyValueGrant { buckets, time_to_live }) = key_value {
+        let mut key_value = table([("buckets", strings(buckets))]);
+        key_value.extend(time_to_live.map(|limit| ("time-to-live".to_owned(), time(limit))));
+        granted.insert("key-value".into(), key_value.into());
+    }
+    if let Some(grant) = http {
+        granted.insert("http".into(), outbound(grant).into());
+    }
+    if !directories.is_empty() {
+        let directories = table(directories.iter().map(|(name, folder)| (name.as_str(), path(folder))));
+        granted.insert("directories".into(), directories.into());
+    }
+    if !environment.is_empty() {
+        let environment = table(
+            environment
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.clone().into())),
+        );
+        granted.insert("environment".into(), environment.into());
+    }
+    granted
+}
+
+fn outbound(grant: &HttpGrant) -> Table {
+    let HttpGrant {
+        allow,
+        addresses,
+        certificates,
+        connect_timeout,
+        first_byte_timeout,
+        timeout,
+        request_bytes,
+        response_bytes,
+        requests,
+    } = grant;
+    let mut outbound = table([
+        ("allow", strings(allow)),
+        ("addresses", strings(addresses)),
+        ("request-bytes", bytes(*request_bytes)),
+        ("response-bytes", bytes(*response_bytes)),
+        ("requests", count(*requests)),
+    ]);
+    outbound.extend(certificates.iter().map(|file| ("certificates".to_owned(), path(file))));
+    let times = [
+        ("connect-timeout", connect_timeout),
+        ("first-byte-timeout", first_byte_timeout),
+        ("timeout", timeout),
+    ];
+    outbound.extend(
+        times
+            .into_iter()
+            .filter_map(|(key, limit)| Some((key.to_owned(), time((*limit)?)))),
+    );
+    outbound
+}
+
+/// The folder whose manifest a module belongs to, if one was read; else the module.
+fn plugin<'a>(wasm: &'a Path, sources: &BTreeSet<PathBuf>) -> &'a Path {
+    let mut folders = wasm.ancestors().skip(1);
+    folders
+        .find(|folder| sources.contains(&folder.join(MANIFEST_FILE)))
+        .unwrap_or(wasm)
+}
+
+fn limits(limits: &Limits) -> Table {
+    table([
+        ("running", time(limits.running)),
+        ("wall", time(limits.wall)),
+        ("configure", time(limits.configure)),
+        ("memory", bytes(limits.memory as u64)),
+        ("answers", bytes(limits.answers as u64)),
+        ("concurrent", count(limits.concurrent)),
+    ])
+}
+
+fn budget(budget: &Budget) -> Table {
+    let mut budgets = table([
+        ("evidence", bytes(budget.evidence as u64)),
+        ("concurrent", count(budget.concurrent)),
+    ]);
+    // Without the key there is no limit.
+    if let Some(processor) = budget.processor {
+        budgets.insert("processor".into(), time(processor));
+    }
+    budgets
+}
+
+fn services(budget: &ServiceBudget) -> Table {
+    let key_value = table([
+        ("bytes", bytes(budget.pair_bytes as u64)),
+        ("pairs", count(budget.pairs)),
+    ]);
+    let counters = table([("buckets", count(budget.token_buckets))]);
+    table([("key-value", key_value.into()), ("counters", counters.into())])
+}
+
+// === Values ===
+
+fn table<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Table {
+    let entries = entries.into_iter();
+    entries.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn strings(words: impl IntoIterator<Item: ToString>) -> Value {
+    let words = words.into_iter();
+    words
+        .map(|word| Value::from(word.to_string()))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn word<T: PartialEq + Copy>(value: T, words: &[(&'static str, T)]) -> Value {
+    let known = words.iter().find(|(_, meaning)| *meaning == value);
+    known.expect("every value has its word").0.into()
+}
+
+fn time(duration: Duration) -> Value {
+    format_duration(duration).to_string().into()
+}
+
+fn bytes(bytes: u64) -> Value {
+    exact_size(bytes).into()
+}
+
+fn count(count: usize) -> Value {
+    i64::try_from(count).unwrap_or(i64::MAX).into()
+}
+
+/// Absolute, so that it means the same in a file elsewhere.
+fn path(path: &Path) -> Value {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.to_string_lossy().into_owned().into()
+}

@@ -1,0 +1,259 @@
+//! `[server]`: what holds for the whole process, whichever site is asked for.
+
+use super::{
+    CodeCacheOption, ConfigErrors, OperatorSettings,
+    document::Section,
+    units::{duration, positive, size},
+    values::{chunk_size, listen_address, log_filter},
+};
+use crate::{
+    net::{NetOptions, Tls, TlsError, activity::Deadlines},
+    observe::LogFormat,
+    sites::UnknownHost,
+};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use wasmserve_files::CacheOptions;
+use wasmserve_transport::Sendfile;
+
+/// What holds for the whole process, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSettings {
+    /// `listen`: addresses and ports, such as `["0.0.0.0:80", "[::1]:8080"]`. Default: `["127.0.0.1:8080"]`.
+    pub listen: Vec<SocketAddr>,
+    /// `idle-timeout`: how long a connection may wait for its next request. Default: `"60s"`.
+    pub idle_timeout: Duration,
+    /// `head-timeout`: how long a request's head may take from its first byte to its last. Default: `"30s"`.
+    pub head_timeout: Duration,
+    /// `stall-timeout`: how long a client may take no byte of its response. Default: `"60s"`.
+    pub stall_timeout: Duration,
+    /// `drain-timeout`: how long responses may take to finish after SIGINT or SIGTERM. Default: `"30s"`.
+    pub drain_timeout: Duration,
+    /// `max-connections`: connections open at once. Default: what the limit of open files allows.
+    pub max_connections: Option<usize>,
+    /// `chunk-size`: most bytes of a file that a connection holds in memory. Default: `"64KiB"`.
+    pub chunk_size: usize,
+    /// `cached-files`: descriptors of files kept open for the next request, and `cache-memory`: bytes of small files kept
+    /// in memory, of all sites together. Default: `1000`, and never more than a quarter of the limit of open files;
+    /// `"32MiB"`.
+    pub cache: CacheOptions,
+    /// `unknown-host`: the answer to requests for a host that is no site's: `421` (the default), `404`, or `"close"`,
+    /// which ends the connection without an answer.
+    pub unknown_host: UnknownHost,
+    /// `sendfile`: to which clients the kernel copies the content of files by itself: `"remote"` (the default: those on
+    /// other machines), `"always"` or `"off"`.
+    pub sendfile: Sendfile,
+    /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken. Default: plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: `wasmserve` in systemd's
+    /// `CACHE_DIRECTORY`, `XDG_CACHE_HOME` or `~/.cache`.
+    pub code_cache: Option<CodeCacheOption>,
+    pub operators: OperatorSettings,
+    /// `log-format`: `"text"` (the default) or `"json"`.
+    pub log_format: LogFormat,
+    /// `log`: what is logged, such as `"info,access=off"`. Default: `"info"`.
+    pub log: String,
+}
+
+/// What HTTPS is spoken with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and those that lead from it to one that clients trust.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+pub(super) const UNKNOWN_HOSTS: [(&str, UnknownHost); 3] = [
+    ("421", UnknownHost::Misdirected),
+    ("404", UnknownHost::NotFound),
+    ("close", UnknownHost::Close),
+];
+
+pub(super) const SENDFILE: [(&str, Sendfile); 3] = [
+    ("remote", Sendfile::Remote),
+    ("always", Sendfile::Always),
+    ("off", Sendfile::Off),
+];
+
+/// A request line and header fields beyond this are refused with 431. As nginx: four buffers of 8 KiB.
+const HEAD_SIZE: usize = 32 * 1024;
+
+/// How long a client that is still sending is read from after its last response.
+const LINGER: Duration = Duration::from_secs(5);
+
+// === impl ServerSettings ===
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            idle_timeout: Duration::from_secs(60),
+            head_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+            max_connections: None,
+            chunk_size: 64 << 10,
+            cache: CacheOptions::default(),
+            unknown_host: UnknownHost::default(),
+            sendfile: Sendfile::default(),
+            tls: None,
+            code_cache: None,
+            operators: OperatorSettings::default(),
+            log_format: LogFormat::Text,
+            log: "info".into(),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Reads `[server]`; paths are relative to `folder`.
+    pub fn read(folder: &Path, mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
+        let defaults = Self::default();
+        let settings = Self {
+            listen: listen(&mut section, errors).unwrap_or(defaults.listen),
+            idle_timeout: section
+                .parsed("idle-timeout", positive, errors)
+                .unwrap_or(defaults.idle_timeout),
+            head_timeout: section
+                .parsed("head-timeout", positive, errors)
+                .unwrap_or(defaults.head_timeout),
+            stall_timeout: section
+                .parsed("stall-timeout", positive, errors)
+                .unwrap_or(defaults.stall_timeout),
+            drain_timeout: section
+                .parsed("drain-timeout", duration, errors)
+                .unwrap_or(defaults.drain_timeout),
+            max_connections: section.count("max-connections", errors),
+            chunk_size: section
+                .parsed("chunk-size", chunk_size, errors)
+                .unwrap_or(defaults.chunk_size),
+            cache: CacheOptions {
+                descriptors: section
+                    .count("cached-files", errors)
+                    .unwrap_or(defaults.cache.descriptors),
+                bytes: section
+                    .parsed("cache-memory", size, errors)
+                    .unwrap_or(defaults.cache.bytes),
+            },
+            unknown_host: unknown_host(&mut section, errors).unwrap_or_default(),
+            sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
+            tls: tls(folder, &mut section, errors),
+            code_cache: code_cache(folder, &mut section, errors),
+            operators: OperatorSettings::read(folder, &mut section, errors),
+            log_format: section
+                .choice("log-format", &LOG_FORMATS, errors)
+                .unwrap_or(defaults.log_format),
+            log: section.parsed("log", log_filter, errors).unwrap_or(defaults.log),
+        };
+        section.finish(errors);
+        settings
+    }
+
+    /// The settings that a running server keeps, and whether each of them differs from another's.
+    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 4] {
+        [
+            ("code-cache", self.code_cache != other.code_cache),
+            ("admin, debug-secret-file, record", self.operators != other.operators),
+            ("cached-files, cache-memory", self.cache != other.cache),
+            ("log-format", self.log_format != other.log_format),
+        ]
+    }
+
+    /// How connections are served.
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn net(&self) -> Result<NetOptions, TlsError> {
+        let tls = self.tls.as_ref();
+        Ok(NetOptions {
+            tls: tls.map(|files| Tls::load(&files.certificate, &files.key)).transpose()?,
+            chunk_size: self.chunk_size,
+            sendfile: self.sendfile,
+            head_size: HEAD_SIZE,
+            deadlines: Deadlines {
+                idle: self.idle_timeout,
+                head: self.head_timeout,
+                linger: LINGER,
+            },
+            stall: self.stall_timeout,
+        })
+    }
+
+    /// Where compiled code is kept.
+    pub fn code_cache(&self) -> CodeCacheOption {
+        match &self.code_cache {
+            Some(option) => option.clone(),
+            None => CodeCacheOption::by_environment(|name| std::env::var_os(name)),
+        }
+    }
+
+    /// Read again at each reload, and never served.
+    pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.tls.iter();
+        files.flat_map(|files| [files.certificate.clone(), files.key.clone()])
+    }
+}
+
+impl From<(PathBuf, PathBuf)> for TlsFiles {
+    fn from((certificate, key): (PathBuf, PathBuf)) -> Self {
+        Self { certificate, key }
+    }
+}
+
+fn code_cache(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<CodeCacheOption> {
+    match section.string("code-cache", errors)?.value.as_str() {
+        "off" => Some(CodeCacheOption::Off),
+        path => Some(CodeCacheOption::Folder(folder.join(path))),
+    }
+}
+
+fn tls(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<TlsFiles> {
+    let certificate = section.string("tls-cert", errors);
+    let key = section.string("tls-key", errors);
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: folder.join(certificate.value),
+            key: folder.join(key.value),
+        }),
+        (None, None) => None,
+        (Some(lonely), None) | (None, Some(lonely)) => {
+            errors.push(section.error_at(&lonely, "`tls-cert` and `tls-key` go together".to_owned()));
+            None
+        }
+    }
+}
+
+fn listen(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Vec<SocketAddr>> {
+    let typed = section.strings("listen", errors)?;
+    if typed.is_empty() {
+        errors.push(section.error("`listen` names no address: nobody could connect"));
+    }
+    let mut addresses = Vec::new();
+    let mut seen = HashSet::new();
+    for text in typed {
+        match listen_address(&text.value) {
+            Ok(address) if address.port() != 0 && !seen.insert(address) => {
+                errors.push(section.error_at(&text, format!("`listen` names {address} twice")));
+            }
+            Ok(address) => addresses.push(address),
+            Err(problem) => errors.push(section.error_at(&text, format!("`listen`: {problem}"))),
+        }
+    }
+    Some(addresses)
+}
+
+fn unknown_host(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<UnknownHost> {
+    let typed = section.word("unknown-host", errors)?;
+    let known = UNKNOWN_HOSTS.iter().find(|(word, _)| *word == typed.value);
+    if known.is_none() {
+        let problem = format!("`unknown-host` cannot be {:?}", typed.value);
+        errors.push(section.error_at(&typed, problem).hint("421, 404 or \"close\""));
+    }
+    known.map(|(_, answer)| *answer)
+}

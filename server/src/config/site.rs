@@ -1,0 +1,298 @@
+//! `[[site]]` and `[defaults]`: whose hosts, which files, what is decided about them, and what that may cost.
+
+use super::{
+    ConfigErrors,
+    document::{Located, Section},
+    grants,
+    plugins::{Catalogue, GivenChain},
+    roots::GivenRoot,
+    units::{positive, size},
+};
+use crate::{
+    site::SiteSpec,
+    sites::{HostPattern, Hosts},
+};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
+use wasmserve_policy::{Budget, ChainSpec, ServiceBudget};
+
+/// What may stand in `[[site]]` and in `[defaults]` alike; the keys that were given.
+#[derive(Clone, Debug, Default)]
+pub struct GivenSite {
+    root: GivenRoot,
+    /// `compress`: whether texts that have no coded sibling are compressed while they are sent. Default: `false`: it costs
+    /// CPU for every response, and tells secrets by their length in pages that hold one beside something that a client
+    /// chose (BREACH).
+    compress: Option<bool>,
+    /// `compress-from`: shorter ones are sent as they are. Default: `"1KiB"`.
+    compress_from: Option<u64>,
+    /// `compress-up-to`: longer ones too. Default: `"1MiB"`.
+    compress_up_to: Option<u64>,
+    /// `resolver`: how paths are opened beneath a root: `"automatic"` (the default: by the kernel where it can) or
+    /// `"steps"`.
+    resolver: Option<Resolver>,
+    /// `plugins`: a folder, read as `--plugins` does; or `[[site.policy]]` tables in the form of `plugins.toml`, whose
+    /// plugins are named relative to this file. `policy = []` asks no policy where `[defaults]` names some.
+    chain: Option<GivenChain>,
+    budget: GivenBudget,
+    /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
+    /// the `plugins.toml` of the site's folder says.
+    services: Option<ServiceBudget>,
+}
+
+/// `[site.budget]`: what the policies of a site may use together.
+#[derive(Clone, Debug, Default)]
+struct GivenBudget {
+    /// `evidence`: bytes of decisions kept with what they went by. Default: `"16MiB"`.
+    evidence: Option<usize>,
+    /// `concurrent`: calls of policies under way at once, 1 or more; further ones wait for a quarter of a second and are
+    /// then answered with 503. Default: `128`.
+    concurrent: Option<usize>,
+    /// `processor`: processor time that calls may use in each second, such as `"200ms"`; twice as much may be saved up.
+    /// When it is used up, requests that need a run are answered with 503. Default: no limit.
+    processor: Option<Duration>,
+}
+
+/// The reading of all sites of a file.
+pub struct SiteReader<'c> {
+    /// What relative paths are relative to.
+    pub folder: PathBuf,
+    pub catalogue: &'c mut Catalogue,
+    pub defaults: GivenSite,
+    names: HashSet<String>,
+    hosts: Hosts<String>,
+}
+
+/// The root that `root = "DIR"` makes, and where paths are looked up if there are several.
+const ROOT: &str = "default";
+
+pub(super) const RESOLVERS: [(&str, Resolver); 2] = [("automatic", Resolver::Automatic), ("steps", Resolver::Steps)];
+
+// === impl GivenSite ===
+
+impl GivenSite {
+    /// Takes what it knows of a section.
+    pub fn read(
+        folder: &Path,
+        section: &mut Section<'_>,
+        catalogue: &mut Catalogue,
+        errors: &mut ConfigErrors,
+    ) -> Self {
+        Self {
+            root: GivenRoot::read(section, errors),
+            compress: section.flag("compress", errors),
+            compress_from: section.parsed("compress-from", size, errors),
+            compress_up_to: section.parsed("compress-up-to", size, errors),
+            resolver: section.choice("resolver", &RESOLVERS, errors),
+            chain: chain(folder, section, catalogue, errors),
+            budget: section
+                .section("budget", errors)
+                .map(|budget| GivenBudget::read(budget, errors))
+                .unwrap_or_default(),
+            services: section
+                .section("services", errors)
+                .map(|services| grants::read_budget(services, errors)),
+        }
+    }
+
+    /// These keys where they are given, the others from `base`.
+    fn over(self, base: &Self) -> Self {
+        Self {
+            root: self.root.over(&base.root),
+            compress: self.compress.or(base.compress),
+            compress_from: self.compress_from.or(base.compress_from),
+            compress_up_to: self.compress_up_to.or(base.compress_up_to),
+            resolver: self.resolver.or(base.resolver),
+            chain: self.chain.or_else(|| base.chain.clone()),
+            budget: self.budget.over(&base.budget),
+            services: self.services.or_else(|| base.services.clone()),
+        }
+    }
+
+    fn compression(&self) -> Option<Compression> {
+        let defaults = Compression::default();
+        self.compress.unwrap_or(false).then(|| Compression {
+            shortest: self.compress_from.unwrap_or(defaults.shortest),
+            longest: self.compress_up_to.unwrap_or(defaults.longest),
+        })
+    }
+}
+
+fn chain(
+    folder: &Path,
+    section: &mut Section<'_>,
+    catalogue: &mut Catalogue,
+    errors: &mut ConfigErrors,
+) -> Option<GivenChain> {
+    let plugins = section.string("plugins", errors);
+    let policies = section.sections("policy", errors);
+    let observers = section.sections("observer", errors);
+    match (plugins, policies, observers) {
+        (Some(plugins), None, None) => Some(catalogue.folder(&folder.join(plugins.value), errors)),
+        (Some(plugins), _, _) => {
+            let problem = "`plugins` and [[policy]] tables are two ways to say the same: give one of them";
+            errors.push(section.error_at(&plugins, problem));
+            None
+        }
+        (None, None, None) => None,
+        (None, policies, observers) => {
+            let (policies, observers) = (policies.unwrap_or_default(), observers.unwrap_or_default());
+            Some(catalogue.entries(folder, policies, observers, errors))
+        }
+    }
+}
+
+// === impl GivenBudget ===
+
+impl GivenBudget {
+    fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
+        let given = Self {
+            evidence: section.parsed("evidence", memory, errors),
+            concurrent: section.count("concurrent", errors),
+            processor: section.parsed("processor", positive, errors),
+        };
+        section.finish(errors);
+        given
+    }
+
+    fn over(self, base: &Self) -> Self {
+        Self {
+            evidence: self.evidence.or(base.evidence),
+            concurrent: self.concurrent.or(base.concurrent),
+            processor: self.processor.or(base.processor),
+        }
+    }
+
+    fn resolve(&self, services: ServiceBudget) -> Budget {
+        let defaults = Budget::default();
+        Budget {
+            evidence: self.evidence.unwrap_or(defaults.evidence),
+            concurrent: self.concurrent.unwrap_or(defaults.concurrent),
+            processor: self.processor.or(defaults.processor),
+            services,
+        }
+    }
+}
+
+fn memory(text: &str) -> Result<usize, String> {
+    usize::try_from(size(text)?).map_err(|_| "is more than this machine can address".into())
+}
+
+// === impl SiteReader ===
+
+impl<'c> SiteReader<'c> {
+    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite) -> Self {
+        Self {
+            folder,
+            catalogue,
+            defaults,
+            names: HashSet::new(),
+            hosts: Hosts::default(),
+        }
+    }
+
+    /// Reads `[[site]]`. Meaningless when anything is noted in `errors`.
+    pub fn read(&mut self, mut section: Section<'_>, errors: &mut ConfigErrors) -> SiteSpec {
+        let name = self.name(&mut section, errors);
+        let hosts = self.hosts(&name, &mut section, errors);
+        let given = GivenSite::read(&self.folder, &mut section, self.catalogue, errors).over(&self.defaults);
+        let roots = self.roots(&mut section, &given.root, errors);
+        section.finish(errors);
+        let compression = given.compression();
+        let chain = given.chain.unwrap_or_default();
+        let services = given.services.unwrap_or(chain.services);
+        let chain = ChainSpec {
+            site: name.into(),
+            policies: chain.policies,
+            observers: chain.observers,
+            roots: roots.iter().map(|(name, _)| name.clone()).collect(),
+            budget: given.budget.resolve(services),
+        };
+        let files = FilesOptions {
+            roots,
+            compression,
+            resolver: given.resolver.unwrap_or_default(),
+            ..FilesOptions::new("")
+        };
+        SiteSpec { hosts, files, chain }
+    }
+
+    fn name(&mut self, section: &mut Section<'_>, errors: &mut ConfigErrors) -> String {
+        let Some(name) = section.required_string("name", errors) else {
+            return String::new();
+        };
+        if name.value.is_empty() || name.value.chars().any(char::is_control) {
+            errors.push(section.error_at(&name, "`name` must not be empty or hold control characters"));
+        } else if !self.names.insert(name.value.clone()) {
+            errors.push(section.error_at(&name, format!("two sites are named {:?}", name.value)));
+        }
+        name.value
+    }
+
+    fn hosts(&mut self, site: &str, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Vec<HostPattern> {
+        let typed = section.strings("hosts", errors);
+        if typed.as_ref().is_none_or(Vec::is_empty) {
+            let hint =
+                "hosts = [\"example.org\", \"*.example.org\"], or [\"*\"] for every host that is no other site's";
+            errors.push(
+                section
+                    .error("[[site]] has no `hosts`: nobody could reach it")
+                    .hint(hint),
+            );
+        }
+        let mut hosts = Vec::new();
+        for text in typed.unwrap_or_default() {
+            match text.value.parse::<HostPattern>() {
+                Ok(pattern) => {
+                    if let Some(other) = self.hosts.insert(pattern.clone(), site.to_owned()) {
+                        let problem = match other == site {
+                            true => format!("`hosts` names {pattern} twice"),
+                            false => format!("the host {pattern} is the site {other:?}'s already"),
+                        };
+                        errors.push(section.error_at(&text, problem));
+                    }
+                    hosts.push(pattern);
+                }
+                Err(problem) => errors.push(section.error_at(&text, format!("`hosts`: {problem}"))),
+            }
+        }
+        hosts
+    }
+
+    /// `root`, or `[site.roots.NAME]` tables. The one that is named `default`, or the only one, comes first: there paths are
+    /// looked up unless a policy places them elsewhere.
+    fn roots(
+        &self,
+        section: &mut Section<'_>,
+        given: &GivenRoot,
+        errors: &mut ConfigErrors,
+    ) -> Vec<(String, RootOptions)> {
+        let root = section.string("root", errors);
+        let named = section.named_sections("roots", errors);
+        if root.is_some() == named.is_some() {
+            let hint = "root = \"DIR\", or [site.roots.NAME] tables with a `path` each";
+            errors.push(section.error("[[site]] needs either `root` or `roots`").hint(hint));
+        }
+        let path = |path: Located<String>| self.folder.join(path.value);
+        if let Some(root) = root {
+            return vec![(ROOT.to_owned(), given.resolve(path(root)))];
+        }
+        let mut roots = Vec::new();
+        for (name, mut section) in named.unwrap_or_default() {
+            let directory = section.required_string("path", errors);
+            let own = GivenRoot::read(&mut section, errors).over(given);
+            section.finish(errors);
+            roots.push((name.value, own.resolve(directory.map(path).unwrap_or_default())));
+        }
+        roots.sort_by(|(a, _), (b, _)| (a != ROOT, a).cmp(&(b != ROOT, b)));
+        if roots.first().is_none_or(|(name, _)| roots.len() > 1 && name != ROOT) {
+            let problem = "none of the `roots` is named `default`: that is where paths are looked up";
+            errors.push(section.error(problem));
+        }
+        roots
+    }
+}
