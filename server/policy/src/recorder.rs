@@ -101,6 +101,7 @@ impl Recorder {
     /// begin without. `transcript`: whether questions and answers are kept as text.
     pub fn begin(&mut self, transcript: bool) {
         self.answers = self.limit;
+        self.calls = MAX_CALLS;
         self.transcript = transcript.then(Vec::new);
     }
 

@@ -197,6 +197,8 @@ mod tests {
         config = { users = { ada = "hash" }, number = 1.5 }
         [site.budget]
         evidence = "8MiB"
+        concurrent = 9
+        processor = "200ms"
         [site.services]
         counters = { buckets = 9 }
     "#;
@@ -257,7 +259,9 @@ mod tests {
         assert_eq!((roots[0].0, roots[1].0), ("default", "other"));
         assert_eq!((roots[0].1.listing, roots[1].1.listing), (Listings::On, Listings::Off));
         assert_eq!(roots[1].1.path, Path::new("/other"));
-        assert_eq!(second.chain.budget.evidence, 8 << 20);
+        let budget = &second.chain.budget;
+        assert_eq!((budget.evidence, budget.concurrent), (8 << 20, 9));
+        assert_eq!(budget.processor, Some(std::time::Duration::from_millis(200)));
         let [door] = &second.chain.policies[..] else {
             panic!("{} policies", second.chain.policies.len())
         };

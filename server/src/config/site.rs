@@ -49,9 +49,11 @@ pub struct GivenSite {
 struct GivenBudget {
     /// `evidence`: bytes of decisions kept with what they went by. Default: `"16MiB"`.
     evidence: Option<usize>,
-    /// `concurrent`: calls of policies under way at once. Default: `128`.
+    /// `concurrent`: calls of policies under way at once, 1 or more; further ones wait for a quarter of a second and are
+    /// then answered with 503. Default: `128`.
     concurrent: Option<usize>,
-    /// `processor`: processor time that policies may use in each second, such as `"250ms"`, or `"unlimited"` (the default).
+    /// `processor`: processor time that calls may use in each second, such as `"200ms"`; twice as much may be saved up.
+    /// When it is used up, requests that need a run are answered with 503. Default: `"unlimited"`.
     processor: Option<Option<Duration>>,
 }
 
