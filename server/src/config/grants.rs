@@ -143,14 +143,14 @@ fn parsed<T: std::str::FromStr<Err = String>>(
     texts: &[Located<String>],
     errors: &mut ConfigErrors,
 ) -> Vec<T> {
-    let mut parse = |text: &Located<String>| match text.value.parse() {
+    let parse = |text: &Located<String>| match text.value.parse() {
         Ok(value) => Some(value),
         Err(problem) => {
             errors.push(table.error_at(text, problem));
             None
         }
     };
-    texts.iter().filter_map(|text| parse(text)).collect()
+    texts.iter().filter_map(parse).collect()
 }
 
 /// `[policy.directories]`: by the path that the plugin knows them by.
@@ -221,7 +221,8 @@ pub fn describe(grants: &Grants) -> Vec<String> {
     let words = [("logging", *logging), ("sharing", *sharing), ("counters", *counters)];
     let mut described: Vec<String> = words
         .into_iter()
-        .filter_map(|(word, granted)| granted.then(|| word.to_owned()))
+        .filter(|(_, granted)| *granted)
+        .map(|(word, _)| word.to_owned())
         .collect();
     described.extend(key_value.as_ref().map(describe_key_value));
     described.extend(http.as_ref().map(|grant| {
