@@ -143,14 +143,14 @@ fn parsed<T: std::str::FromStr<Err = String>>(
     texts: &[Located<String>],
     errors: &mut ConfigErrors,
 ) -> Vec<T> {
-    let mut parse = |text: &Located<String>| match text.value.parse() {
+    let parse = |text: &Located<String>| match text.value.parse() {
         Ok(value) => Some(value),
         Err(problem) => {
             errors.push(table.error_at(text, problem));
             None
         }
     };
-    texts.iter().filter_map(|text| parse(text)).collect()
+    texts.iter().filter_map(parse).collect()
 }
 
 /// `[policy.directories]`: by the path that the plugin knows them by.

@@ -40,6 +40,8 @@ use wasmtime_wasi_http::{
 /// Bytes of a response's head, and fields in it.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_FIELDS: usize = 128;
+/// How long a connection outlives its deadline, so that the body is what tells of it.
+const GRACE: Duration = Duration::from_millis(100);
 /// Bytes that a guest hands over at once.
 const CHUNK: usize = 64 << 10;
 
@@ -163,8 +165,9 @@ impl HttpClient {
             Bounded::new(body, limit, deadline, between, Error::HttpResponseBodySize(Some(limit))).boxed_unsync()
         });
         let ending = async move {
-            // A guest that holds on to a response and does not read it keeps the turn no longer than this.
-            let ended = timeout_at(deadline, connection).await;
+            // A guest that holds on to a response and does not read it keeps the turn no longer than this. One that reads is
+            // told by the body.
+            let ended = timeout_at(deadline + GRACE, connection).await;
             drop(turn);
             match ended {
                 Ok(ended) => ended.map_err(Error::from),
