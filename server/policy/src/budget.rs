@@ -132,10 +132,12 @@ mod tests {
 
     const TENTH: Duration = Duration::from_millis(100);
 
-    /// Steps at a second, each with what a call uses (0: it is only asked for) and how long the next has to wait.
+    /// A second, milliseconds that a call uses then, and seconds that the next one has to wait.
+    type Step = (u64, u64, u64);
+
     #[test]
     fn processor_time_is_saved_owed_and_earned() {
-        let cases: &[(&str, &[(u64, u64, u64)])] = &[
+        let cases: &[(&str, &[Step])] = &[
             ("a burst of two seconds' worth", &[(0, 199, 0), (0, 1, 1)]),
             ("what is owed is waited for", &[(0, 300, 2), (1, 0, 1), (2, 0, 0)]),
             ("no more is owed than was saved", &[(0, 100_000, 3), (3, 0, 0)]),
