@@ -79,7 +79,6 @@ impl Head {
             headers.insert(header::LAST_MODIFIED, modified.to_header());
         }
         vary(&mut headers, representation);
-        headers.insert(header::SERVER, SERVER);
         Self {
             headers,
             media_type: essence(content_type),
