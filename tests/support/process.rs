@@ -16,6 +16,22 @@ pub fn resident(pid: u32) -> u64 {
     kibibytes * 1024
 }
 
+/// Resident memory in bytes, where a page that several processes share counts for each in part.
+pub fn proportional(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process is alive and ours");
+    let kibibytes = text
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("Pss:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        })
+        .expect("the rollup has Pss in kB");
+    kibibytes * 1024
+}
+
 /// How many descriptors are open.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd"))
