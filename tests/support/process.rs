@@ -16,6 +16,22 @@ pub fn resident(pid: u32) -> u64 {
     kibibytes * 1024
 }
 
+/// Resident memory in bytes, where a page that several processes share counts for each in part.
+pub fn proportional(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process is alive and ours");
+    let kibibytes = text
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("Pss:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        })
+        .expect("the rollup has Pss in kB");
+    kibibytes * 1024
+}
+
 /// How many descriptors are open.
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd"))
@@ -48,6 +64,17 @@ pub fn cpu_time(pid: u32) -> Duration {
         .map(|t| t.parse::<u64>().expect("utime and stime"))
         .sum();
     Duration::from_millis(ticks * 1000 / USER_HZ)
+}
+
+/// CPU time of the threads that are alive, to the nanosecond, as the scheduler counts it.
+pub fn exact_cpu_time(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is alive");
+    let spent = threads.flatten().filter_map(|thread| {
+        // A thread that has ended since has no file.
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    });
+    Duration::from_nanos(spent.sum())
 }
 
 /// Children of a process, such as the workers of nginx.

@@ -37,6 +37,11 @@ pub fn guests() -> Result {
     run(wasmserve(&["build", "tests/guests"]).env("CARGO_TARGET_DIR", plugins_target()))
 }
 
+/// Builds the filter that Envoy runs in the comparison.
+pub fn bench_filter() -> Result {
+    run(wasmserve(&["build", "tests/bench/peers"]).env("CARGO_TARGET_DIR", plugins_target()))
+}
+
 /// Where cargo builds what is WebAssembly.
 pub fn plugins_target() -> PathBuf {
     project().join("plugins/target")

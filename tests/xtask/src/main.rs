@@ -25,8 +25,8 @@ Tasks:
   test [FILTER]       Install what the tests need, then run every check and test. With FILTER: only the tests whose
                       names contain it, without the checks.
   setup               Only install what the build and the tests need.
-  bench-small         CPU time per request for a 1 KiB file: chain on, chain off, nginx, in one interleaved run.
-  bench-large         CPU time per GB and time for all to finish: 100 MiB to 1, 10 and 100 clients, beside nginx.
+  bench [WORKLOAD]    Install other servers, and measure wasmserve beside them in one interleaved run. Takes half an hour;
+                      `cargo xtask bench --list` names the workloads, `cargo xtask bench small policy` runs two.
   stress              Many clients at once: memory, descriptors and latency stay within bounds. Takes minutes.
   help                Print this.
 
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         "serve" => serve::run(&rest),
         "test" => test::run(&rest),
         "setup" => setup::for_tests(),
-        "bench-small" | "bench-large" | "stress" => measure::run(&task, &rest),
+        "bench" | "stress" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

