@@ -72,7 +72,7 @@ pub fn exact_cpu_time(pid: u32) -> Duration {
     let spent = threads.flatten().filter_map(|thread| {
         // A thread that has ended since has no file.
         let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse().ok()
+        text.split(' ').next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(spent.sum())
 }
