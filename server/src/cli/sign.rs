@@ -89,9 +89,9 @@ fn link(options: &SignOptions, expires: SystemTime, secret: &str) -> anyhow::Res
         Some((url, fragment)) => (url, format!("#{fragment}")),
         None => (options.url.as_str(), String::new()),
     };
-    let uri: Uri = url
-        .parse()
-        .with_context(|| format!("{url:?} is no URL: blanks and letters beyond ASCII have to be percent-encoded"))?;
+    let no_url = || format!("{url:?} is no URL: blanks and letters beyond ASCII have to be percent-encoded");
+    ensure!(url.is_ascii(), no_url());
+    let uri: Uri = url.parse().with_context(no_url)?;
     let path = SitePath::from_uri(uri.path()).map_err(|error| anyhow::anyhow!("the path of {url:?} {error}"))?;
     let scope = match &options.prefix {
         Some(prefix) if covers(prefix.as_str(), path.as_str()) => format!("prefix {}", prefix.as_str()),

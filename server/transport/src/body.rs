@@ -235,7 +235,7 @@ impl Body {
             match self.hand_span(context, most) {
                 Some(chunk) => return Poll::Ready(Ok(chunk)),
                 // What was begun with `sendfile` must end in a span, or nobody would ask whether the files changed.
-                None if !self.lent.is_empty() => return Poll::Ready(Err(Fault::Misplaced)),
+                None if !self.lent.is_empty() => return Poll::Ready(Err(self.interrupted())),
                 None => {}
             }
         }
@@ -268,6 +268,12 @@ impl Body {
         Poll::Ready(Ok(Chunk::bytes(bytes, self.tally.clone())))
     }
 
+    /// Why a body that was begun with `sendfile` cannot go on with it: its connection failed, or it is asked for elsewhere.
+    fn interrupted(&self) -> Fault {
+        let ledger = self.delivery.as_ref().and_then(Delivery::spans);
+        ledger.and_then(|ledger| ledger.fault()).unwrap_or(Fault::Misplaced)
+    }
+
     /// Hands the next bytes of the span in hand to the kernel, where the connection understands that.
     fn hand_span(&mut self, context: &mut Context<'_>, most: u64) -> Option<Chunk> {
         let ledger = self.delivery.as_ref().and_then(Delivery::spans)?;
@@ -281,15 +287,17 @@ impl Body {
         };
         let until = offset.saturating_add(*length);
         let end = if is_last { END.min(most) } else { 0 };
-        let (count, place) = if *length > end {
-            if !self.lent.iter().any(|lent| Arc::ptr_eq(lent, file)) {
-                self.lent.push(file.clone());
-            }
+        let within = *length > end;
+        let (count, place) = if within {
             ((*length - end).min(most).min(LONGEST_SPAN), Place::Within)
         } else {
             (*length, Place::End(self.lent.as_slice().into()))
         };
         let positions = ledger.hand(context.waker(), file, *offset, count, until, place)?;
+        // Only what was really handed over counts: a body that another connection asks for is read from its beginning.
+        if within && !self.lent.iter().any(|lent| Arc::ptr_eq(lent, file)) {
+            self.lent.push(file.clone());
+        }
         (*offset, *length) = (*offset + count, *length - count);
         Some(Chunk::span(ledger.clone(), positions, self.tally.clone()))
     }

@@ -132,9 +132,15 @@ async fn a_file_that_shrinks_ends_a_copying_connection() {
     })
     .await;
     client.write_all(&get("/")).await.unwrap();
-    assert_eq!(read_head(&mut client).await.unwrap().length, Some(LENGTH));
-    let body = within(drain(&mut client)).await;
-    assert_prefix(&body, &fixture.content[..1_234_567]);
+    match read_head(&mut client).await {
+        Ok(head) => {
+            assert_eq!(head.length, Some(LENGTH));
+            let body = within(drain(&mut client)).await;
+            assert_prefix(&body, &fixture.content[..1_234_567]);
+        }
+        // When the first read is done at once, the connection ends before hyper has written the head.
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof),
+    }
     assert_eq!(within(ends.recv()).await.unwrap().ended, Ended::Failed(Fault::Changed));
 }
 

@@ -150,7 +150,11 @@ const IMPORTS: &[(&str, &str, &str, &str)] = &[
 const WORLD: &str = "
 package test:guest;
 world guest {
-    include wasmserve:policy/policy-with-services@0.1.0;
+    include wasmserve:policy/policy@0.1.0;
+    import wasmserve:policy/counters@0.1.0;
+    import wasi:logging/logging@0.1.0-draft;
+    import wasi:keyvalue/store@0.2.0-draft;
+    import wasi:keyvalue/atomics@0.2.0-draft;
     import wasi:random/random@0.2.0;
     import wasi:random/insecure-seed@0.2.0;
     import wasi:clocks/monotonic-clock@0.2.0;

@@ -162,7 +162,7 @@ async fn two_policies_of_one_name_and_reserved_facts_are_refused() {
         chains
             .refused()
             .await
-            .contains("another policy of the chain has this name")
+            .contains("another plugin of the chain has this name")
     );
 
     for name in ["tls.client", "wasmserve.site"] {
