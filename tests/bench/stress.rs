@@ -4,24 +4,26 @@
 //! 1. Many clients each download a large file at once: memory stays bounded.
 //! 2. Many clients read one byte of a large file and leave: memory comes back, no descriptor stays.
 //! 3. A plugin spins on one path: small files on another keep their latency.
-//! 4. A policy misbehaves in each of several ways on one path, at full load: small files on another keep their latency,
-//!    memory is bounded, and nothing of its files is served.
+//! 4. The policy of one site misbehaves in each of nine ways, at full load: small files of another site keep their latency,
+//!    memory is bounded, and nothing of its own files is served.
 //! 5. A disk answers each read after 200 ms: cached files beside it keep their latency while 200 clients wait for it.
 //!
 //! Arguments name the scenarios to run: `downloads`, `leaving`, `spinning`, `spinning-4`, `isolation`, `slow-disk`.
 #![forbid(unsafe_code)]
 
+mod isolation;
+
 use disks::{Disk, DiskFile, Fault};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, TcpStream},
+    net::TcpStream,
     process::ExitCode,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
-use support::{Chain, Connection, Launch, PATIENCE, Policy, Server, Tree, client::request_head, eventually, process};
+use support::{Chain, Launch, PATIENCE, Policy, Server, Tree, client::request_head, eventually, process};
 
 const MIB: u64 = 1 << 20;
 
@@ -32,7 +34,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("leaving", many_that_leave),
     ("spinning", || spinning_plugin(1)),
     ("spinning-4", || spinning_plugin(4)),
-    ("isolation", isolation),
+    ("isolation", isolation::isolation),
     ("slow-disk", slow_disk),
 ];
 
@@ -189,88 +191,6 @@ fn spinning_plugin(attackers: usize) -> Verdict {
             spun.into_inner()
         ),
     }
-}
-
-/// What a policy can do wrong. A never-ending `configure` keeps a server from starting, which
-/// tests/e2e shows.
-const MISBEHAVIOURS: &[&str] = &[
-    "endless_loop",
-    "memory_growth",
-    "stack_overflow",
-    "trap",
-    "host_calls",
-    "body_huge",
-    "log_flood",
-];
-
-fn isolation() -> Verdict {
-    const CLIENTS: usize = 8;
-    const SECRET: &[u8] = b"a file that its policy never let go";
-    let mut holds = true;
-    let mut text = format!("{CLIENTS} clients of a policy that misbehaves; p99 of small files beside it (limit 2x):");
-    for behaviour in MISBEHAVIOURS {
-        println!("a policy misbehaves ({behaviour}) for {CLIENTS} clients ...");
-        let tree = Tree::new().file("file.bin", [7; 1024]).file("a/secret.txt", SECRET);
-        let policy = match *behaviour {
-            "log_flood" => Policy::guest("talkative")
-                .settings("grants = [\"logging\"]")
-                .config("only = \"/a/\"\nlines = \"1000\"\nlength = \"1000\"\nmessage = \"\""),
-            other => Policy::guest("misbehaving").config(&format!("behaviour = \"{other}\"\nonly = \"/a/\"")),
-        };
-        let server = Launch::new(&tree).plugins(&Chain::new([policy])).start();
-        let (asked, refused, peak) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let ask = |client: usize, going: &dyn Fn() -> bool| {
-            let network = u8::try_from(client).expect("there are few") + 1;
-            let mut connection = Connection::open_from(Ipv4Addr::new(127, 0, network, 1), server.address());
-            while going() {
-                let number = asked.fetch_add(1, Ordering::Relaxed);
-                let target = match *behaviour {
-                    "log_flood" => format!("/a/none-{number}"),
-                    _ => format!("/a/secret.txt?{number}"),
-                };
-                let response = connection.request("GET", &target, &[]);
-                assert_ne!(response.status, 200, "{behaviour}");
-                assert!(
-                    !response.body.windows(SECRET.len()).any(|part| part == SECRET),
-                    "{behaviour}"
-                );
-                if response.header("retry-after").is_some() {
-                    // As a client that does as it is told, but for the time.
-                    refused.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(Duration::from_millis(5));
-                }
-                peak.fetch_max(process::resident(server.pid()), Ordering::Relaxed);
-            }
-        };
-        let (idle, busy) = idle_and_busy(&server, CLIENTS, ask, || {});
-        let ratio = busy.as_secs_f64() / idle.as_secs_f64();
-        let peak = peak.into_inner() / MIB;
-        let heals = *behaviour != "endless_loop" || healed(&server);
-        holds &= ratio <= 2.0 && peak < 512 && heals;
-        text += &format!(
-            "\n      {behaviour}: {} µs idle, {} µs: {ratio:.1}x, {} asked, {} told to wait, peak {peak} MiB{}",
-            idle.as_micros(),
-            busy.as_micros(),
-            asked.into_inner(),
-            refused.into_inner(),
-            if heals { "" } else { ", and its breaker did not close" }
-        );
-    }
-    Verdict { holds, text }
-}
-
-/// The breaker opened, and closes by itself when what is asked for goes well.
-fn healed(server: &Server) -> bool {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(90) {
-        let target = format!("/none-{}", began.elapsed().as_nanos());
-        Connection::open_from(Ipv4Addr::new(127, 0, 200, 1), server.address()).request("GET", &target, &[]);
-        if server.log().contains("breaker=\"closed\"") {
-            return server.log().contains("breaker=\"open\"");
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
-    false
 }
 
 fn slow_disk() -> Verdict {
