@@ -69,7 +69,8 @@ impl Changes {
         self.sources.clone_from(sources);
         self.watcher = self.watch_folders();
         let now = Fingerprint::of(&self.sources);
-        let missed = now.changed_after(since) && self.seen.as_ref() != Some(&now);
+        let changed = now.changed_after(since) || folders_changed_after(&self.sources, since);
+        let missed = changed && self.seen.as_ref() != Some(&now);
         self.pending |= missed;
         self.seen = (!missed).then_some(now);
     }
@@ -139,6 +140,8 @@ fn may_matter(event: &notify::Event, is_source: impl Fn(&OsStr) -> bool) -> bool
         let extension = path.extension();
         extension.is_none_or(|extension| extension == "toml" || extension == "wasm")
             || path.file_name().is_some_and(&is_source)
+            // A link that is pointed elsewhere, as volumes of Kubernetes are.
+            || path.is_symlink()
     };
     !is_reading && (event.paths.is_empty() || event.paths.iter().any(may_be_source))
 }
@@ -193,10 +196,32 @@ impl Fingerprint {
     }
 
     fn changed_after(&self, time: SystemTime) -> bool {
-        let since = time.checked_sub(TICK).unwrap_or(time).duration_since(UNIX_EPOCH);
-        let since = since.map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX));
+        let since = in_nanoseconds(time);
         self.0.values().flatten().any(|Stamp(.., changed)| *changed >= since)
     }
+}
+
+/// What was removed has no time of its own; the folder that it was in has.
+fn folders_changed_after(sources: &BTreeSet<PathBuf>, time: SystemTime) -> bool {
+    let since = in_nanoseconds(time);
+    let folders: BTreeSet<&Path> = sources
+        .iter()
+        .filter_map(|source| {
+            if source.is_dir() {
+                Some(&**source)
+            } else {
+                source.parent()
+            }
+        })
+        .collect();
+    let mut stamps = folders.into_iter().filter_map(|folder| fs::metadata(folder).ok());
+    stamps.any(|metadata| Stamp::of(&metadata).4 >= since)
+}
+
+/// Since 1970, less a tick.
+fn in_nanoseconds(time: SystemTime) -> i128 {
+    let since = time.checked_sub(TICK).unwrap_or(time).duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX))
 }
 
 impl Stamp {

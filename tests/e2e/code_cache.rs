@@ -1,6 +1,6 @@
 //! `--code-cache`: compiled code is found at the next start, and never kept where others could change or read it.
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
-use support::{Chain, Launch, Policy, Server, Tree};
+use support::{Chain, Launch, Policy, Server, Tree, eventually};
 use tempfile::TempDir;
 
 fn chain() -> Chain {
@@ -19,10 +19,16 @@ fn tree() -> Tree {
 fn assert_code(server: &Server, from: &str) {
     assert_eq!(server.get("/").header("x-content-type-options"), Some("nosniff"));
     assert_eq!(server.get("/private/a").status, 401);
-    let log = server.log();
-    let loaded = log.lines().filter(|line| line.contains("a policy is loaded"));
-    let found: Vec<bool> = loaded.map(|line| line.contains(&format!("code=\"{from}\""))).collect();
-    assert_eq!(found, [true, true], "{log}");
+    let found = || {
+        let log = server.log();
+        let loaded = log.lines().filter(|line| line.contains("a policy is loaded"));
+        loaded
+            .map(|line| line.contains(&format!("code=\"{from}\"")))
+            .collect::<Vec<bool>>()
+    };
+    // The log is another stream than the one that says where the server listens.
+    eventually("both are told", || found().len() == 2);
+    assert_eq!(found(), [true, true], "{}", server.log());
 }
 
 fn files(folder: &Path) -> usize {

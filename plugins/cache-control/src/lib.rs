@@ -122,9 +122,13 @@ impl Policy for CacheControl {
         }
         let path = request.path();
         if self.is_immutable(&path) {
-            return Ok(changes
-                .change(HeaderChange::set(CACHE_CONTROL, IMMUTABLE).when(Outcomes::FOUND))
-                .into());
+            changes = changes.change(HeaderChange::set(CACHE_CONTROL, IMMUTABLE).when(Outcomes::FOUND));
+            if !path.ends_with(".html") {
+                // An application's page in the place of a file that is gone: a deploy must be seen.
+                let page = HeaderChange::set(CACHE_CONTROL, "no-cache").when(Outcomes::FOUND);
+                changes = changes.change(page.types(["text/html"]));
+            }
+            return Ok(changes.into());
         }
         for rule in self.rules.iter().rev().filter(|rule| rule.is_for(&path)) {
             let change = HeaderChange::set(CACHE_CONTROL, &rule.value).when(Outcomes::FOUND);

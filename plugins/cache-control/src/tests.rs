@@ -20,6 +20,11 @@ const RULES: &str = r#"[
     {"types": ["image/*", "font/woff2"], "value": "public, max-age=3600"}
 ]"#;
 
+/// An application's page in the place of a file that is gone.
+fn page_instead() -> HeaderChange {
+    found("no-cache").types(["text/html"])
+}
+
 #[test]
 fn rules_are_set_from_the_last_to_the_first() {
     let policy: CacheControl = configure([("rules", RULES), ("default", "no-cache"), ("errors", "no-store")]).unwrap();
@@ -38,7 +43,10 @@ fn rules_are_set_from_the_last_to_the_first() {
             "/downloads/a.json",
             vec![errors.clone(), default, images, json, downloads],
         ),
-        ("/assets/app.3f9a1c7b.js", vec![errors, found(IMMUTABLE)]),
+        (
+            "/assets/app.3f9a1c7b.js",
+            vec![errors, found(IMMUTABLE), page_instead()],
+        ),
     ] {
         assert_eq!(changes(&policy, path), expected, "{path}");
     }
@@ -48,13 +56,16 @@ fn rules_are_set_from_the_last_to_the_first() {
 fn nothing_is_said_unless_configured() {
     let policy: CacheControl = configure([]).unwrap();
     assert_eq!(changes(&policy, "/a.html"), []);
-    assert_eq!(changes(&policy, "/app.3f9a1c7b.js"), [found(IMMUTABLE)]);
+    assert_eq!(changes(&policy, "/app.3f9a1c7b.js"), [found(IMMUTABLE), page_instead()]);
 }
 
 #[test]
 fn what_is_immutable_can_be_named() {
     let policy: CacheControl = configure([("immutable", r#"["/assets/**"]"#), ("fingerprints", "false")]).unwrap();
-    assert_eq!(changes(&policy, "/assets/index-DiwrgTda.js"), [found(IMMUTABLE)]);
+    assert_eq!(
+        changes(&policy, "/assets/index-DiwrgTda.js"),
+        [found(IMMUTABLE), page_instead()]
+    );
     assert_eq!(changes(&policy, "/app.3f9a1c7b.js"), []);
 }
 

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 use serde::Deserialize;
-use wasmserve_plugin::{Changes, Config, Decision, Mistakes, Policy, Request, covers, path, proceed, random::random};
+use wasmserve_plugin::{
+    Changes, Config, Decision, Mistakes, Policy, Request, covers, deny, path, proceed, random::random,
+};
 
 struct Canary {
     settings: Written,
@@ -91,6 +93,10 @@ impl Policy for Canary {
     }
 
     fn decide(&self, request: &Request) -> Result<Decision, String> {
+        // In the site's own root the other version has an address of its own, which no guard behind this policy names.
+        if self.settings.root == default_root() && request.reaches(&self.settings.directory) {
+            return Ok(deny(404).into());
+        }
         if !self.settings.except.is_empty() {
             let path = request.path();
             if self.settings.except.iter().any(|prefix| covers(prefix, &path)) {

@@ -71,7 +71,11 @@ pub fn rules(text: &str, mistakes: &mut Mistakes) -> Vec<Rule> {
 
 fn field(text: &str) -> Result<Line, String> {
     if let Some(name) = text.strip_prefix('!') {
-        return checked_name(name.trim()).map(Line::Remove);
+        let name = checked_name(name.trim())?;
+        if name.eq_ignore_ascii_case("vary") {
+            return Err("Vary cannot be taken away: caches would mix answers up".to_owned());
+        }
+        return Ok(Line::Remove(name));
     }
     let (name, value) = text
         .split_once(':')

@@ -54,6 +54,10 @@ impl Policy for Jwt {
                 }
                 changes.into()
             }
+            Verdict::Invalid if source == Source::Query => {
+                let refusal = self.challenge(401, Some("invalid_token"));
+                refusal.header("Cache-Control", "private, no-store").into()
+            }
             Verdict::Invalid => self.challenge(401, Some("invalid_token")).into(),
             Verdict::Insufficient => self.challenge(403, Some("insufficient_scope")).into(),
         })

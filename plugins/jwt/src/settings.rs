@@ -2,7 +2,7 @@
 use crate::key::{JwkSet, Key, WrittenKey};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use wasmserve_plugin::{Config, Mistakes};
+use wasmserve_plugin::{Config, Mistakes, is_token};
 
 /// What the operator configured.
 #[derive(Deserialize)]
@@ -109,6 +109,18 @@ pub fn read(config: &Config) -> Result<Settings, String> {
         if name.as_ref().is_some_and(String::is_empty) {
             mistakes.note(key, "is empty");
         }
+    }
+    if written
+        .cookie
+        .as_ref()
+        .is_some_and(|name| !name.is_empty() && !is_token(name))
+    {
+        mistakes.note("cookie", "is no name of a cookie");
+    }
+    let mut facts: Vec<&str> = written.claims.values().map(String::as_str).collect();
+    facts.sort_unstable();
+    if let Some(pair) = facts.windows(2).find(|pair| pair[0] == pair[1]) {
+        mistakes.note_text("claims", pair[0], "is told by two claims: which one would count?");
     }
     let mut keys = Vec::new();
     for (index, key) in written.keys.into_iter().enumerate() {

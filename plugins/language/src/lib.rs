@@ -77,8 +77,11 @@ impl Policy for Language {
 
     fn decide(&self, request: &Request) -> Result<Decision, String> {
         let path = request.path();
-        if self.named_by(&path) || self.except.iter().any(|prefix| covers(prefix, &path)) {
+        if self.except.iter().any(|prefix| covers(prefix, &path)) {
             return Ok(proceed().into());
+        }
+        if self.named_by(&path) {
+            return Ok(proceed().paths(self.with_and_without(request.targets())).into());
         }
         let wanted = self.wanted(request);
         if self.redirect {
@@ -100,6 +103,19 @@ impl Policy for Language {
 }
 
 impl Language {
+    /// Each target, and behind it what it is without its language: guards then see that a translation of a page is the
+    /// page, and pages without a translation are found beneath any language.
+    fn with_and_without(&self, targets: Vec<String>) -> Vec<String> {
+        let both = targets.into_iter().take(MOST_TARGETS).flat_map(|target| {
+            let rest = target
+                .get(1..)
+                .and_then(|rest| rest.find('/').map(|at| rest[at..].to_owned()));
+            let rest = rest.filter(|_| self.named_by(&target));
+            std::iter::once(target).chain(rest)
+        });
+        both.collect()
+    }
+
     /// Whether the first segment is a language's directory.
     fn named_by(&self, path: &str) -> bool {
         let segment = path.split('/').nth(1).unwrap_or_default();

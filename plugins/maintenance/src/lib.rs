@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
-use wasmserve_plugin::{Config, Decision, Mistakes, Network, Policy, Request, Response, proceed, respond};
+use wasmserve_plugin::{Config, Decision, Mistakes, Network, Policy, Request, Response, is_token, proceed, respond};
 
 struct Maintenance {
     prefixes: Vec<String>,
@@ -63,8 +63,8 @@ impl Policy for Maintenance {
         mistakes.check_prefixes("prefixes", &written.prefixes);
         let allow = mistakes.parse_all("allow", &written.allow);
         if let Some(cookie) = &written.cookie {
-            if cookie.name.is_empty() {
-                mistakes.note("cookie", "has no name");
+            if !is_token(&cookie.name) {
+                mistakes.note("cookie", "has no name that a cookie can have");
             }
             let sendable = cookie
                 .value

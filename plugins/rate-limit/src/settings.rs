@@ -2,7 +2,7 @@
 use crate::limit::{By, Grouping, Limit};
 use serde::Deserialize;
 use std::time::Duration;
-use wasmserve_plugin::{Config, Mistakes, Network, Sharing};
+use wasmserve_plugin::{Config, Mistakes, Network, Sharing, is_token};
 
 /// What the operator configured.
 #[derive(Deserialize)]
@@ -153,7 +153,7 @@ fn by(text: &str) -> Result<By, String> {
         ("site", _) => Ok(By::Site),
         (_, Some(("fact", name))) if FACTS.contains(&name) => Ok(By::Fact(name.to_owned())),
         (_, Some(("fact", _))) => Err(format!("is by {text:?}: known facts are {}", FACTS.join(", "))),
-        (_, Some(("header", name))) if !name.is_empty() => Ok(By::Header(name.to_owned())),
+        (_, Some(("header", name))) if is_token(name) => Ok(By::Header(name.to_owned())),
         _ => Err(format!(
             "is by {text:?}: expected \"client\", \"site\", \"fact:NAME\" or \"header:NAME\""
         )),

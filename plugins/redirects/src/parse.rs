@@ -46,6 +46,11 @@ fn rule(words: &[&str], dialect: Dialect) -> Result<Rule, String> {
     let conditions = after.map(|word| condition(word)).collect::<Result<Vec<_>, _>>()?;
     dialect.check(&from, &parameters, status, &conditions)?;
     let action = action(status, dialect)?;
+    let is_plain = || Route::parse(to).is_ok_and(|route| route.exact().is_some());
+    if matches!(action, Action::Missing { .. }) && !is_plain() {
+        // The page of what is missing is no target, so that no guard would look at what a client puts in its name.
+        return Err("has a placeholder in the page of an error, which guards do not see".to_owned());
+    }
     let to = match action {
         Action::Redirect(_) => {
             check_location(to)?;

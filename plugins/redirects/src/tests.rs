@@ -23,7 +23,6 @@ fn redirects_of_every_construct() {
         /home            /\n\
         /blog/old.html   /blog/new       302   # a comment, too\n\
         /search          https://find.example.org/?from=here 303\n\
-        /team#frag       /x\n\
         /shop id=:id color=red  /items/:id/red 308\n\
         /shop id=:id     /items/:id?item=:id 301\n\
         /shop            /items\n\

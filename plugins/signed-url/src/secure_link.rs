@@ -50,6 +50,17 @@ impl SecureLink {
                 return Err(format!("lacks {why}"));
             }
         }
+        let touching = |pair: &[Part]| {
+            matches!(
+                pair,
+                [Part::Uri | Part::RemoteAddress, Part::Expires] | [Part::Expires, Part::RemoteAddress]
+            )
+        };
+        if parts.windows(2).any(touching) {
+            let problem = "has $secure_link_expires beside another variable, so that digits could move from one to the \
+                           other: put text between them, or $uri behind it";
+            return Err(problem.to_owned());
+        }
         let secret = |part: &Part| matches!(part, Part::Text(text) if text.trim().len() >= 4);
         if !parts.iter().any(secret) {
             return Err("lacks a secret: text of at least four characters".to_owned());

@@ -36,9 +36,8 @@ impl TenantMap {
         };
         let named = names.get(host).cloned();
         let tenant = named.or_else(|| {
-            let beneath = hosts.iter().find_map(|pattern| pattern.beneath(host))?;
-            // Hosts know no case: a name in capitals would be another directory's.
-            Tenant::of_label(beneath)
+            let mut beneath = hosts.iter().filter_map(|pattern| pattern.beneath(host));
+            beneath.find_map(Tenant::of_label)
         });
         match tenant {
             Some(tenant) => self.placed(&tenant).into(),

@@ -21,6 +21,12 @@ use wasmtime::{ResourceLimiter, Result, component::ResourceTable, format_err};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+/// Handles that a guest may hold at once: what the host keeps behind them is beside the guest's memory limit.
+const HANDLES: usize = 1024;
+
+/// Bytes of the header fields of one outbound message.
+const FIELDS: usize = 16 << 10;
+
 /// What every call of one policy shares.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -133,6 +139,10 @@ impl ResourceLimiter for Ceilings {
 
 impl Call {
     pub fn new(setting: Arc<Setting>, phase: Phase, recorder: Box<Recorder>, ceilings: Ceilings, meter: Meter) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS);
         Self {
             setting,
             phase,
@@ -146,9 +156,14 @@ impl Call {
             wasi: None,
             missing: None,
             outbound: Outbound::default(),
-            http: WasiHttpCtx::new(),
-            table: ResourceTable::new(),
+            http,
+            table,
         }
+    }
+
+    /// Directories are open that another call would have to open anew.
+    pub fn holds_directories(&self) -> bool {
+        self.wasi.is_some() && !self.setting.directories.is_empty()
     }
 
     /// From here on, the guest decides.

@@ -34,6 +34,9 @@ pub(crate) const MAX_MEMORY: usize = 256 << 20;
 const MAX_POLICIES: usize = 64;
 /// Core modules of one component: language runtimes bring a dozen libraries.
 const MODULES: u32 = 64;
+/// Memories and tables of one component.
+const MEMORIES: u32 = 4;
+const TABLES: u32 = 8;
 /// Table entries: large runtimes have about 10,000 functions that are called through a table.
 const TABLE_ELEMENTS: usize = 100_000;
 /// Bytes of stack for the guest, and for the fibre it runs on together with host functions.
@@ -166,7 +169,9 @@ impl Host {
             let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
             policies.push(policy.await?);
         }
-        self.engine.sites.of(&spec.site).limit(&spec.budget.services);
+        // Held until somebody else holds it: a site of observers alone would forget its limits otherwise.
+        let services = self.engine.sites.of(&spec.site);
+        services.limit(&spec.budget.services);
         let observers = self.observers(&spec.site, &spec.observers, files).await?;
         Ok(Chain::new(
             spec.site,
@@ -417,15 +422,16 @@ fn engine_config(instances: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(MODULES))
-        // One memory is usual; adapters and runtimes of several modules share theirs.
-        .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(4))
+        // One memory is usual; adapters and runtimes of several modules share theirs. There are as many as all components
+        // together may have, so that one plugin with many cannot leave the others without.
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .total_tables(instances.saturating_mul(TABLES))
         .total_stacks(instances)
         .max_core_instances_per_component(MODULES)
-        .max_memories_per_component(8)
-        .max_tables_per_component(16)
-        .max_memories_per_module(4)
-        .max_tables_per_module(8)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_module(TABLES)
         .max_core_instance_size(1 << 20)
         .max_component_instance_size(4 << 20)
         .max_memory_size(MAX_MEMORY)

@@ -366,7 +366,10 @@ impl Policy {
         let call = instance.store.data_mut();
         let (recorder, journal) = (call.end(self.recorder()), call.journal.clone());
         match &self.shelf {
-            Some(shelf) if went_well => shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF)),
+            // Its place wakes whoever waits for one.
+            Some(shelf) if went_well && self.engine.is_idle() => {
+                shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF))
+            }
             _ => drop(instance),
         }
         // Now, because a last line without its end is written when the guest goes.

@@ -39,6 +39,27 @@ pub struct Exchange {
     pub answer: String,
 }
 
+impl Exchange {
+    /// Without what a service was asked by: a key, or the query of an outbound request, may be made of what is not to be
+    /// told.
+    pub fn without_key(&self) -> Self {
+        const CALLS: [&str; 6] = ["get(", "set(", "delete(", "exists(", "increment(", "take("];
+        let question = match CALLS.iter().find(|call| self.question.starts_with(**call)) {
+            Some(call) => format!("{call}…)"),
+            // An outbound request is written as its method and URL; every other question has parentheses.
+            None if !self.question.contains('(') => {
+                let (before, _) = self.question.split_once('?').unwrap_or((&self.question, ""));
+                before.to_owned()
+            }
+            None => self.question.clone(),
+        };
+        Self {
+            question,
+            answer: self.answer.clone(),
+        }
+    }
+}
+
 /// Records one call.
 #[derive(Debug)]
 pub(crate) struct Recorder {

@@ -299,14 +299,15 @@ impl Start {
     }
 
     /// An instance was configured and not called: it may wait for a call. Not when `configure` asked for what is not the
-    /// same the next time, such as the clock: then it must be asked for each call.
+    /// same the next time, such as the clock, or has directories open: then it must be asked for each call.
     pub fn offer_ahead(self: &Arc<Self>, engine: &Engine, instance: Box<Instance>) {
         let Stage::Ahead(reason) = self.stage() else { return };
-        if instance.store.data().recorder.unkept.is_none() {
+        let call = instance.store.data();
+        if call.recorder.unkept.is_none() && !call.holds_directories() {
             engine.ahead.put(self, instance);
             return;
         }
-        let reason = format!("{reason}; and configure asks for what cannot be repeated");
+        let reason = format!("{reason}; and configure asks for what cannot be repeated, or opens directories");
         self.turn_to(Stage::EachCall(reason.into()));
     }
 

@@ -92,7 +92,7 @@ pub struct ServeOptions {
     ///
     /// Such a folder must not be changeable by other users, nor lie beneath a served folder; otherwise everything is
     /// compiled at each start, and the log says why. What is in it can be removed at any time
-    /// [default: wasmserve in $CACHE_DIRECTORY of systemd, $XDG_CACHE_HOME or ~/.cache].
+    /// [default: $CACHE_DIRECTORY of systemd, else wasmserve in $XDG_CACHE_HOME or ~/.cache].
     #[arg(long, value_name = "DIR|off", help_heading = "Policy")]
     code_cache: Option<CodeCacheOption>,
 

@@ -37,6 +37,8 @@ pub struct Serving<'a> {
     options: &'a ServeOptions,
     log: &'a LogGuard,
     settings: ServerSettings,
+    /// Those of the start, part of which holds until the end.
+    started: ServerSettings,
     sources: BTreeSet<PathBuf>,
     /// Never served: the sources, and what is for operators alone.
     protected: Vec<PathBuf>,
@@ -110,6 +112,7 @@ impl<'a> Serving<'a> {
             options,
             log,
             protected: configuration.protected(),
+            started: configuration.server.clone(),
             settings: configuration.server,
             sources: configuration.sources,
             loader,
@@ -164,12 +167,14 @@ impl<'a> Serving<'a> {
         }
         self.room.resize(settings);
         self.log.set_filter(&settings.log);
-        for (setting, changed) in settings.fixed_at_start(&self.settings) {
+        for (setting, changed) in settings.fixed_at_start(&self.started) {
             if changed {
                 tracing::warn!(setting, "a change of this setting needs a restart");
             }
         }
         self.protected = configuration.protected();
+        // What is still in use is still nobody's to see.
+        self.protected.extend(self.started.kept());
         self.settings = configuration.server;
         self.sources = configuration.sources;
         self.loader.settle(&self.protected);

@@ -30,11 +30,7 @@ impl Configuration {
     /// What is never served: the sources, and what is for operators alone.
     pub fn protected(&self) -> Vec<PathBuf> {
         let sources = self.sources.iter().cloned();
-        let code = self.server.code_cache();
-        sources
-            .chain(self.server.operators.secrets())
-            .chain(code.folder().map(Path::to_owned))
-            .collect()
+        sources.chain(self.server.kept()).collect()
     }
 
     /// The folders that are served.

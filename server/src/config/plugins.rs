@@ -425,10 +425,8 @@ impl<'a> PolicyEntry<'a> {
     fn of_policy(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
         let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
         let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
-        let shadow = ShadowEntry::read(&mut section, errors);
         Self {
             reuse: Reuse { evidence, isolation },
-            shadow,
             ..Self::read(section, dir, errors)
         }
     }

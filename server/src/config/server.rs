@@ -49,8 +49,8 @@ pub struct ServerSettings {
     pub sendfile: Sendfile,
     /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken. Default: plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: `wasmserve` in systemd's
-    /// `CACHE_DIRECTORY`, `XDG_CACHE_HOME` or `~/.cache`.
+    /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: systemd's
+    /// `CACHE_DIRECTORY`, else `wasmserve` in `XDG_CACHE_HOME` or `~/.cache`.
     pub code_cache: Option<CodeCacheOption>,
     pub operators: OperatorSettings,
     /// `log-format`: `"text"` (the default) or `"json"`.
@@ -191,6 +191,13 @@ impl ServerSettings {
             Some(option) => option.clone(),
             None => CodeCacheOption::by_environment(|name| std::env::var_os(name)),
         }
+    }
+
+    /// What a running server keeps using from its start, and never serves.
+    pub fn kept(&self) -> Vec<PathBuf> {
+        let code = self.code_cache();
+        let secrets = self.operators.secrets();
+        secrets.chain(code.folder().map(Path::to_owned)).collect()
     }
 
     /// Read again at each reload, and never served.

@@ -1,6 +1,7 @@
 //! What is hidden from whoever looks over an operator's shoulder: credentials and cookies.
 
 use super::account::{Account, Finding};
+use crate::watch::record::rules::is_secret_field;
 use http::header;
 use wasmserve_policy::explain::Decided;
 
@@ -31,6 +32,9 @@ pub fn hide(account: &mut Account) {
 pub fn hide_queries(account: &mut Account) {
     cut_query(&mut account.url);
     for step in &mut account.policies {
+        for exchange in &mut step.asked {
+            *exchange = exchange.without_key();
+        }
         for exchange in step
             .asked
             .iter_mut()
@@ -82,8 +86,9 @@ fn is_secret(question: &str) -> bool {
     let field = ["header(\"", "header-values(\""]
         .iter()
         .find_map(|call| question.strip_prefix(call)?.strip_suffix("\")"));
-    let secret = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE];
-    question.starts_with("cookie(") || field.is_some_and(|name| secret.iter().any(|secret| secret.as_str() == name))
+    // Referer is hidden as far as it is a query.
+    let is_secret = |name: &str| name == header::COOKIE.as_str() || is_secret_field(name);
+    question.starts_with("cookie(") || field.is_some_and(|name| name != header::REFERER.as_str() && is_secret(name))
 }
 
 /// In a line that says what becomes of a header field.

@@ -79,11 +79,14 @@ pub async fn exchange(
     Ok(response)
 }
 
-/// The authority of an HTTP/2 request as Host, for policies and the log (RFC 9113, section 8.3.1).
+/// The authority of a request without Host as Host, for policies, observers and the log: of HTTP/2 (RFC 9113, section
+/// 8.3.1), or of HTTP/1.0 with a whole URL.
 fn name_host(head: &mut Parts) {
-    if head.version == Version::HTTP_2
+    // A client of HTTP/1.1 has to send the field itself.
+    if head.version != Version::HTTP_11
         && !head.headers.contains_key(header::HOST)
         && let Some(authority) = head.uri.authority()
+        && !authority.as_str().contains('@')
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         head.headers.insert(header::HOST, host);

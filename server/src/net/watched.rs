@@ -99,7 +99,9 @@ impl<I: Read + Write + Unpin> Write for Watched<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        // TLS keeps some of what was written: a client that still takes it is not idle.
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        self.note(flushed)
     }
 
     /// Closes the writing half, then reads what the client is still sending (RFC 9112, section 9.6).

@@ -42,6 +42,10 @@ impl Route {
         let (origin, rest) = match text.split_once("://") {
             Some((scheme @ ("http" | "https"), rest)) => {
                 let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+                if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err("has a port: hosts are compared without".to_owned());
+                }
                 let host = parts(&host.to_ascii_lowercase())?;
                 (
                     Some((scheme.to_owned(), host)),
@@ -51,6 +55,9 @@ impl Route {
             Some(_) => return Err("is of a scheme other than http and https".to_owned()),
             None => (None, text),
         };
+        if rest.contains(['?', '#']) {
+            return Err("has a query or a fragment: only paths are compared".to_owned());
+        }
         let decoded = path::decode(rest)?;
         path::check(&decoded)?;
         let path = parts(&decoded)?;

@@ -30,10 +30,8 @@ impl Text {
         read: impl FnOnce(serde_json::Value) -> Result<V::Value, Error>,
     ) -> Result<V::Value, Error> {
         let value = serde_json::from_str(&self.text).map_err(|_| {
-            Error::custom(format!(
-                "`{}` is {:?}, which is not what is expected",
-                self.key, self.text
-            ))
+            // Without the text, which may be a secret in the wrong place.
+            Error::custom(format!("`{}` is a text, which is not what is expected", self.key))
         })?;
         read(value).map_err(|error| Error::custom(format!("`{}`: {error}", self.key)))
     }

@@ -124,6 +124,15 @@ impl Evidence {
         if !store.trie.is_open(policy) {
             return Keeping::Declined;
         }
+        // Equal decisions are shared by how they print, and two header values can print alike: `é` and the characters
+        // `\xc3\xa9`. So what is shared is compared.
+        if store
+            .decisions
+            .get(&mark)
+            .is_some_and(|known| *known.decided != **decided)
+        {
+            return Keeping::Declined;
+        }
         let cost = Trie::cost(trace) + weight;
         if cost > self.limit / LARGEST_PART || !store.make_room(cost, self.limit, seen, turn) {
             return Keeping::Declined;

@@ -180,16 +180,12 @@ impl Observer {
         let journal = warm.store.data().journal.clone();
         let observed = within(self.spec.limits.wall, self.call(&mut warm, &batch)).await;
         self.tell(&journal.take());
-        match observed? {
-            Ok(()) => {
-                self.resting.put(warm);
-                Ok(())
-            }
-            Err(words) => {
-                self.resting.put(warm);
-                Err(Failure::Said(words))
-            }
+        let told = observed?;
+        // Its place wakes whoever waits for one.
+        if self.engine.is_idle() {
+            self.resting.put(warm);
         }
+        told.map_err(Failure::Said)
     }
 
     async fn call(&self, warm: &mut Warm, batch: &[observation::Exchange]) -> Result<Result<(), String>, Failure> {

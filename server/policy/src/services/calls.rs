@@ -23,6 +23,7 @@ const OWN: &str = "default";
 impl Call {
     /// What the guest finds when it calls a service.
     fn services(&mut self, what: &'static str) -> Result<Arc<Services>> {
+        self.recorder.count()?;
         match &self.services {
             Some(services) => Ok(services.clone()),
             None => Err(format_err!("there is no {what} while a plugin is configured")),

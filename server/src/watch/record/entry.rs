@@ -258,11 +258,12 @@ impl Note {
         Self {
             policy: step.policy.clone(),
             kept: step.keeping == Keeping::Kept,
-            asked: step.asked.clone(),
+            asked: step.asked.iter().map(Exchange::without_key).collect(),
             decision: match &step.decision {
                 Decided::Proceed(_) => "proceeds".into(),
                 Decided::Respond { status, .. } => format!("responds {status}"),
-                Decided::Failed { status, reason, .. } => format!("fails with {status}: {reason}"),
+                // The reason is the guest's own words, which may tell what is withheld; the log has it.
+                Decided::Failed { status, .. } => format!("fails with {status}"),
             },
         }
     }

@@ -112,7 +112,11 @@ impl RecordFile {
 
     /// Begins another file. The one before it is kept.
     fn turn(&mut self) -> io::Result<()> {
-        fs::rename(&self.path, before(&self.path))?;
+        match fs::rename(&self.path, before(&self.path)) {
+            // Somebody has moved it away, or an earlier turn came only so far.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.file = open(&self.path)?;
         (self.bytes, self.torn) = (0, false);
         let begin = self.begin.clone();

@@ -68,6 +68,12 @@ const SECRET_WORDS: [&str; 9] = [
     "jwt",
 ];
 
+/// Whether a header field is taken for a secret when nobody says what it is.
+pub fn is_secret_field(name: &str) -> bool {
+    // The page before this one comes with its query.
+    name == header::REFERER.as_str() || SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
 // === impl Rules ===
 
 impl Rules {
@@ -103,9 +109,7 @@ fn by_default(part: Part, name: &str) -> Treatment {
     match part {
         Part::Client => Treatment::Keep,
         Part::Cookie | Part::Query => Treatment::Hash,
-        // The page before this one comes with its query.
-        Part::Header if name == header::REFERER.as_str() => Treatment::Hash,
-        Part::Header if SECRET_WORDS.iter().any(|word| name.contains(word)) => Treatment::Hash,
+        Part::Header if is_secret_field(name) => Treatment::Hash,
         Part::Header => Treatment::Keep,
     }
 }
