@@ -225,8 +225,7 @@ impl Shadow {
 impl Bench {
     pub fn start() -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        // That of the server: what a comparison begins aside goes on when the comparison has ended.
-        let runtime = tokio::runtime::Handle::current();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         thread::Builder::new()
             .name("shadow".into())
             .spawn(move || compare_all(&runtime, &receiver))?;
@@ -234,7 +233,7 @@ impl Bench {
     }
 }
 
-fn compare_all(runtime: &tokio::runtime::Handle, receiver: &Receiver<Comparison>) {
+fn compare_all(runtime: &tokio::runtime::Runtime, receiver: &Receiver<Comparison>) {
     // Without a process the calling thread is meant: on Linux each has a niceness of its own (setpriority(2)).
     if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
         tracing::warn!(%error, "shadows run with the priority of everything else");
