@@ -380,7 +380,7 @@ impl Place<'_> {
         let file = self.write(
             "Caddyfile",
             format!(
-                "{{\n admin off\n auto_https off\n persist_config off\n}}\nhttp://127.0.0.1:{} {{\n root * {}\n file_server\n}}\n",
+                "{{\n admin off\n auto_https off\n}}\nhttp://:{} {{\n bind 127.0.0.1\n root * {}\n file_server\n}}\n",
                 self.address.port(),
                 self.root.display()
             ),
