@@ -183,7 +183,20 @@ mod tests {
         for (cookie, version) in [("version=canary", Version::Canary), ("version=stable", Version::Stable)] {
             let request = testing::Request::get("/").header("Cookie", cookie);
             assert_eq!(shows(&request.decide(&policy).unwrap()), (version, None), "{cookie}");
-            assert_eq!(request.asked(), [Question::Cookie("version".into())]);
+            let cookie = Question::Cookie("version".into());
+            assert_eq!(request.asked(), [Question::Path, Question::Targets, cookie]);
+        }
+    }
+
+    /// `/next/private/a` is `/private/a` of the other version, and no guard knows it by that name.
+    #[test]
+    fn the_other_version_has_no_address_of_its_own() {
+        let policy: Canary = configure([("percent", "50"), DIRECTORY]).unwrap();
+        for path in ["/next", "/next/", "/next/private/a"] {
+            for cookie in ["version=canary", "version=stable", ""] {
+                let request = testing::Request::get(path).header("Cookie", cookie);
+                assert_eq!(request.decide(&policy), Ok(deny(404).into()), "{path} {cookie}");
+            }
         }
     }
 
@@ -230,7 +243,7 @@ mod tests {
         let policy: Canary = configure([("percent", "100"), DIRECTORY, ("except", r#"["/files/"]"#)]).unwrap();
         let request = testing::Request::get("/files/a").header("Cookie", "version=canary");
         assert_eq!(request.decide(&policy), Ok(proceed().into()));
-        assert_eq!(request.asked(), [Question::Path]);
+        assert_eq!(request.asked(), [Question::Path, Question::Targets, Question::Path]);
     }
 
     #[test]
