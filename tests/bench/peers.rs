@@ -264,8 +264,8 @@ impl Drop for Peer {
     fn drop(&mut self) {
         let processes = self.processes();
         if let Running::Other { child, .. } = &mut self.running {
-            // nginx's and lighttpd's own children end with their parent only when it is asked to.
-            for pid in processes.iter().rev().filter_map(|pid| i32::try_from(*pid).ok()) {
+            // Children do not end with a parent that is killed, and nginx replaces a worker that is: so the parent first.
+            for pid in processes.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
                 if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                 }
