@@ -144,7 +144,7 @@ impl Lane {
         std::future::poll_fn(|context| meter.poll(call.as_mut(), context)).await
     }
 
-    fn hand_over<F>(&self, call: Pin<Box<F>>, meter: &Meter, share: &Arc<Share>) -> Handed<F::Output>
+    fn hand_over<F>(&self, mut call: Pin<Box<F>>, meter: &Meter, share: &Arc<Share>) -> Handed<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
@@ -152,8 +152,11 @@ impl Lane {
         let (sender, outcome) = oneshot::channel();
         let runtime = Handle::current();
         let home = runtime.clone();
+        let metered = meter.clone();
         let call = async move {
-            if let Err(unwanted) = sender.send(call.await) {
+            // Counted before it is sent: whoever gets the outcome asks at once what the call has used.
+            let outcome = std::future::poll_fn(|context| metered.poll(call.as_mut(), context)).await;
+            if let Err(unwanted) = sender.send(outcome) {
                 home.spawn(async move { drop(unwanted) });
             }
         };
@@ -326,7 +329,7 @@ impl Task {
     fn poll(self: &Arc<Self>, mut call: Erased) -> Option<Erased> {
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| self.meter.poll(call.as_mut(), &mut context)));
+        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context)));
         match polled {
             Ok(Poll::Pending) => Some(call),
             Ok(Poll::Ready(())) => None,
@@ -442,6 +445,22 @@ mod tests {
         assert!(its.ran() >= Duration::from_millis(1), "{its:?}");
         drop(told);
         assert_eq!(dropped.recv().unwrap(), thread());
+    }
+
+    /// A burnt run was taken for none: its outcome came before its time was counted.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_call_used_is_known_when_its_outcome_is() {
+        let lane = Lane::new(1);
+        for turn in 0..200 {
+            let own = meter();
+            let its = own.clone();
+            let call = async move {
+                its.hand_over().await;
+                work();
+            };
+            lane.drive(call, &own, &share()).await.unwrap();
+            assert!(own.ran() >= Duration::from_millis(1), "in turn {turn}: {own:?}");
+        }
     }
 
     /// Whatever the call does at that time: it has its turn, waits for one, or for something else.
