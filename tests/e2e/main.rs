@@ -18,6 +18,7 @@ mod granted;
 mod headers;
 mod host;
 mod loading;
+mod malformed;
 mod messages;
 mod methods;
 mod misbehaving;
