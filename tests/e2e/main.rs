@@ -15,6 +15,7 @@ mod disks;
 mod downloads;
 mod explain;
 mod granted;
+mod guides;
 mod headers;
 mod host;
 mod loading;
