@@ -120,7 +120,7 @@ impl Kind {
         match self {
             Self::StaticWebServer => peers().join("bin/static-web-server").exists(),
             Self::Tornado | Self::TornadoFlush => peers().join("python/bin/python").exists(),
-            Self::EnvoyWasm => peers().join("python/bin/envoy").exists(),
+            Self::EnvoyWasm => peers().join("python/bin/envoy").exists() && envoy_filter().exists(),
             _ => true,
         }
     }
@@ -473,7 +473,7 @@ impl Place<'_> {
     }
 
     fn envoy(&self) -> Result<Command, String> {
-        let filter = project().join("tests/bench/peers/envoy-filter/envoy-filter.wasm");
+        let filter = envoy_filter();
         let constant = "x".repeat(1 << 10);
         let text = fs::read_to_string(project().join("tests/bench/peers/envoy.yaml")).map_err(|e| e.to_string())?;
         let text = text
@@ -499,6 +499,11 @@ impl Place<'_> {
 /// Where `cargo xtask bench` puts the peers that Debian does not have.
 fn peers() -> PathBuf {
     project().join("target/bench-peers")
+}
+
+/// The filter that `cargo xtask bench` builds for Envoy.
+fn envoy_filter() -> PathBuf {
+    project().join("tests/bench/peers/envoy-filter/envoy-filter.wasm")
 }
 
 /// The versions of all contestants, for the record.
