@@ -2,6 +2,7 @@
 //! `cargo xtask test ranges`.
 mod admin;
 mod breaker;
+mod certificates;
 mod chain;
 mod clients;
 mod code_cache;
@@ -14,10 +15,12 @@ mod directories;
 mod disks;
 mod downloads;
 mod explain;
+mod floods;
 mod granted;
 mod guides;
 mod headers;
 mod host;
+mod listeners;
 mod loading;
 mod malformed;
 mod messages;
@@ -41,4 +44,5 @@ mod sites;
 mod standard;
 mod stopping;
 mod tls;
+mod upgrading;
 mod variants;

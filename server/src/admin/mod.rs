@@ -1,6 +1,6 @@
 //! The admin listener: what an operator asks of a server that runs. Never reachable from the listeners of the public.
 //!
-//! In the order of events: [`socket`] (a Unix socket that only its owner can connect to, from its first moment), [`serve`]
+//! In the order of events: [`Socket`] (a Unix socket that only its owner can connect to, from its first moment), [`serve`]
 //! (connections and HTTP/1.1 by hyper, everything bounded), [`api`] (what is asked and answered, as JSON), [`report`] (the
 //! sites as they are), [`client`] (the other end, for the command line).
 //!
@@ -11,8 +11,10 @@ pub mod api;
 pub mod client;
 pub mod report;
 pub mod serve;
-pub mod socket;
 
+pub use crate::net::unix::{Socket, SocketError};
 pub use client::{Client, ClientError};
 pub use serve::serve;
-pub use socket::{Socket, SocketError};
+
+/// Only its owner may connect: to connect is to write.
+pub const MODE: u32 = 0o600;

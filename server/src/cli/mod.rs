@@ -11,6 +11,7 @@ mod replay;
 mod report;
 mod serve;
 mod sign;
+mod upgrade;
 
 pub use options::ServeOptions;
 

@@ -4,16 +4,16 @@
 //! until then anything that is wrong leaves all as it was. Then sites, options and listeners are swapped. Requests under
 //! way end on the generation that they began on.
 
-use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError};
+use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError, upgrade::Sockets};
 use crate::{
     admin::{self, Socket},
     changes::Changes,
     config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
     listeners::Listeners,
-    net::{ListenError, Server, TlsError, stop::Stopped},
+    net::{Inherited, ListenError, Readiness, Server, TlsError, stop::Stopped, unix::Name},
     observe::LogGuard,
-    request::Scheme,
     sites::{LoadErrors, Loader, Sites},
+    supervisor,
     watch::{Recording, Secret, Watch},
 };
 use anyhow::Context;
@@ -22,7 +22,7 @@ use std::{
     collections::BTreeSet,
     future::pending,
     io::{self, Write},
-    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -47,6 +47,10 @@ pub struct Serving<'a> {
     listeners: Listeners,
     room: Room,
     admin: Option<JoinHandle<()>>,
+    /// Its path and another descriptor of it.
+    admin_socket: Option<(PathBuf, OwnedFd)>,
+    /// Handed over and not used yet.
+    inherited: Inherited,
     changes: Option<Changes>,
 }
 
@@ -83,6 +87,7 @@ impl<'a> Serving<'a> {
         configuration: Configuration,
         begun: SystemTime,
         descriptors: Descriptors,
+        mut inherited: Inherited,
     ) -> Result<Self, anyhow::Error> {
         // Before anything that takes long, so that no change of it is missed.
         let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
@@ -94,16 +99,22 @@ impl<'a> Serving<'a> {
         let mut loader = Loader::new(&cache);
         let sites = loader.load(&configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        let server = Server::new(Arc::new(sites), watch, settings.net()?);
+        let server = Server::new(Arc::new(sites), watch, settings.net(configuration.tls(None)?));
         let admin = settings
             .operators
             .socket()
-            .map(|path| Socket::bind(&path))
+            .map(|path| admin_socket(&path, &mut inherited))
             .transpose()?;
         let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
-        let fresh = listeners.bind(&settings.listen)?;
-        let addresses = listeners.follow(&settings.listen, fresh);
-        announce(&addresses, server.scheme()).context("cannot write to standard output")?;
+        let wanted = configuration.listeners();
+        let fresh = listeners.bind(&wanted, &mut inherited)?;
+        let addresses = listeners.follow(&wanted, fresh);
+        announce(&addresses).context("cannot write to standard output")?;
+        let admin_socket = admin.as_ref().map(|socket| {
+            let socket_fd = socket.listener.as_fd().try_clone_to_owned();
+            Ok::<_, io::Error>((socket.path().to_owned(), socket_fd?))
+        });
+        let admin_socket = admin_socket.transpose().context("cannot listen for operators")?;
         let admin = admin.map(|socket| {
             tracing::info!(path = %socket.path().display(), "listening for operators");
             tokio::spawn(admin::serve(socket, server.clone()))
@@ -120,6 +131,8 @@ impl<'a> Serving<'a> {
             listeners,
             room,
             admin,
+            admin_socket,
+            inherited,
             changes,
         })
     }
@@ -155,14 +168,16 @@ impl<'a> Serving<'a> {
     async fn try_reload(&mut self, before: &Sites) -> Result<Arc<Sites>, ReloadError> {
         let configuration = self.options.configuration()?;
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
-        let net = configuration.server.net()?;
-        let fresh = self.listeners.bind(&configuration.server.listen)?;
+        let tls = configuration.tls(self.server.tls().as_ref())?;
+        let net = configuration.server.net(tls);
+        let wanted = configuration.listeners();
+        let fresh = self.listeners.bind(&wanted, &mut self.inherited)?;
         // Nothing fails from here on.
         let settings = &configuration.server;
         self.server.set_options(net);
         self.server.sites.store(sites.clone());
-        let addresses = self.listeners.follow(&settings.listen, fresh);
-        if let Err(error) = announce(&addresses, self.server.scheme()) {
+        let addresses = self.listeners.follow(&wanted, fresh);
+        if let Err(error) = announce(&addresses) {
             tracing::warn!(%error, "cannot write to standard output");
         }
         self.room.resize(settings);
@@ -204,8 +219,41 @@ impl<'a> Serving<'a> {
         self.settings.drain_timeout
     }
 
+    /// The server serves: whoever started it may know.
+    pub fn ready(&mut self) {
+        self.inherited.settle();
+        self.server.set_readiness(Readiness::Ready);
+        supervisor::ready();
+    }
+
+    /// From now on the server is not ready, though it accepts for so long as load balancers need to see that.
+    pub async fn leave(&self) {
+        self.server.set_readiness(Readiness::Draining);
+        tokio::time::sleep(self.settings.drain_delay).await;
+    }
+
+    /// Operators ask another process from now on.
+    pub fn withdraw(&self) {
+        if let Some(admin) = &self.admin {
+            admin.abort();
+        }
+    }
+
+    /// Descriptors of all that is listened on, for the process that replaces this one.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn sockets(&self) -> io::Result<Sockets> {
+        let admin = self.admin_socket.as_ref();
+        let admin = admin.map(|(path, socket)| Ok::<_, io::Error>((path.clone(), socket.try_clone()?)));
+        Ok(Sockets {
+            listeners: self.listeners.descriptors()?,
+            admin: admin.transpose()?,
+        })
+    }
+
     /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
-    pub async fn stop(&self, limit: Duration) -> Stopped {
+    pub async fn stop(&self, limit: Option<Duration>) -> Stopped {
         self.listeners.stop(limit).await
     }
 
@@ -229,6 +277,17 @@ impl<'a> Serving<'a> {
     }
 }
 
+/// Where operators ask: the socket of the process before this one, or a new one.
+fn admin_socket(path: &Path, inherited: &mut Inherited) -> Result<Socket, anyhow::Error> {
+    match inherited.admin(path) {
+        Some(listener) => {
+            let socket = Socket::inherited(listener, path, Name::Ours);
+            socket.with_context(|| format!("cannot listen on the socket {}", path.display()))
+        }
+        None => Ok(Socket::bind(path, admin::MODE)?),
+    }
+}
+
 /// What is watched of requests.
 ///
 /// # Errors
@@ -240,10 +299,10 @@ fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
 }
 
 /// One line for each address, for people and for programs.
-fn announce(addresses: &[SocketAddr], scheme: Scheme) -> io::Result<()> {
+fn announce(addresses: &[String]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for address in addresses {
-        writeln!(output, "listening on {}://{address}", scheme.as_str())?;
+        writeln!(output, "listening on {address}")?;
     }
     output.flush()
 }
@@ -264,8 +323,9 @@ impl ReloadError {
                 None => error.to_string(),
             }],
             Self::Listen(error) => {
-                let cause = reason(&error.source);
-                vec![format!("{error}: {cause}")]
+                let source = std::error::Error::source(error);
+                let cause = source.and_then(|source| source.downcast_ref::<io::Error>()).map(reason);
+                vec![cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))]
             }
         }
     }

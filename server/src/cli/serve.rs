@@ -1,10 +1,16 @@
-//! Serving: load, listen, reload when asked to, and end gracefully.
+//! Serving: load, listen, reload and upgrade when asked to, and end gracefully.
 
-use super::{Outcome, ServeOptions, descriptors::Descriptors, reload::Serving};
+use super::{
+    Outcome, ServeOptions,
+    descriptors::Descriptors,
+    reload::Serving,
+    upgrade::{Program, UpgradeError},
+};
 use crate::{
     config::Configuration,
-    net::stop::Stopped,
+    net::{Inherited, stop::Stopped, unix},
     observe::{LogGuard, log},
+    supervisor,
 };
 use anyhow::Context;
 use std::{io, process::ExitCode, time::Duration, time::SystemTime};
@@ -17,9 +23,10 @@ use tokio::{
 pub fn run(options: &ServeOptions) -> Outcome {
     let begun = SystemTime::now();
     let configuration = options.configuration()?;
+    let inherited = Inherited::take().context("cannot take the sockets that the process was started with")?;
     let log = log::start(&configuration.server);
     let runtime = Runtime::new().context("cannot start")?;
-    let outcome = runtime.block_on(serve(options, configuration, begun, &log));
+    let outcome = runtime.block_on(serve(options, configuration, begun, &log, inherited));
     // A read that the disk does not answer must not keep the process.
     runtime.shutdown_background();
     let lost = log.lost();
@@ -31,26 +38,65 @@ pub fn run(options: &ServeOptions) -> Outcome {
     outcome
 }
 
-async fn serve(options: &ServeOptions, configuration: Configuration, begun: SystemTime, log: &LogGuard) -> Outcome {
+async fn serve(
+    options: &ServeOptions,
+    configuration: Configuration,
+    begun: SystemTime,
+    log: &LogGuard,
+    inherited: Inherited,
+) -> Outcome {
     // Before anything that takes time, so that a signal is never missed.
     let mut signals = Signals::new().context("cannot wait for signals")?;
-    let mut serving = Serving::start(options, log, configuration, begun, Descriptors::raise()).await?;
-    let name = loop {
-        let cause = tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Reload(name) => name,
-                Asked::Stop(name) => break name,
-            },
-            cause = serving.changed() => cause,
+    let program = Program::this().context("cannot tell which program this is")?;
+    let mut serving = Serving::start(options, log, configuration, begun, Descriptors::raise(), inherited).await?;
+    tokio::spawn(supervisor::watchdog());
+    serving.ready();
+    let end = loop {
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            cause = serving.changed() => Asked::Reload(cause),
         };
-        tokio::select! {
-            () = serving.reload(cause) => {}
-            name = signals.stop() => break name,
+        match asked {
+            Asked::Stop(name) => break End::Stop(name),
+            Asked::Reload(cause) => {
+                supervisor::reloading();
+                tokio::select! {
+                    () = serving.reload(cause) => {}
+                    name = signals.stop() => break End::Stop(name),
+                }
+                supervisor::ready();
+            }
+            Asked::Upgrade => tokio::select! {
+                upgraded = upgrade(&program, &serving) => match upgraded {
+                    Ok(pid) => break End::Upgraded(pid),
+                    Err(error) => note_not_upgraded(&error),
+                },
+                name = signals.stop() => break End::Stop(name),
+            },
         }
     };
-    tracing::info!(signal = name, "stopping: responses under way are finished");
-    let limit = serving.drain_timeout();
+    let limit = match end {
+        End::Stop(name) => {
+            supervisor::stopping();
+            tracing::info!(signal = name, "stopping: responses under way are finished");
+            Some(serving.drain_timeout())
+        }
+        End::Upgraded(pid) => {
+            supervisor::replaced_by(pid);
+            unix::hand_over();
+            serving.withdraw();
+            tracing::info!(
+                pid,
+                "upgraded: another process serves, responses under way are finished"
+            );
+            // Nobody waits for this process: downloads have the time that they take.
+            None
+        }
+    };
     let finish = async {
+        if let End::Stop(_) = end {
+            serving.leave().await;
+        }
         note_stopped(serving.stop(limit).await, limit);
         serving.tell_observers().await;
     };
@@ -62,11 +108,25 @@ async fn serve(options: &ServeOptions, configuration: Configuration, begun: Syst
     Ok(ExitCode::SUCCESS)
 }
 
-fn note_stopped(stopped: Stopped, limit: Duration) {
+/// Starts the program anew, and ends when that serves.
+async fn upgrade(program: &Program, serving: &Serving<'_>) -> Result<u32, UpgradeError> {
+    let sockets = serving.sockets().map_err(UpgradeError::Start)?;
+    let mut successor = program.start(sockets)?;
+    tracing::info!(pid = successor.pid(), "upgrading: a new process is started");
+    successor.serves().await?;
+    Ok(successor.pid())
+}
+
+fn note_not_upgraded(error: &UpgradeError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(%error, cause, "not upgraded: this process serves on");
+}
+
+fn note_stopped(stopped: Stopped, limit: Option<Duration>) {
     match stopped {
         Stopped::Done => tracing::info!("stopped"),
         Stopped::Unfinished(connections) => {
-            let limit = humantime::format_duration(limit).to_string();
+            let limit = limit.map(|limit| humantime::format_duration(limit).to_string());
             tracing::warn!(connections, limit, "stopped before all responses were finished");
         }
     }
@@ -76,6 +136,14 @@ fn note_stopped(stopped: Stopped, limit: Duration) {
 enum Asked {
     Reload(&'static str),
     Stop(&'static str),
+    Upgrade,
+}
+
+/// Why this process ends.
+enum End {
+    Stop(&'static str),
+    /// The process that serves now.
+    Upgraded(u32),
 }
 
 /// The signals that ask for something.
@@ -83,6 +151,7 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    user_2: Signal,
 }
 
 // === impl Signals ===
@@ -93,6 +162,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
     /// The name of the next signal that asks to end.
@@ -109,6 +179,7 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
             _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
             _ = self.hangup.recv() => Asked::Reload("SIGHUP"),
+            _ = self.user_2.recv() => Asked::Upgrade,
         }
     }
 }

@@ -3,11 +3,15 @@
 use super::{
     ConfigError, ConfigErrors,
     document::Document,
+    listeners,
     plugins::Catalogue,
     server::ServerSettings,
     site::{GivenSite, SiteReader},
 };
-use crate::site::SiteSpec;
+use crate::{
+    net::{ListenerOptions, Tls, TlsError, listener::Security, tls::TlsFiles},
+    site::SiteSpec,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -52,7 +56,10 @@ impl Configuration {
         let mut errors = ConfigErrors::default();
         let folder = folder_of(file)?;
         let server = root.section("server", &mut errors);
+        let listen = server.as_ref().is_some_and(|section| section.contains("listen"));
         let server = server.map(|section| ServerSettings::read(&folder, section, &mut errors));
+        let mut server = server.unwrap_or_default();
+        listeners::read(&folder, &mut root, listen, &mut server, &mut errors);
         let mut catalogue = Catalogue::default();
         let mut defaults = GivenSite::default();
         if let Some(mut section) = root.section("defaults", &mut errors) {
@@ -64,7 +71,7 @@ impl Configuration {
             let hint = "add a [[site]] with `name`, `hosts` and `root`";
             errors.push(ConfigError::new(file, "has no site: there is nothing to serve").hint(hint));
         }
-        let mut reader = SiteReader::new(folder, &mut catalogue, defaults);
+        let mut reader = SiteReader::new(folder, &mut catalogue, defaults, server.tls.clone());
         let sections = sections.unwrap_or_default().into_iter();
         let sites = sections
             .map(|section| Arc::new(reader.read(section, &mut errors)))
@@ -73,9 +80,46 @@ impl Configuration {
         errors.check()?;
         let mut sources = catalogue.into_protected();
         sources.insert(file.to_owned());
-        let server = server.unwrap_or_default();
-        sources.extend(server.tls_files());
-        Ok(Self { server, sites, sources })
+        let mut configuration = Self { server, sites, sources };
+        configuration
+            .sources
+            .extend(configuration.tls_files().collect::<Vec<_>>());
+        if !configuration.has_certificate() && configuration.listeners().iter().any(|l| l.security == Security::Tls) {
+            let hint = "give `tls-cert` and `tls-key` in [server], or [site.tls]";
+            return Err(
+                ConfigError::new(file, "a listener speaks TLS and there is no certificate")
+                    .hint(hint)
+                    .into(),
+            );
+        }
+        Ok(configuration)
+    }
+
+    /// Everything that is listened on.
+    pub fn listeners(&self) -> Vec<ListenerOptions> {
+        self.server.listeners(self.has_certificate())
+    }
+
+    /// The certificates of the server and of its sites. Those that are what they were `before` are taken over.
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn tls(&self, before: Option<&Tls>) -> Result<Option<Tls>, TlsError> {
+        Tls::load(self.server.tls.as_ref(), self.own_tls(), before)
+    }
+
+    fn has_certificate(&self) -> bool {
+        self.server.tls.is_some() || self.own_tls().next().is_some()
+    }
+
+    fn own_tls(&self) -> impl Iterator<Item = &Arc<TlsFiles>> {
+        self.sites.iter().filter_map(|site| site.tls.as_ref())
+    }
+
+    /// Read again at each reload, and never served.
+    pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
+        let own = self.own_tls().map(|files| &**files);
+        self.server.tls.iter().chain(own).flat_map(TlsFiles::paths)
     }
 }
 
