@@ -134,6 +134,11 @@ mod tests {
     use super::*;
     use crate::{
         config::print::print,
+        net::{
+            ListenAddress,
+            listener::{Answers, ForwardedField},
+            tls::Demand,
+        },
         sites::{HostPattern, UnknownHost},
     };
     use std::{fs, time::Duration};
@@ -172,6 +177,10 @@ mod tests {
     const WHOLE: &str = r#"
         [server]
         listen = ["127.0.0.1:80", "[::1]:0", "[::1]:0"]
+        tls-cert = "tls/cert.pem"
+        tls-key = "tls/key.pem"
+        tls-client-ca = "tls/ca.pem"
+        drain-delay = "4s"
         idle-timeout = "1m 30s"
         head-timeout = "2s"
         stall-timeout = "3s"
@@ -191,6 +200,20 @@ mod tests {
         limit = "1MiB"
         one-in = 10
         redact = ["client=drop", "header:x-team=keep"]
+
+        [[listener]]
+        address = "0.0.0.0:80"
+        redirect = "https"
+        redirect-port = 8443
+        [[listener]]
+        address = "unix:run/http.sock"
+        mode = "600"
+        tls = false
+        trusted = ["10.0.0.0/8", "2001:db8::1", "unix"]
+        proxy-protocol = true
+        forwarded = "x-forwarded-for"
+        [[listener]]
+        address = "systemd:https"
 
         [defaults]
         index = ["start.html"]
@@ -235,6 +258,9 @@ mod tests {
         evidence = "never"
         limits = { running = "1ms" }
         config = { users = { ada = "hash" }, number = 1.5 }
+        [site.tls]
+        client-ca = "tls/others.pem"
+        client-certificates = "optional"
         [site.budget]
         evidence = "8MiB"
         concurrent = 9
@@ -250,6 +276,20 @@ mod tests {
         let server = &read.server;
         assert_eq!(server.listen.len(), 3);
         assert_eq!(server.idle_timeout, Duration::from_secs(90));
+        let listeners: Vec<_> = read.listeners().into_iter().skip(3).collect();
+        let [redirecting, proxied, passed] = &listeners[..] else {
+            panic!("{} listeners", listeners.len())
+        };
+        assert_eq!(redirecting.answers, Answers::RedirectToHttps { port: 8443 });
+        let socket = ListenAddress::Unix(folder.path().join("run/http.sock"));
+        assert_eq!((&proxied.address, proxied.mode), (&socket, 0o600));
+        assert_eq!(proxied.proxies.forwarded, Some(ForwardedField::XForwardedFor));
+        assert!(proxied.proxies.proxy_protocol && proxied.proxies.trusted.unix);
+        assert_eq!(proxied.proxies.trusted.networks.len(), 2);
+        let securities = listeners.iter().map(|listener| listener.security);
+        let expected = [Security::Plain, Security::Plain, Security::Tls];
+        assert_eq!(securities.collect::<Vec<_>>(), expected);
+        assert_eq!(passed.address, ListenAddress::Systemd("https".into()));
         assert_eq!((server.max_connections, server.cache.descriptors), (Some(5), 6));
         assert_eq!((server.cache.bytes, server.chunk_size), (1_000_003, 5 << 10));
         assert_eq!(
@@ -299,6 +339,12 @@ mod tests {
         assert_eq!((roots[0].0, roots[1].0), ("default", "other"));
         assert_eq!((roots[0].1.listing, roots[1].1.listing), (Listings::On, Listings::Off));
         assert_eq!(roots[1].1.path, Path::new("/other"));
+        assert_eq!(first.tls, None, "it has the server's");
+        let tls = second.tls.as_ref().expect("what it asks of clients is its own");
+        assert_eq!(tls.certificate, folder.path().join("tls/cert.pem"));
+        let clients = tls.clients.as_ref().expect("they are asked");
+        assert_eq!(clients.authorities, folder.path().join("tls/others.pem"));
+        assert_eq!(clients.demand, Demand::Optional);
         let budget = &second.chain.budget;
         assert_eq!((budget.evidence, budget.concurrent), (8 << 20, 9));
         assert_eq!(budget.processor, Some(std::time::Duration::from_millis(200)));
@@ -316,6 +362,9 @@ mod tests {
             "plugins/b.wasm",
             "guard/plugin.toml",
             "guard/guard.wasm",
+            "tls/key.pem",
+            "tls/ca.pem",
+            "tls/others.pem",
         ] {
             assert!(read.sources.contains(&folder.path().join(source)), "{source}");
         }
@@ -393,7 +442,7 @@ mod tests {
             ),
             (
                 &format!("[server]\nlisten = [\"[::]:80\", \"[::]:80\", \"x\"]\n{SITE}"),
-                "wasmserve.toml:2:22: `listen` names [::]:80 twice\n\
+                "wasmserve.toml:2:22: `listen`: [::]:80 is listened on twice\n\
                  wasmserve.toml:2:33: `listen`: must be an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80",
             ),
             (
