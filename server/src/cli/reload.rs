@@ -4,14 +4,16 @@
 //! until then anything that is wrong leaves all as it was. Then sites, options and listeners are swapped. Requests under
 //! way end on the generation that they began on.
 
-use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError, upgrade::Sockets};
+use super::{
+    ServeOptions, descriptors::Descriptors, operators::Operators, options::ConfigurationError, upgrade::Sockets,
+};
 use crate::{
-    admin::{self, Socket},
+    admin,
     changes::Changes,
     config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
     listeners::Listeners,
-    net::{Inherited, ListenError, Readiness, Server, TlsError, stop::Stopped, unix::Name},
-    observe::LogGuard,
+    net::{Inherited, ListenError, Server, TlsError, stop::Stopped},
+    observe::{Destination, LogGuard, meters},
     sites::{LoadErrors, Loader, Sites},
     supervisor,
     watch::{Recording, Secret, Watch},
@@ -22,12 +24,11 @@ use std::{
     collections::BTreeSet,
     future::pending,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::sync::Semaphore;
 
 /// How long observers have, when all exchanges have ended, to take note of them.
 const TELL_OBSERVERS: Duration = Duration::from_secs(5);
@@ -46,10 +47,18 @@ pub struct Serving<'a> {
     server: Arc<Server>,
     listeners: Listeners,
     room: Room,
-    admin: Option<JoinHandle<()>>,
-    /// Its path and another descriptor of it.
-    admin_socket: Option<(PathBuf, OwnedFd)>,
+    operators: Operators,
     /// Handed over and not used yet.
+    inherited: Inherited,
+    changes: Option<Changes>,
+}
+
+/// What serving begins with.
+struct Parts {
+    loader: Loader,
+    server: Arc<Server>,
+    listeners: Listeners,
+    room: Room,
     inherited: Inherited,
     changes: Option<Changes>,
 }
@@ -80,46 +89,45 @@ struct Room {
 // === impl Serving ===
 
 impl<'a> Serving<'a> {
-    /// Loads everything, binds the addresses and accepts. The reading of the configuration began at `begun`.
+    /// Loads everything, binds the addresses and accepts. The reading of the configuration began at `begun`. When that
+    /// fails, operators are answered no more.
     pub async fn start(
         options: &'a ServeOptions,
         log: &'a LogGuard,
         configuration: Configuration,
         begun: SystemTime,
-        descriptors: Descriptors,
-        mut inherited: Inherited,
+        operators: Operators,
+        inherited: Inherited,
     ) -> Result<Self, anyhow::Error> {
-        // Before anything that takes long, so that no change of it is missed.
-        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
-        let settings = &configuration.server;
-        let room = Room::new(settings, descriptors);
-        let mut cache = settings.cache;
-        cache.descriptors = cache.descriptors.min(descriptors.cached_files());
-        let watch = watch(&settings.operators)?;
-        let mut loader = Loader::new(&cache);
-        let sites = loader.load(&configuration, None).await;
-        let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        let server = Server::new(Arc::new(sites), watch, settings.net(configuration.tls(None)?));
-        let admin = settings
-            .operators
-            .socket()
-            .map(|path| admin_socket(&path, &mut inherited))
-            .transpose()?;
-        let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
-        let wanted = configuration.listeners();
-        let fresh = listeners.bind(&wanted, &mut inherited)?;
-        let addresses = listeners.follow(&wanted, fresh);
-        announce(&addresses).context("cannot write to standard output")?;
-        let admin_socket = admin.as_ref().map(|socket| {
-            let socket_fd = socket.listener.as_fd().try_clone_to_owned();
-            Ok::<_, io::Error>((socket.path().to_owned(), socket_fd?))
+        match Parts::load(options, &configuration, begun, inherited).await {
+            Ok(parts) => Ok(Self::open(options, log, configuration, operators, parts)),
+            Err(error) => {
+                operators.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn open(
+        options: &'a ServeOptions,
+        log: &'a LogGuard,
+        configuration: Configuration,
+        operators: Operators,
+        parts: Parts,
+    ) -> Self {
+        let Parts {
+            loader,
+            server,
+            listeners,
+            room,
+            inherited,
+            changes,
+        } = parts;
+        operators.desk.open(admin::Serving {
+            server: server.clone(),
+            pool: loader.pool().clone(),
         });
-        let admin_socket = admin_socket.transpose().context("cannot listen for operators")?;
-        let admin = admin.map(|socket| {
-            tracing::info!(path = %socket.path().display(), "listening for operators");
-            tokio::spawn(admin::serve(socket, server.clone()))
-        });
-        Ok(Self {
+        Self {
             options,
             log,
             protected: configuration.protected(),
@@ -130,11 +138,10 @@ impl<'a> Serving<'a> {
             server,
             listeners,
             room,
-            admin,
-            admin_socket,
+            operators,
             inherited,
             changes,
-        })
+        }
     }
 
     /// Ends when what the configuration was read from has changed, with the cause of the reload; never when nobody watches.
@@ -157,6 +164,7 @@ impl<'a> Serving<'a> {
                 let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let (generation, sites) = (sites.generation, sites.len());
                 tracing::info!(cause, generation, sites, unchanged, took_ms, "reloaded");
+                meters().reloads.note(Vec::new());
                 if let Some(changes) = &mut self.changes {
                     changes.follow(&self.sources, since);
                 }
@@ -176,8 +184,9 @@ impl<'a> Serving<'a> {
         let settings = &configuration.server;
         self.server.set_options(net);
         self.server.sites.store(sites.clone());
+        self.operators.desk.retired.retire(before, &sites);
         let addresses = self.listeners.follow(&wanted, fresh);
-        if let Err(error) = announce(&addresses) {
+        if let Err(error) = announce(&addresses, settings) {
             tracing::warn!(%error, "cannot write to standard output");
         }
         self.room.resize(settings);
@@ -198,6 +207,7 @@ impl<'a> Serving<'a> {
 
     fn note_failure(&mut self, cause: &'static str, generation: u64, error: &ReloadError) {
         let lines = error.lines();
+        meters().reloads.note(lines.iter().take(TOLD).cloned().collect());
         for error in lines.iter().take(TOLD) {
             tracing::error!(cause, error, "the new configuration cannot be used");
         }
@@ -219,24 +229,19 @@ impl<'a> Serving<'a> {
         self.settings.drain_timeout
     }
 
+    pub fn drain_delay(&self) -> Duration {
+        self.settings.drain_delay
+    }
+
     /// The server serves: whoever started it may know.
     pub fn ready(&mut self) {
         self.inherited.settle();
-        self.server.set_readiness(Readiness::Ready);
         supervisor::ready();
-    }
-
-    /// From now on the server is not ready, though it accepts for so long as load balancers need to see that.
-    pub async fn leave(&self) {
-        self.server.set_readiness(Readiness::Draining);
-        tokio::time::sleep(self.settings.drain_delay).await;
     }
 
     /// Operators ask another process from now on.
     pub fn withdraw(&self) {
-        if let Some(admin) = &self.admin {
-            admin.abort();
-        }
+        self.operators.withdraw();
     }
 
     /// Descriptors of all that is listened on, for the process that replaces this one.
@@ -244,15 +249,13 @@ impl<'a> Serving<'a> {
     /// # Errors
     /// When there is no room for them.
     pub fn sockets(&self) -> io::Result<Sockets> {
-        let admin = self.admin_socket.as_ref();
-        let admin = admin.map(|(path, socket)| Ok::<_, io::Error>((path.clone(), socket.try_clone()?)));
         Ok(Sockets {
             listeners: self.listeners.descriptors()?,
-            admin: admin.transpose()?,
+            admin: self.operators.descriptors()?,
         })
     }
 
-    /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
+    /// Accepts nothing more, and waits until all responses are finished, or until `limit`, if there is one.
     pub async fn stop(&self, limit: Option<Duration>) -> Stopped {
         self.listeners.stop(limit).await
     }
@@ -266,25 +269,10 @@ impl<'a> Serving<'a> {
 
     /// Ends what goes on while responses are finished.
     pub async fn end(self) {
-        if let Some(admin) = self.admin {
-            admin.abort();
-            // Its socket is removed when it has ended.
-            let _ = admin.await;
-        }
+        self.operators.end().await;
         if let Some(recording) = &self.server.watch.record {
             tokio::task::block_in_place(|| recording.finish());
         }
-    }
-}
-
-/// Where operators ask: the socket of the process before this one, or a new one.
-fn admin_socket(path: &Path, inherited: &mut Inherited) -> Result<Socket, anyhow::Error> {
-    match inherited.admin(path) {
-        Some(listener) => {
-            let socket = Socket::inherited(listener, path, Name::Ours);
-            socket.with_context(|| format!("cannot listen on the socket {}", path.display()))
-        }
-        None => Ok(Socket::bind(path, admin::MODE)?),
     }
 }
 
@@ -293,18 +281,62 @@ fn admin_socket(path: &Path, inherited: &mut Inherited) -> Result<Socket, anyhow
 /// # Errors
 /// When the secret's file has none, or when nothing can be recorded.
 fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
-    let secret = settings.debug_secret_file.as_deref().map(Secret::read).transpose()?;
+    let secret = settings.debug_secret_file.as_deref();
+    let secret = secret.map(|file| Secret::read("the debug secret", file)).transpose()?;
     let record = settings.record.clone().map(Recording::start).transpose()?;
     Ok(Watch { debug: secret, record })
 }
 
-/// One line for each address, for people and for programs.
-fn announce(addresses: &[String]) -> io::Result<()> {
+/// One line for each address, for people and for programs; in the log when standard output is the access log's.
+fn announce(addresses: &[String], settings: &ServerSettings) -> io::Result<()> {
+    if settings.operators.access.destination == Destination::Stdout {
+        for address in addresses {
+            tracing::info!("listening on {address}");
+        }
+        return Ok(());
+    }
     let mut output = io::stdout().lock();
     for address in addresses {
         writeln!(output, "listening on {address}")?;
     }
     output.flush()
+}
+
+// === impl Parts ===
+
+impl Parts {
+    async fn load(
+        options: &ServeOptions,
+        configuration: &Configuration,
+        begun: SystemTime,
+        mut inherited: Inherited,
+    ) -> Result<Self, anyhow::Error> {
+        // Before anything that takes long, so that no change of it is missed.
+        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
+        let descriptors = Descriptors::raise();
+        let settings = &configuration.server;
+        let room = Room::new(settings, descriptors);
+        let mut cache = settings.cache;
+        cache.descriptors = cache.descriptors.min(descriptors.cached_files());
+        let watch = watch(&settings.operators)?;
+        let mut loader = Loader::new(&cache);
+        let sites = loader.load(configuration, None).await;
+        let sites = sites.map_err(|errors| options.cannot_load(errors))?;
+        let server = Server::new(Arc::new(sites), watch, settings.net(configuration.tls(None)?));
+        let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
+        let wanted = configuration.listeners();
+        let fresh = listeners.bind(&wanted, &mut inherited)?;
+        let addresses = listeners.follow(&wanted, fresh);
+        announce(&addresses, settings).context("cannot write to standard output")?;
+        Ok(Self {
+            loader,
+            server,
+            listeners,
+            room,
+            inherited,
+            changes,
+        })
+    }
 }
 
 // === impl ReloadError ===

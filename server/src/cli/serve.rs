@@ -2,14 +2,14 @@
 
 use super::{
     Outcome, ServeOptions,
-    descriptors::Descriptors,
+    operators::Operators,
     reload::Serving,
     upgrade::{Program, UpgradeError},
 };
 use crate::{
     config::Configuration,
     net::{Inherited, stop::Stopped, unix},
-    observe::{LogGuard, log},
+    observe::{LogGuard, access, log, meters},
     supervisor,
 };
 use anyhow::Context;
@@ -25,14 +25,16 @@ pub fn run(options: &ServeOptions) -> Outcome {
     let configuration = options.configuration()?;
     let inherited = Inherited::take().context("cannot take the sockets that the process was started with")?;
     let log = log::start(&configuration.server);
+    access::start(&configuration.server.operators.access)?;
     let runtime = Runtime::new().context("cannot start")?;
     let outcome = runtime.block_on(serve(options, configuration, begun, &log, inherited));
     // A read that the disk does not answer must not keep the process.
     runtime.shutdown_background();
-    let lost = log.lost();
+    access::finish();
+    let lost = lines_lost();
     if lost > 0 {
         // Into the log like everything else: whoever does not read standard error must not keep the process from ending.
-        tracing::warn!(lost, "log lines were lost because standard error was not read in time");
+        tracing::warn!(lost, "log lines were lost because they were not taken in time");
     }
     drop(log);
     outcome
@@ -43,18 +45,26 @@ async fn serve(
     configuration: Configuration,
     begun: SystemTime,
     log: &LogGuard,
-    inherited: Inherited,
+    mut inherited: Inherited,
 ) -> Outcome {
     // Before anything that takes time, so that a signal is never missed.
     let mut signals = Signals::new().context("cannot wait for signals")?;
+    let reopen = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
+    tokio::spawn(reopen_logs(reopen));
     let program = Program::this().context("cannot tell which program this is")?;
-    let mut serving = Serving::start(options, log, configuration, begun, Descriptors::raise(), inherited).await?;
+    let (operators, mut reloads) = Operators::start(&configuration.server.operators, &mut inherited).await?;
+    let mut serving = Serving::start(options, log, configuration, begun, operators, inherited).await?;
     tokio::spawn(supervisor::watchdog());
     serving.ready();
     let end = loop {
+        let mut operator = None;
         let asked = tokio::select! {
             asked = signals.next() => asked,
             cause = serving.changed() => Asked::Reload(cause),
+            Some(reload) = reloads.recv() => {
+                operator = Some(reload);
+                Asked::Reload("an operator")
+            }
         };
         match asked {
             Asked::Stop(name) => break End::Stop(name),
@@ -74,7 +84,12 @@ async fn serve(
                 name = signals.stop() => break End::Stop(name),
             },
         }
+        if let Some(operator) = operator {
+            // Nobody waits any more when the connection has ended.
+            let _ = operator.send(());
+        }
     };
+    meters().drain();
     let limit = match end {
         End::Stop(name) => {
             supervisor::stopping();
@@ -95,7 +110,8 @@ async fn serve(
     };
     let finish = async {
         if let End::Stop(_) = end {
-            serving.leave().await;
+            // So that a load balancer sees that the server is not ready.
+            tokio::time::sleep(serving.drain_delay()).await;
         }
         note_stopped(serving.stop(limit).await, limit);
         serving.tell_observers().await;
@@ -122,6 +138,11 @@ fn note_not_upgraded(error: &UpgradeError) {
     tracing::error!(%error, cause, "not upgraded: this process serves on");
 }
 
+/// Of both logs.
+fn lines_lost() -> u64 {
+    log::lost() + access::lost()
+}
+
 fn note_stopped(stopped: Stopped, limit: Option<Duration>) {
     match stopped {
         Stopped::Done => tracing::info!("stopped"),
@@ -129,6 +150,14 @@ fn note_stopped(stopped: Stopped, limit: Option<Duration>) {
             let limit = limit.map(|limit| humantime::format_duration(limit).to_string());
             tracing::warn!(connections, limit, "stopped before all responses were finished");
         }
+    }
+}
+
+/// Opens the access log anew each time that SIGUSR1 asks for it.
+async fn reopen_logs(mut asked: Signal) {
+    while asked.recv().await.is_some() {
+        access::reopen();
+        tracing::info!(signal = "SIGUSR1", "the access log is opened anew");
     }
 }
 

@@ -33,8 +33,8 @@ pub struct Program(PathBuf);
 pub struct Sockets {
     /// Each with the address that was asked for.
     pub listeners: Vec<(ListenAddress, OwnedFd)>,
-    /// With its path.
-    pub admin: Option<(PathBuf, OwnedFd)>,
+    /// Each with its path or address.
+    pub admin: Vec<(String, OwnedFd)>,
 }
 
 /// A process that is to replace this one.
@@ -77,7 +77,8 @@ impl Program {
             let mut handed: Vec<(String, OwnedFd)> = vec![(inherited::READY.to_owned(), theirs.into())];
             let named = listeners.into_iter();
             handed.extend(named.map(|(address, socket)| (format!("{}{address}", inherited::LISTENER), socket)));
-            handed.extend(admin.map(|(path, socket)| (format!("{}{}", inherited::ADMIN, path.display()), socket)));
+            let admin = admin.into_iter();
+            handed.extend(admin.map(|(name, socket)| (format!("{}{name}", inherited::ADMIN), socket)));
             let names: Vec<String> = handed.iter().map(|(name, _)| inherited::escape(name)).collect();
             let mut command = Command::new(&self.0);
             command

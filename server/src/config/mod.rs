@@ -31,5 +31,5 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use file::Configuration;
 pub use listeners::ListenerSettings;
 pub use manifest::Manifest;
-pub use operators::OperatorSettings;
+pub use operators::{AdminListener, OperatorSettings};
 pub use server::ServerSettings;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     net::tls::TlsFiles,
-    site::SiteSpec,
+    site::{Logged, SiteSpec},
     sites::{HostPattern, Hosts},
 };
 use std::{
@@ -44,6 +44,8 @@ pub struct GivenSite {
     /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
     /// the `plugins.toml` of the site's folder says.
     services: Option<ServiceBudget>,
+    /// `access-log`: whether its exchanges leave a line in the access log. Default: `true`.
+    access_log: Option<bool>,
 }
 
 /// `[site.budget]`: what the policies of a site may use together.
@@ -100,6 +102,7 @@ impl GivenSite {
             services: section
                 .section("services", errors)
                 .map(|services| grants::read_budget(services, errors)),
+            access_log: section.flag("access-log", errors),
         }
     }
 
@@ -114,6 +117,7 @@ impl GivenSite {
             chain: self.chain.or_else(|| base.chain.clone()),
             budget: self.budget.over(&base.budget),
             services: self.services.or_else(|| base.services.clone()),
+            access_log: self.access_log.or(base.access_log),
         }
     }
 
@@ -240,6 +244,10 @@ impl<'c> SiteReader<'c> {
             files,
             tls,
             chain,
+            logged: match given.access_log {
+                Some(false) => Logged::No,
+                Some(true) | None => Logged::Yes,
+            },
         }
     }
 

@@ -2,8 +2,14 @@
 
 use super::units::size;
 use http::StatusCode;
+use std::net::SocketAddr;
 use tracing_subscriber::EnvFilter;
 use wasmserve_files::SitePath;
+
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80".into())
+}
 
 /// The most bytes of a file that a connection holds in memory.
 pub fn chunk_size(text: &str) -> Result<usize, String> {

@@ -12,7 +12,11 @@ use super::{
     tls::{Protocol, Tls},
     watched::Watched,
 };
-use crate::{observe::record, sites::Sites, watch::Watch};
+use crate::{
+    observe::{meters, record},
+    sites::Sites,
+    watch::Watch,
+};
 use arc_swap::ArcSwap;
 use http::{Response, StatusCode};
 use hyper::{
@@ -61,16 +65,6 @@ pub struct Server {
     pub watch: Watch,
     /// What connections that begin now are served by.
     protocols: ArcSwap<Protocols>,
-    readiness: ArcSwap<Readiness>,
-}
-
-/// Whether the server wants requests to be sent to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    Starting,
-    Ready,
-    /// It answers those that come, and will end.
-    Draining,
 }
 
 /// How a connection is served from its beginning to its end.
@@ -97,16 +91,7 @@ impl Server {
             sites: ArcSwap::new(sites),
             watch,
             protocols: ArcSwap::from_pointee(Protocols::new(options)),
-            readiness: ArcSwap::from_pointee(Readiness::Starting),
         })
-    }
-
-    pub fn readiness(&self) -> Readiness {
-        **self.readiness.load()
-    }
-
-    pub fn set_readiness(&self, readiness: Readiness) {
-        self.readiness.store(Arc::new(readiness));
     }
 
     /// The certificates that are shown now.
@@ -154,6 +139,7 @@ pub async fn serve<S>(server: Arc<Server>, options: Arc<ListenerOptions>, stream
 where
     S: Socket + AsyncRead + Peek + 'static,
 {
+    let _open = meters().connections.open();
     let protocols = server.protocols.load_full();
     let mut origin = Origin::new(peer, options.clone());
     if options.proxies.proxy_protocol {
@@ -184,11 +170,14 @@ where
     let (stream, protocol, secured) = tokio::select! {
         biased;
         () = stop.requested() => return,
-        shaken = handshake => match shaken {
-            Ok(Ok(secured)) => secured,
-            Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
-            Err(_) => return note_given_up("the rest of a TLS handshake", peer),
-        },
+        shaken = handshake => {
+            meters().connections.handshake(matches!(shaken, Ok(Ok(_))));
+            match shaken {
+                Ok(Ok(secured)) => secured,
+                Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
+                Err(_) => return note_given_up("the rest of a TLS handshake", peer),
+            }
+        }
     };
     drop(sites);
     // For HTTP/2 whose turn it is among streams is decided late then, and a slow client is seen to take something.

@@ -79,14 +79,11 @@ impl Inherited {
         place.map(|place| self.sockets.swap_remove(place).1)
     }
 
-    /// The admin socket of this path, if a predecessor handed it over.
-    pub fn admin(&mut self, path: &Path) -> Option<UnixListener> {
-        let wanted = format!("{ADMIN}{}", path.display());
+    /// The admin listener of this path or address, if a predecessor handed it over.
+    pub fn admin(&mut self, name: &str) -> Option<Socket> {
+        let wanted = format!("{ADMIN}{name}");
         let place = self.sockets.iter().position(|(name, _)| *name == wanted)?;
-        match self.sockets.swap_remove(place).1 {
-            Socket::Unix(unix) => Some(unix),
-            Socket::Tcp(_) => None,
-        }
+        Some(self.sockets.swap_remove(place).1)
     }
 
     /// The server serves: a predecessor may go, and what is left is nobody's.

@@ -9,6 +9,7 @@ use super::{
     stop::Stop,
     unix::{self, Name, SocketError},
 };
+use crate::observe::meters;
 use arc_swap::ArcSwap;
 use rustix::net::sockopt;
 use socket2::{SockRef, TcpKeepalive};
@@ -152,6 +153,7 @@ impl Bound {
                 Err(error) => {
                     drop(begin);
                     if !is_of_connection(&error) {
+                        meters().connections.unaccepted();
                         tracing::warn!(address = %self, %error, "cannot accept connections");
                         sleep(BACK_OFF).await;
                     }

@@ -23,7 +23,7 @@ pub mod tls;
 pub mod unix;
 pub mod watched;
 
-pub use connection::{NetOptions, Readiness, Server};
+pub use connection::{NetOptions, Server};
 pub use inherited::Inherited;
 pub use listen::{Bound, ListenError};
 pub use listener::{ListenAddress, ListenerOptions};
