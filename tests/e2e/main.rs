@@ -1,5 +1,6 @@
 //! The real server from outside, one module a feature. Start with `cargo xtask test`, or with a part of a test's name:
 //! `cargo xtask test ranges`.
+mod access_log;
 mod admin;
 mod breaker;
 mod chain;
@@ -22,6 +23,7 @@ mod loading;
 mod malformed;
 mod messages;
 mod methods;
+mod metrics;
 mod misbehaving;
 mod observers;
 mod operators;
@@ -39,6 +41,7 @@ mod shared_cache;
 mod sharing;
 mod sites;
 mod standard;
+mod status_page;
 mod stopping;
 mod tls;
 mod variants;

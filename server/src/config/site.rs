@@ -9,7 +9,7 @@ use super::{
     units::{positive, size},
 };
 use crate::{
-    site::SiteSpec,
+    site::{Logged, SiteSpec},
     sites::{HostPattern, Hosts},
 };
 use std::{
@@ -42,6 +42,8 @@ pub struct GivenSite {
     /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
     /// the `plugins.toml` of the site's folder says.
     services: Option<ServiceBudget>,
+    /// `access-log`: whether its exchanges leave a line in the access log. Default: `true`.
+    access_log: Option<bool>,
 }
 
 /// `[site.budget]`: what the policies of a site may use together.
@@ -96,6 +98,7 @@ impl GivenSite {
             services: section
                 .section("services", errors)
                 .map(|services| grants::read_budget(services, errors)),
+            access_log: section.flag("access-log", errors),
         }
     }
 
@@ -110,6 +113,7 @@ impl GivenSite {
             chain: self.chain.or_else(|| base.chain.clone()),
             budget: self.budget.over(&base.budget),
             services: self.services.or_else(|| base.services.clone()),
+            access_log: self.access_log.or(base.access_log),
         }
     }
 
@@ -228,7 +232,15 @@ impl<'c> SiteReader<'c> {
             resolver: given.resolver.unwrap_or_default(),
             ..FilesOptions::new("")
         };
-        SiteSpec { hosts, files, chain }
+        SiteSpec {
+            hosts,
+            files,
+            chain,
+            logged: match given.access_log {
+                Some(false) => Logged::No,
+                Some(true) | None => Logged::Yes,
+            },
+        }
     }
 
     fn name(&mut self, section: &mut Section<'_>, errors: &mut ConfigErrors) -> String {

@@ -4,6 +4,7 @@ use super::{
     connection::{Server, serve},
     stop::Stop,
 };
+use crate::observe::meters;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -68,6 +69,7 @@ impl Bound {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_of_connection(&error) {
+                        meters().connections.unaccepted();
                         tracing::warn!(address = %self.address, %error, "cannot accept connections");
                         sleep(BACK_OFF).await;
                     }

@@ -9,14 +9,15 @@ use super::{
     target::{Host, Scheme, Target},
 };
 use crate::{
-    site::Site,
+    observe::{Meter, meters},
+    site::{Logged, Site},
     sites::{Sites, UnknownHost},
     watch::{Watch, debug},
 };
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
-use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
+use wasmserve_policy::{Effort, Mapping, Outcome, Request, Response, Verdict};
 
 /// A request's head and what the connection knows about it.
 pub struct Arrival {
@@ -37,6 +38,19 @@ pub struct Reply {
     /// Bytes of body a second.
     pub pace: Option<u64>,
     pub answering: Answering,
+    /// What policies decided; `None` when none were asked.
+    pub judged: Option<Judged>,
+    /// Whose counters count it.
+    pub meter: &'static Meter,
+    pub logged: Logged,
+}
+
+/// A chain's verdict in a word, for the access log, and what it took.
+#[derive(Debug)]
+pub struct Judged {
+    /// `proceed`, `respond` or `fault`.
+    pub verdict: &'static str,
+    pub effort: Effort,
 }
 
 /// Whether a client gets its answer.
@@ -64,13 +78,22 @@ pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply
         Some(recording) => Box::pin(recording.decide(site, &request)).await,
     };
     let answer = carry_out(site, &request, &verdict).await;
-    let Verdict { facts, pace, .. } = verdict;
+    let Verdict {
+        facts,
+        pace,
+        outcome,
+        effort,
+        ..
+    } = verdict;
     Reply {
         answer,
         request: Some(request),
         facts,
         pace,
         answering: Answering::Given,
+        judged: Some(Judged::new(&outcome, effort)),
+        meter: site.meter,
+        logged: site.spec.logged,
     }
 }
 
@@ -219,6 +242,24 @@ impl Reply {
             facts: Vec::new(),
             pace: None,
             answering: Answering::Given,
+            judged: None,
+            meter: meters().nobody(),
+            logged: Logged::Yes,
+        }
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    pub(crate) fn new(outcome: &Outcome, effort: Effort) -> Self {
+        Self {
+            verdict: match outcome {
+                Outcome::Proceed(_) => "proceed",
+                Outcome::Respond(_) => "respond",
+                Outcome::Fault(_) => "fault",
+            },
+            effort,
         }
     }
 }
