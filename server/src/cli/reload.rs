@@ -405,7 +405,7 @@ impl Room {
 
 /// How many connections may be open at once, as far as the limit of open files goes.
 fn allowed(settings: &ServerSettings, descriptors: Descriptors) -> usize {
-    let allowed = descriptors.connections().min(Semaphore::MAX_PERMITS);
+    let allowed = descriptors.sockets().min(Semaphore::MAX_PERMITS);
     match settings.max_connections {
         Some(wanted) if wanted > allowed => {
             tracing::warn!(
@@ -416,6 +416,6 @@ fn allowed(settings: &ServerSettings, descriptors: Descriptors) -> usize {
             allowed
         }
         Some(wanted) => wanted,
-        None => allowed,
+        None => descriptors.connections().min(Semaphore::MAX_PERMITS),
     }
 }
