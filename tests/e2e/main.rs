@@ -17,6 +17,7 @@ mod explain;
 mod granted;
 mod headers;
 mod host;
+mod languages;
 mod loading;
 mod messages;
 mod methods;

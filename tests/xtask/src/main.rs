@@ -7,6 +7,7 @@
 
 mod build;
 mod command;
+mod languages;
 mod measure;
 mod serve;
 mod setup;
@@ -27,6 +28,7 @@ Tasks:
   setup               Only install what the build and the tests need.
   bench [WORKLOAD]    Install other servers, and measure wasmserve beside them in one interleaved run. Takes half an hour;
                       `cargo xtask bench --list` names the workloads, `cargo xtask bench small policy` runs two.
+  bench languages     What a policy costs in each language, as a table in plugins/examples/README.md.
   stress              Many clients at once: memory, descriptors and latency stay within bounds. Takes minutes.
   help                Print this.
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "serve" => serve::run(&rest),
         "test" => test::run(&rest),
         "setup" => setup::for_tests(),
+        "bench" if rest == ["languages"] => languages::measure(),
         "bench" | "stress" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
