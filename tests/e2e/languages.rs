@@ -266,3 +266,25 @@ fn a_build_without_its_tools_says_what_to_run() {
         assert!(errors.contains(&expected), "{language}: {errors}");
     }
 }
+
+/// The types that the JavaScript SDK is given away with are made of its source.
+#[test]
+fn the_types_of_the_javascript_sdk_are_those_of_its_source() {
+    let made = tempfile::tempdir().expect("the machine has room for temporary files");
+    let sdk = project().join("plugins/sdk/js");
+    let mut tsc = Command::new(example("ts").join("node_modules/.bin/tsc"));
+    let output = tsc.arg("--project").arg(&sdk).arg("--outDir").arg(made.path()).output();
+    let output = output.expect("`cargo xtask test` installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let contents = |folder: &Path| -> Vec<(PathBuf, String)> {
+        let entries = fs::read_dir(folder).expect("it is a folder");
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+        files.sort();
+        let read = |file: PathBuf| {
+            let text = fs::read_to_string(&file).expect("types are text");
+            (file.file_name().map(PathBuf::from).unwrap_or_default(), text)
+        };
+        files.into_iter().map(read).collect()
+    };
+    assert_eq!(contents(made.path()), contents(&sdk.join("types")));
+}

@@ -103,7 +103,7 @@ pub fn build(dir: &Path, extent: Extent) -> anyhow::Result<Tally> {
 }
 
 /// Folders that are not looked into unless they are named: what tools leave behind, and what is there to be copied or read.
-const PASSED_OVER: [&str; 4] = ["target", "node_modules", "examples", "template"];
+const PASSED_OVER: [&str; 5] = ["target", "node_modules", "examples", "template", "template-ts"];
 
 /// Something to do.
 enum Job {
