@@ -1,7 +1,7 @@
 //! The policy of `plugins/examples` in every language: its tools installed, built, measured.
 use crate::{
     build,
-    command::{Result, cargo, command, project, run},
+    command::{Result, command, project, run},
     setup,
 };
 
@@ -36,16 +36,7 @@ pub fn build() -> Result {
 /// Measures what the examples cost.
 pub fn measure() -> Result {
     setup::for_build()?;
-    build::server()?;
+    build::measuring()?;
     build()?;
-    let mut measure = cargo(&[
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "wasmserve-tests",
-        "--bin",
-        "languages",
-    ]);
-    run(measure.env("CARGO_TARGET_DIR", build::target()))
+    run(&mut command(build::target().join("release/languages"), &[]))
 }
