@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     print!("{table}");
     let file = project().join(TABLE);
     match fs::read_to_string(&file).map(|text| replaced(&text, &table)) {
-        Ok(Some(text)) if fs::write(&file, text).is_ok() => ExitCode::SUCCESS,
+        Ok(Some(text)) if fs::write(&file, &text).is_ok() => ExitCode::SUCCESS,
         _ => {
             eprintln!("{TABLE} has no markers, or cannot be written");
             ExitCode::FAILURE

@@ -76,8 +76,9 @@ impl Recipe {
             }
             return Self::C(sources(section, &files, errors));
         }
+        let named = command.is_some();
         let words: Vec<String> = command.into_iter().flatten().map(|word| word.value).collect();
-        if words.first().is_none_or(String::is_empty) && section.contains("command") {
+        if named && words.first().is_none_or(String::is_empty) {
             errors.push(section.error("`command` names no program"));
         }
         Self::Command(words)
