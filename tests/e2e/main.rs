@@ -21,6 +21,7 @@ mod headers;
 mod host;
 mod loading;
 mod malformed;
+mod manual;
 mod messages;
 mod methods;
 mod metrics;
