@@ -29,8 +29,16 @@ fn every_command_has_a_page() {
     let tree = Tree::new();
     let folder = tree.outside("man1");
     printed(&["man", "--output", &folder.display().to_string()]);
-    for name in ["wasmserve.1", "wasmserve-check.1", "wasmserve-explain.1", "wasmserve-man.1"] {
+    for name in [
+        "wasmserve.1",
+        "wasmserve-check.1",
+        "wasmserve-explain.1",
+        "wasmserve-man.1",
+    ] {
         let page = fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(page.contains(".SH NAME") || page.contains(".SH \"NAME\""), "{name}: {page}");
+        assert!(
+            page.contains(".SH NAME") || page.contains(".SH \"NAME\""),
+            "{name}: {page}"
+        );
     }
 }
