@@ -12,7 +12,7 @@ use crate::{
     link,
     observer::Observer,
     policy::{Calls, Company, Policy},
-    running::{Ticker, Ticking},
+    running::{TICK, Ticker, Ticking},
     services::Sites,
     shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
@@ -22,6 +22,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{
@@ -51,6 +52,9 @@ pub struct HostOptions {
     pub instances: u32,
     /// Where compiled code is kept from one start to the next. `None`: everything is compiled at each start.
     pub code: Option<Arc<CodeCache>>,
+    /// How often calls are looked at that are under way. Longer only where instructions are counted, which makes calls
+    /// slow: what a call may run where it began, and its running time, are told from these ticks.
+    pub tick: Duration,
 }
 
 impl Default for HostOptions {
@@ -58,6 +62,7 @@ impl Default for HostOptions {
         Self {
             instances: 256,
             code: None,
+            tick: TICK,
         }
     }
 }
@@ -119,7 +124,7 @@ impl Host {
         let instances = options.instances.max(1);
         let config = engine_config(instances);
         let wasm = wasmtime::Engine::new(&config).map_err(|error| HostError(error.into()))?;
-        let ticker = Ticker::start(&wasm).map_err(|error| HostError(error.into()))?;
+        let ticker = Ticker::start(&wasm, options.tick).map_err(|error| HostError(error.into()))?;
         let engine = Engine {
             codes: Codes::new(wasm.clone(), config, options.code),
             wasm,
