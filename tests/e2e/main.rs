@@ -19,6 +19,7 @@ mod guides;
 mod headers;
 mod host;
 mod loading;
+mod malformed;
 mod messages;
 mod methods;
 mod misbehaving;

@@ -2,7 +2,6 @@
 use crate::{
     Budget, CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response,
     Verdict,
-    budget::Account,
     component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
@@ -12,8 +11,10 @@ use crate::{
     explain::{self, Explanation, Step},
     policy::{Policy, Ran},
     questions::{Circumstances, Established},
+    services::Sites,
     shadow::{self, ShadowInfo},
     start::Configured,
+    usage::Usage,
     verdict::Missing,
     withheld::{Withheld, Withholding},
 };
@@ -26,7 +27,7 @@ pub struct Chain {
     observers: Arc<Observers>,
     evidence: Evidence,
     facts_are_read: bool,
-    account: Account,
+    usage: Arc<Usage>,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -55,7 +56,8 @@ impl Chain {
             evidence: 0,
             ..Budget::default()
         };
-        Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget)
+        let usage = Usage::new(&site, &budget, &Sites::default());
+        Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget, usage)
     }
 
     pub(crate) fn new(
@@ -64,6 +66,7 @@ impl Chain {
         observers: Observers,
         key: Key,
         budget: &Budget,
+        usage: Arc<Usage>,
     ) -> Self {
         let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
@@ -73,7 +76,7 @@ impl Chain {
             observers: Arc::new(observers),
             evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
-            account: Account::new(budget, Instant::now()),
+            usage,
         }
     }
 
@@ -98,6 +101,7 @@ impl Chain {
     }
 
     async fn follow(&self, mut progress: Progress, mut notes: Option<&mut Vec<Step>>) -> Verdict {
+        self.usage.begin();
         for (at, policy) in self.policies.iter().enumerate() {
             let decided = match self.evidence.find(at, &progress.circumstances) {
                 Some(kept) => {
@@ -134,7 +138,7 @@ impl Chain {
         circumstances: &Circumstances,
         notes: Option<&mut Vec<Step>>,
     ) -> Result<Arc<Decided>, Fault> {
-        let admission = match policy.admit(&self.account, circumstances).await {
+        let admission = match policy.admit(&self.usage.account, circumstances).await {
             Ok(admission) => admission,
             Err(refused) => return Err(policy.refuse(refused, circumstances)),
         };
@@ -244,6 +248,11 @@ impl Chain {
             std::iter::once(own).chain(candidate)
         });
         policies.chain(observers.map(|(spec, digest)| (Cow::Borrowed(spec), Role::Observer, digest.to_owned())))
+    }
+
+    /// Whether what was granted to the plugins is as it was, files of certificates among them.
+    pub(crate) fn services_are_current(&self) -> bool {
+        self.policies.iter().all(|policy| policy.services_are_current()) && self.observers.services_are_current()
     }
 
     /// What the policies did so far, in the order of the chain.

@@ -6,7 +6,7 @@
 //!
 //! Within a load: `component` (a file to a checked component), `link` (what it may import), `start`, `snapshot` and `ahead`
 //! (its configured state), `code` (what is compiled, and kept on disk). Within a decision, for each policy of the chain:
-//! `evidence` (a kept decision, if the answers are the same), else `admission` (whether it may run: `breaker`, `budget`) and
+//! `evidence` (a kept decision, if the answers are the same), else `admission` (whether it may run: `breaker`, `budget`; `usage`: what its site has in common) and
 //! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision` (what it
 //! returned, checked), `dependence` (what that means to caches).
 //!
@@ -49,6 +49,7 @@ mod instance;
 mod journal;
 mod lane;
 mod link;
+mod places;
 mod policy;
 mod questions;
 mod recorder;
@@ -58,6 +59,7 @@ mod shadow;
 mod snapshot;
 mod start;
 mod text;
+mod usage;
 mod wasi;
 
 pub use chain::{Chain, PolicyInfo};

@@ -22,7 +22,8 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
-/// The test's thread serves; calls that run for 20 ms each may take a slice of it, and the first ones no more.
+/// The test's thread serves; calls that run for 20 ms each may take a slice of it, and the first ones no more. A slice ends
+/// at a tick of another thread, which is late on a busy machine.
 #[tokio::test]
 async fn calls_that_run_long_leave_the_thread_that_serves() {
     let chain = Chains::one(&forever()).load().await;
@@ -32,7 +33,7 @@ async fn calls_that_run_long_leave_the_thread_that_serves() {
     }
     assert_eq!(chain.counts()[0].burnt, 10);
     let used = processor_time() - before;
-    assert!(used < Duration::from_millis(50), "{used:?} of 200 ms");
+    assert!(used < Duration::from_millis(120), "{used:?} of 200 ms");
 }
 
 /// Loops forever for `/loop`, and proceeds otherwise.
@@ -367,6 +368,39 @@ async fn calls_beyond_the_pool_wait() {
         assert_eq!(call.await.unwrap(), format!("/{i}"));
     }
     assert_eq!(chain.counts()[0].failed, 0);
+}
+
+/// However many calls of one site are under way, another finds a place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_cannot_hold_all_places() {
+    let host = Host::new(HostOptions {
+        instances: 3,
+        ..HostOptions::default()
+    })
+    .unwrap();
+    let mut chains = Chains::one(&forever_on_one_path());
+    chains.spec.policies[0].limits.running = Duration::from_secs(3600);
+    let greedy = Arc::new(host.load(chains.spec.clone()).await.unwrap());
+    chains.spec.site = "another".into();
+    let other = host.load(chains.spec.clone()).await.unwrap();
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let chain = greedy.clone();
+            tokio::spawn(async move { decide(&chain, get("/loop")).await })
+        })
+        .collect();
+    while greedy.counts()[0].ran < 8 {
+        tokio::task::yield_now().await;
+    }
+    for turn in 0..20 {
+        let path = format!("/{turn}");
+        assert_eq!(targets(&decide(&other, get(&path)).await), [path]);
+    }
+    for call in calls {
+        call.abort();
+        assert!(call.await.is_err(), "an endless call ended");
+    }
+    assert_eq!(targets(&decide(&greedy, get("/free")).await), ["/free"]);
 }
 
 #[tokio::test]
