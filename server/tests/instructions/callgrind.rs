@@ -1,6 +1,4 @@
 //! What a program under callgrind says to it (valgrind manual, "Client request reference").
-#![cfg(target_arch = "x86_64")]
-
 use std::arch::asm;
 
 /// `CALLGRIND_START_INSTRUMENTATION` and `CALLGRIND_STOP_INSTRUMENTATION` of valgrind's `callgrind.h`: the tool's two

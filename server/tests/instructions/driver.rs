@@ -34,6 +34,9 @@ const WARM_UP: u64 = 60;
 const REQUEST: &[u8] = b"GET /file.bin HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: counter\r\nAccept: */*\r\n\r\n";
 const SIZE: usize = 1024;
 
+/// No time limit of a policy is to matter.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// How a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -190,6 +193,10 @@ fn policy(name: &str, kept: bool) -> PolicySpec {
         limits: Limits {
             // What its manifest asks for.
             memory: if guards { 64 << 20 } else { Limits::default().memory },
+            // Valgrind is slow, and the machine may be busy.
+            running: PATIENCE,
+            wall: PATIENCE,
+            configure: PATIENCE,
             ..Limits::default()
         },
         grants: Grants::default(),

@@ -9,6 +9,7 @@
 //! Counted is user mode alone, of every thread. The client is a thread that writes and reads, some hundred instructions.
 //! Instructions do not depend on what else a machine does, and hardly on its processor: memory functions are pinned to
 //! one kind. They do depend on the compiler, which is what the tolerance is for.
+#![cfg(target_arch = "x86_64")]
 
 mod baseline;
 mod callgrind;
