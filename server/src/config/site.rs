@@ -6,9 +6,11 @@ use super::{
     grants,
     plugins::{Catalogue, GivenChain},
     roots::GivenRoot,
+    tls,
     units::{positive, size},
 };
 use crate::{
+    net::tls::TlsFiles,
     site::{Logged, SiteSpec},
     sites::{HostPattern, Hosts},
 };
@@ -67,6 +69,8 @@ pub struct SiteReader<'c> {
     pub defaults: GivenSite,
     names: HashSet<String>,
     hosts: Hosts<String>,
+    /// What `[site.tls]` leaves out.
+    server: Option<TlsFiles>,
 }
 
 /// The root that `root = "DIR"` makes, and where paths are looked up if there are several.
@@ -199,13 +203,14 @@ fn memory(text: &str) -> Result<usize, String> {
 // === impl SiteReader ===
 
 impl<'c> SiteReader<'c> {
-    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite) -> Self {
+    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite, server: Option<TlsFiles>) -> Self {
         Self {
             folder,
             catalogue,
             defaults,
             names: HashSet::new(),
             hosts: Hosts::default(),
+            server,
         }
     }
 
@@ -215,6 +220,8 @@ impl<'c> SiteReader<'c> {
         let hosts = self.hosts(&name, &mut section, errors);
         let given = GivenSite::read(&self.folder, &mut section, self.catalogue, errors).over(&self.defaults);
         let roots = self.roots(&mut section, &given.root, errors);
+        let tls = section.section("tls", errors);
+        let tls = tls.and_then(|tls| tls::of_site(&self.folder, tls, self.server.as_ref(), errors));
         section.finish(errors);
         let compression = given.compression();
         let chain = given.chain.unwrap_or_default();
@@ -235,6 +242,7 @@ impl<'c> SiteReader<'c> {
         SiteSpec {
             hosts,
             files,
+            tls,
             chain,
             logged: match given.access_log {
                 Some(false) => Logged::No,

@@ -9,6 +9,7 @@ use super::{
     target::{Host, Scheme, Target},
 };
 use crate::{
+    net::tls::Secured,
     observe::{Meter, meters},
     site::{Logged, Site},
     sites::{Sites, UnknownHost},
@@ -24,7 +25,12 @@ pub struct Arrival {
     pub head: Parts,
     /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
     pub client: Option<IpAddr>,
+    /// How the client asked, as far as this server is told.
     pub scheme: Scheme,
+    /// What the connection speaks, which is what the target has to name: another than `scheme` behind a proxy.
+    pub spoken: Scheme,
+    /// What the connection agreed on, when it speaks TLS.
+    pub secured: Option<Arc<Secured>>,
     pub at: SystemTime,
 }
 
@@ -114,18 +120,24 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
 /// which is about no path.
 pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<Site>, Request)>, Refusal> {
     framing::check(&arrival.head.headers)?;
-    let (host, path, query) = match Target::of(&arrival.head, arrival.scheme)? {
+    let (host, path, query) = match Target::of(&arrival.head, arrival.spoken)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
     };
+    let site = site_of(sites, &host)?;
+    let secured = arrival.secured.as_deref();
+    if secured.is_some_and(|secured| !secured.is_for(site.spec.tls.as_ref())) {
+        return Err(Refusal::OtherCertificate);
+    }
+    let facts = secured.map_or_else(Vec::new, |secured| secured.facts.clone());
     let Host { name: host, .. } = host;
-    let site = sites.of_host(&host).ok_or(Refusal::UnknownHost(sites.unknown_host))?;
     let path = SitePath::from_uri(path)?;
     let Arrival {
         head: Parts { method, headers, .. },
         client,
         scheme,
         at: arrived,
+        ..
     } = arrival;
     let request = Request {
         method,
@@ -137,9 +149,16 @@ pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<S
         site: site.name.clone(),
         client,
         arrived,
-        facts: Vec::new(),
+        facts,
     };
     Ok(Some((site, request)))
+}
+
+/// Whose a host is.
+pub(crate) fn site_of<'s>(sites: &'s Sites, host: &Host) -> Result<&'s Arc<Site>, Refusal> {
+    sites
+        .of_host(&host.name)
+        .ok_or(Refusal::UnknownHost(sites.unknown_host))
 }
 
 /// The first candidate that exists, and what HTTP says about it.
