@@ -25,6 +25,7 @@ mod languages;
 mod listeners;
 mod loading;
 mod malformed;
+mod manual;
 mod messages;
 mod methods;
 mod metrics;
