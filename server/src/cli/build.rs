@@ -109,10 +109,10 @@ struct Built {
 }
 
 /// Every folder with a manifest, in the order of names.
-fn find(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn find(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let may_hold_plugins = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !(name.starts_with('.') || name == "target" || name == "node_modules")
+        entry.depth() == 0 || !(name.starts_with('.') || ["target", "node_modules", "template"].contains(&&*name))
     };
     let mut folders = Vec::new();
     for entry in WalkDir::new(dir)
