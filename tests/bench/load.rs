@@ -37,14 +37,26 @@ pub fn allow_descriptors() {
     }
 }
 
-/// As fast as one thread of wrk can, over kept connections. `paths`: a Lua expression for the path of the next request.
+/// The most connections that can be open at once, of so many: a client and a server need a descriptor each, and some.
+pub fn possible(connections: usize) -> usize {
+    const SPARE: usize = 600;
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(SPARE);
+    if room < connections {
+        eprintln!("a limit of {limit} descriptors leaves room for {room} connections instead of {connections}");
+    }
+    connections.min(room)
+}
+
+/// As fast as one thread of wrk can, over kept connections. `next`: Lua expressions for the next request's path, and
+/// after a comma its fields, instead of always the same.
 pub fn closed(
     address: SocketAddr,
     path: &str,
     headers: &[(&str, &str)],
     connections: usize,
     seconds: u64,
-    paths: Option<&str>,
+    next: Option<&str>,
 ) -> Result<Load, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let url = format!("http://{address}{path}");
@@ -54,10 +66,10 @@ pub fn closed(
     for field in &fields {
         arguments.extend(["-H", field]);
     }
-    if let Some(paths) = paths {
-        let script = format!("math.randomseed(7)\nrequest = function() return wrk.format(nil, {paths}) end\n");
-        std::fs::write(folder.path().join("paths.lua"), script).map_err(|error| error.to_string())?;
-        arguments.extend(["-s", "paths.lua"]);
+    if let Some(next) = next {
+        let script = format!("math.randomseed(7)\nrequest = function() return wrk.format(nil, {next}) end\n");
+        std::fs::write(folder.path().join("next.lua"), script).map_err(|error| error.to_string())?;
+        arguments.extend(["-s", "next.lua"]);
     }
     arguments.push(&url);
     let ran = tool::run(folder.path(), "wrk", arguments).success();

@@ -8,6 +8,7 @@
 //! Touches loopback only. Every loop is bounded; every process that is started is ended.
 #![forbid(unsafe_code)]
 
+mod curves;
 mod load;
 mod peers;
 mod plot;
@@ -18,33 +19,33 @@ mod workloads;
 use clap::Parser;
 use report::Run;
 use std::{path::PathBuf, process::ExitCode};
-use workloads::WORKLOADS;
+use workloads::{Part, WORKLOADS, Workload};
 
 /// Measures wasmserve beside its peers. Without arguments: every workload of the README's table.
 #[derive(Parser)]
 struct Options {
-    /// What to measure: see --list
+    /// What to measure: names of --list, or `curves` for how cost grows
     workloads: Vec<String>,
 
     /// Print the workloads and the contestants of each
     #[arg(long)]
     list: bool,
 
-    /// Interleaved rounds; medians are taken over them
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// Interleaved rounds; medians are taken over them [default: 5, of curves 2]
+    #[arg(long)]
+    rounds: Option<usize>,
 
     /// Seconds that one contestant is under load in one round
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 1)]
     seconds: u64,
+
+    /// One round with fewer points: whether everything works, rather than how fast
+    #[arg(long)]
+    quick: bool,
 
     /// Only contestants whose names contain one of these words; may be given several times
     #[arg(long = "only", value_name = "WORD")]
     only: Vec<String>,
-
-    /// Larger points of the curves: a million files, ten thousand sites, 10 GiB
-    #[arg(long)]
-    large: bool,
 
     /// Folder for raw figures, table and plots
     #[arg(long, default_value = "target/bench", value_name = "DIR")]
@@ -60,8 +61,19 @@ pub struct Settings {
     pub rounds: usize,
     pub seconds: u64,
     pub only: Vec<String>,
-    pub large: bool,
+    pub extent: Extent,
 }
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Whether everything works.
+    Quick,
+    Whole,
+}
+
+/// What stands for all curves on the command line.
+const CURVES: &str = "curves";
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -69,6 +81,7 @@ fn main() -> ExitCode {
         for workload in WORKLOADS {
             println!("{:12} {}", workload.name, workload.what);
         }
+        println!("{CURVES:12} all of those that are curves");
         return ExitCode::SUCCESS;
     }
     match measure(options) {
@@ -82,28 +95,32 @@ fn main() -> ExitCode {
 
 fn measure(options: Options) -> Result<(), String> {
     load::allow_descriptors();
+    let curves = options.workloads.iter().any(|name| name == CURVES);
+    let (extent, rounds) = match options.quick {
+        true => (Extent::Quick, 1),
+        false => (Extent::Whole, if curves { 2 } else { 5 }),
+    };
     let settings = Settings {
-        rounds: options.rounds.max(1),
+        rounds: options.rounds.unwrap_or(rounds).max(1),
         seconds: options.seconds.max(1),
         only: options.only,
-        large: options.large,
+        extent,
     };
     if let Some(unknown) = options
         .workloads
         .iter()
-        .find(|name| WORKLOADS.iter().all(|workload| workload.name != **name))
+        .find(|name| **name != CURVES && WORKLOADS.iter().all(|workload| workload.name != **name))
     {
         return Err(format!("there is no workload {unknown:?}: see --list"));
     }
-    let mut run = Run::begin(&options.output)?;
-    for workload in WORKLOADS {
-        let chosen = match options.workloads.as_slice() {
-            [] => workload.usual,
-            names => names.iter().any(|name| name == workload.name),
-        };
-        if !chosen {
-            continue;
-        }
+    let chosen = |workload: &&Workload| match options.workloads.as_slice() {
+        [] => workload.part == Part::Table,
+        names => names
+            .iter()
+            .any(|name| name == workload.name || (name == CURVES && workload.part == Part::Curve)),
+    };
+    let mut run = Run::begin(&options.output, &options.workloads)?;
+    for workload in WORKLOADS.iter().filter(chosen) {
         eprintln!("\n== {}: {}", workload.name, workload.what);
         (workload.measure)(&settings, &mut run)?;
         // After each, so that a run that is cut short has shown something.

@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use support::{Chain, Launch, Policy, Server, process, project, tool};
+use support::{Chain, Hosting, Launch, Policy, Server, process, project, tool};
 use tempfile::TempDir;
 
 /// A server that is running. Ended when dropped, with the processes it started.
@@ -23,14 +23,16 @@ pub struct Peer {
 }
 
 enum Running {
-    Other {
-        child: Child,
-        _folder: TempDir,
-    },
-    Ours(
-        Server,
-        #[allow(dead_code, reason = "keeps the chain's folder")] Option<Chain>,
-    ),
+    Other { child: Child, _folder: TempDir },
+    Ours { server: Server, _kept: Keeping },
+}
+
+/// A folder that a server reads from, kept as long as it runs.
+#[allow(dead_code, reason = "nobody reads them: they are removed when dropped")]
+enum Keeping {
+    Nothing,
+    Chain(Chain),
+    Hosting(Hosting),
 }
 
 /// What may be started.
@@ -45,6 +47,8 @@ pub enum Kind {
     /// A header is checked by JavaScript, through auth_request.
     NginxNjs,
     NginxBasicAuth,
+    /// So many servers, each of its own name, over the same files.
+    NginxSites(usize),
     Lighttpd,
     Caddy,
     StaticWebServer,
@@ -69,8 +73,14 @@ pub enum Ours {
     Kept,
     /// The three standard policies, each called for every request, from its snapshot.
     Fresh,
+    /// The same as `Kept`, with compiled code on disk since the first start.
+    KeptWarm,
     /// So many policies.
     Policies(usize),
+    /// So many sites, each of its own host, over the same files.
+    Sites(usize),
+    /// The same, each with a policy that is configured differently.
+    SitesWithPolicy(usize),
 }
 
 /// The field that the peers' policies look for.
@@ -86,6 +96,7 @@ impl Kind {
             Self::NginxLua => "nginx with Lua".into(),
             Self::NginxNjs => "nginx with njs".into(),
             Self::NginxBasicAuth => "nginx auth_basic".into(),
+            Self::NginxSites(_) => "nginx".into(),
             Self::Lighttpd => "lighttpd".into(),
             Self::Caddy => "Caddy".into(),
             Self::StaticWebServer => "static-web-server".into(),
@@ -97,7 +108,20 @@ impl Kind {
             Self::Ours(Ours::SendfileAlways) => "wasmserve, sendfile always".into(),
             Self::Ours(Ours::Kept) => "wasmserve, 3 policies, kept".into(),
             Self::Ours(Ours::Fresh) => "wasmserve, 3 policies, fresh".into(),
+            Self::Ours(Ours::KeptWarm) => "wasmserve, 3 policies, code on disk".into(),
+            Self::Ours(Ours::Sites(_)) => "wasmserve".into(),
+            Self::Ours(Ours::SitesWithPolicy(_)) => "wasmserve, a policy each".into(),
             Self::Ours(Ours::Policies(count)) => format!("wasmserve, {count} policies"),
+        }
+    }
+
+    /// Whether it is there to be started. Debian's contestants always are: the task installs them.
+    pub fn is_installed(self) -> bool {
+        match self {
+            Self::StaticWebServer => peers().join("bin/static-web-server").exists(),
+            Self::Tornado | Self::TornadoFlush => peers().join("python/bin/python").exists(),
+            Self::EnvoyWasm => peers().join("python/bin/envoy").exists() && envoy_filter().exists(),
+            _ => true,
         }
     }
 
@@ -132,7 +156,7 @@ impl Peer {
     pub fn processes(&self) -> Vec<u32> {
         let first = match &self.running {
             Running::Other { child, .. } => child.id(),
-            Running::Ours(server, _) => server.pid(),
+            Running::Ours { server, .. } => server.pid(),
         };
         let mut all = vec![first];
         let mut at = 0;
@@ -174,39 +198,32 @@ impl Peer {
 
     fn ours(kind: Kind, ours: Ours, site: &Site) -> Self {
         // What the log costs is asked of one: the others write no access log either.
-        let launch = Launch::new(site.tree());
-        let launch = match ours {
-            Ours::WithAccessLog => launch,
-            _ => launch.arguments(["--log", "warn"]),
-        };
-        let (launch, chain) = match ours {
-            Ours::WithAccessLog => (launch, None),
-            Ours::NoPlugins => (launch, None),
-            Ours::SendfileAlways => (launch.arguments(["--sendfile", "always"]), None),
-            Ours::Kept => (launch.plugins_at(&project().join("plugins")), None),
-            Ours::Fresh => {
-                let never = "evidence = \"never\"\n";
-                let chain = Chain::new(["security-headers", "clean-urls", "basic-auth"].map(|name| {
-                    let policy = Policy::standard(name).settings(never);
-                    match name {
-                        "basic-auth" => policy.config("prefixes = [\"/private/\"]\nusers = {}"),
-                        _ => policy,
-                    }
-                }));
-                (launch.plugins(&chain), Some(chain))
+        let quiet = |launch: Launch| launch.arguments(["--log", "warn", "--max-connections", "12000"]);
+        let files = || Launch::new(site.tree());
+        let standard = |launch: Launch| launch.plugins_at(&project().join("plugins"));
+        let under = |chain: Chain| (quiet(files()).plugins(&chain), Keeping::Chain(chain));
+        let (launch, keeping) = match ours {
+            Ours::WithAccessLog => (files(), Keeping::Nothing),
+            Ours::NoPlugins | Ours::Policies(0) => (quiet(files()), Keeping::Nothing),
+            Ours::SendfileAlways => (quiet(files()).arguments(["--sendfile", "always"]), Keeping::Nothing),
+            Ours::Kept => (standard(quiet(files())), Keeping::Nothing),
+            Ours::KeptWarm => {
+                let launch = standard(quiet(files())).arguments(["--code-cache"]);
+                (launch.arguments([site.code_cache()]), Keeping::Nothing)
             }
-            Ours::Policies(0) => (launch, None),
-            Ours::Policies(count) => {
-                let chain = Chain::new((0..count).map(|_| Policy::standard("security-headers")));
-                (launch.plugins(&chain), Some(chain))
-            }
+            Ours::Fresh => under(fresh()),
+            Ours::Policies(count) => under(Chain::new((0..count).map(|_| Policy::standard("security-headers")))),
+            Ours::Sites(count) => hosted(site, count, |_| String::new()),
+            Ours::SitesWithPolicy(count) => hosted(site, count, |number| {
+                format!("[[site.policy]]\nplugin = \"probe\"\nconfig = {{ headers = \"set | x-site | {number}\" }}\n")
+            }),
         };
         let server = launch.start();
         Self {
             name: kind.name(),
             address: server.address(),
             headers: &[],
-            running: Running::Ours(server, chain),
+            running: Running::Ours { server, _kept: keeping },
         }
     }
 
@@ -225,6 +242,7 @@ impl Peer {
             Kind::NginxLua => (place.nginx_lua()?, KEY),
             Kind::NginxNjs => (place.nginx_njs()?, KEY),
             Kind::NginxBasicAuth => (place.nginx_basic_auth()?, BASIC),
+            Kind::NginxSites(count) => (place.nginx_sites(count)?, &[][..]),
             Kind::Lighttpd => (place.lighttpd()?, &[][..]),
             Kind::Caddy => (place.caddy()?, &[][..]),
             Kind::StaticWebServer => (place.static_web_server(), &[][..]),
@@ -258,6 +276,33 @@ impl Peer {
         let said = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         Err(format!("does not listen: {said}"))
     }
+}
+
+/// The three standard policies, none of whose decisions is kept.
+fn fresh() -> Chain {
+    Chain::new(["security-headers", "clean-urls", "basic-auth"].map(|name| {
+        let policy = Policy::standard(name).settings("evidence = \"never\"\n");
+        match name {
+            "basic-auth" => policy.config("prefixes = [\"/private/\"]\nusers = {}"),
+            _ => policy,
+        }
+    }))
+}
+
+/// So many sites over the same files. The first has every name that is no other's, as the checks ask by address.
+fn hosted(site: &Site, count: usize, policy: impl Fn(usize) -> String) -> (Launch, Keeping) {
+    let mut text = String::new();
+    for number in 0..count {
+        let other = if number == 0 { ", \"*\"" } else { "" };
+        text += &format!(
+            "[[site]]\nname = \"s{number}\"\nhosts = [\"s{number}.test\"{other}]\nroot = {:?}\n{}",
+            site.root(),
+            policy(number)
+        );
+    }
+    let hosting = Hosting::new().guest("probe");
+    hosting.configure("log = \"warn\"", &text);
+    (hosting.launch(), Keeping::Hosting(hosting))
 }
 
 impl Drop for Peer {
@@ -310,12 +355,11 @@ impl Place<'_> {
              open_file_cache max=10000 inactive=60s; open_file_cache_valid 1s; open_file_cache_min_uses 1;\n\
              client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;\n\
              uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;\n\
-             {server_http}\n\
+             {import}\n\
              server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; {server} }} }}\n",
-            server_http = if main.contains("js_module") {
-                format!("js_import policy from {folder}/policy.js;")
-            } else {
-                String::new()
+            import = match main.contains("js_module") {
+                true => format!("js_import policy from {folder}/policy.js;"),
+                false => String::new(),
             },
         );
         let file = self.write("nginx.conf", configuration)?;
@@ -356,6 +400,20 @@ impl Place<'_> {
                 users.display()
             ),
         )
+    }
+
+    /// Servers told apart by name: the first is the default one too.
+    fn nginx_sites(&self, count: usize) -> Result<Command, String> {
+        let (root, port) = (self.root.display(), self.address.port());
+        let others: String = (1..count)
+            .map(|number| format!("server {{ listen 127.0.0.1:{port}; server_name s{number}.test; root {root}; }}\n"))
+            .collect();
+        // The braces of the default server are closed around these.
+        let server = format!(
+            "server_name s0.test; }} server_names_hash_max_size 65536; server_names_hash_bucket_size 128;\n{others}\
+             server {{ listen 127.0.0.1:{port}; server_name none.test; root {root};"
+        );
+        self.nginx("sendfile on; tcp_nopush on;", "", &server)
     }
 
     fn lighttpd(&self) -> Result<Command, String> {
@@ -415,7 +473,7 @@ impl Place<'_> {
     }
 
     fn envoy(&self) -> Result<Command, String> {
-        let filter = project().join("tests/bench/peers/envoy-filter/envoy-filter.wasm");
+        let filter = envoy_filter();
         let constant = "x".repeat(1 << 10);
         let text = fs::read_to_string(project().join("tests/bench/peers/envoy.yaml")).map_err(|e| e.to_string())?;
         let text = text
@@ -441,6 +499,11 @@ impl Place<'_> {
 /// Where `cargo xtask bench` puts the peers that Debian does not have.
 fn peers() -> PathBuf {
     project().join("target/bench-peers")
+}
+
+/// The filter that `cargo xtask bench` builds for Envoy.
+fn envoy_filter() -> PathBuf {
+    project().join("tests/bench/peers/envoy-filter/envoy-filter.wasm")
 }
 
 /// The versions of all contestants, for the record.

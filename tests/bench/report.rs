@@ -51,9 +51,11 @@ const BEGIN: &str = "<!-- bench: begin (cargo xtask bench --readme README.md) --
 const END: &str = "<!-- bench: end -->";
 
 impl Run {
-    pub fn begin(folder: &Path) -> Result<Self, String> {
+    /// `names`: what was asked for, when it was not everything; it gets a folder of its own.
+    pub fn begin(folder: &Path, names: &[String]) -> Result<Self, String> {
         let machine = Machine::look();
-        let folder = folder.join(&machine.date);
+        let names = [std::slice::from_ref(&machine.date), names].concat();
+        let folder = folder.join(names.join("-"));
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok(Self {
             folder,

@@ -1,5 +1,5 @@
 //! The files that every contestant serves.
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 use support::{Tree, pattern};
 
 /// A tree with files of many sizes, and what each must hold.
@@ -33,22 +33,29 @@ impl Site {
         self.tree.root()
     }
 
+    /// A folder for compiled code, outside of what is served.
+    pub fn code_cache(&self) -> PathBuf {
+        self.tree.outside("code")
+    }
+
     /// `count` different files of 1 KiB beneath `/many/`, a thousand to a folder.
     pub fn many(&self, count: usize) {
         for number in 0..count {
-            self.tree
-                .write(&many_path(number)[1..], pattern(number as u64, 1 << 10));
+            let path = self.tree.at(&format!("many/{}", number / 1000));
+            if number % 1000 == 0 {
+                fs::create_dir_all(&path).expect("the tree is writable");
+            }
+            fs::write(
+                path.join(format!("{}.bin", number % 1000)),
+                pattern(number as u64, 1 << 10),
+            )
+            .expect("the tree is writable");
         }
     }
 
     /// A file without content on the disk: zeros of this length.
     pub fn sparse(&self, name: &str, length: u64) {
-        let file = std::fs::File::create(self.tree.at(name)).expect("the tree is writable");
+        let file = fs::File::create(self.tree.at(name)).expect("the tree is writable");
         file.set_len(length).expect("the file system knows sparse files");
     }
-}
-
-/// The path of one of the many files.
-pub fn many_path(number: usize) -> String {
-    format!("/many/{}/{}.bin", number / 1000, number % 1000)
 }

@@ -1,10 +1,10 @@
 //! What is measured, of whom.
 use crate::{
-    Settings,
+    Extent, Settings, curves,
     load::{self, Load},
     peers::{Kind, Ours, Peer},
     report::{Run, Sample},
-    site::{Site, many_path},
+    site::Site,
 };
 use std::time::{Duration, Instant};
 use support::{Chain, Launch, Policy, password_hash, process};
@@ -13,92 +13,116 @@ use support::{Chain, Launch, Policy, password_hash, process};
 pub struct Workload {
     pub name: &'static str,
     pub what: &'static str,
-    /// Part of a run without arguments.
-    pub usual: bool,
+    pub part: Part,
     pub measure: fn(&Settings, &mut Run) -> Result<(), String>,
+}
+
+/// What a workload belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A run without arguments: the README's table.
+    Table,
+    /// How cost grows: `curves`.
+    Curve,
 }
 
 pub const WORKLOADS: &[Workload] = &[
     Workload {
         name: "small",
-        what: "files of 1, 10 and 100 KiB over 8 kept connections, as fast as a client can",
-        usual: true,
+        what: "files of 1, 10 and 100 KiB over 8 kept connections, as fast as one client can",
+        part: Part::Table,
         measure: small,
     },
     Workload {
         name: "policy",
         what: "1 KiB behind a policy, 8 kept connections",
-        usual: true,
+        part: Part::Table,
         measure: policy,
+    },
+    Workload {
+        name: "many",
+        what: "1 KiB to 1,000 kept connections, and of 10,000 different files",
+        part: Part::Table,
+        measure: many,
     },
     Workload {
         name: "large",
         what: "100 MiB to 1, 10 and 100 clients at once",
-        usual: true,
+        part: Part::Table,
         measure: large,
     },
     Workload {
         name: "latency",
         what: "1 KiB at a fixed rate: alone, and beside 8 downloads",
-        usual: true,
+        part: Part::Table,
         measure: latency,
     },
     Workload {
         name: "memory",
-        what: "resident memory: idle, with 100 downloads of 1 GiB, with 10,000 idle connections",
-        usual: true,
+        what: "resident memory: idle, with 100 downloads of 1 GiB, and of 10,000 idle connections",
+        part: Part::Table,
         measure: memory,
     },
     Workload {
         name: "start",
-        what: "from start to the first byte",
-        usual: true,
+        what: "from start to the first byte; of policies with and without their compiled code on disk",
+        part: Part::Table,
         measure: start,
     },
     Workload {
         name: "password",
         what: "what asking for a password costs beyond the request itself",
-        usual: true,
+        part: Part::Table,
         measure: password,
     },
     Workload {
         name: "connections",
         what: "curve: 1 to 10,000 kept connections, 1 KiB",
-        usual: false,
-        measure: connections,
+        part: Part::Curve,
+        measure: curves::connections,
     },
     Workload {
         name: "files",
-        what: "curve: 1 to 100,000 (--large: 1,000,000) different files of 1 KiB",
-        usual: false,
-        measure: files,
+        what: "curve: 1 to 1,000,000 different files of 1 KiB",
+        part: Part::Curve,
+        measure: curves::files,
+    },
+    Workload {
+        name: "sites",
+        what: "curve: 1 to 10,000 sites, each with files and a policy of its own: CPU, memory and start",
+        part: Part::Curve,
+        measure: curves::sites,
     },
     Workload {
         name: "policies",
         what: "curve: 0 to 10 policies, decisions kept, 1 KiB",
-        usual: false,
-        measure: policies,
+        part: Part::Curve,
+        measure: curves::policies,
     },
     Workload {
         name: "sizes",
-        what: "curve: file size, 1 KiB to 1 GiB (--large: 10 GiB)",
-        usual: false,
-        measure: sizes,
+        what: "curve: file size, 1 KiB to 10 GiB",
+        part: Part::Curve,
+        measure: curves::sizes,
     },
 ];
 
-const OURS: Kind = Kind::Ours(Ours::NoPlugins);
+pub const OURS: Kind = Kind::Ours(Ours::NoPlugins);
 
 /// Those of the contestants that were asked for. The first is what the others are compared with.
-fn chosen(settings: &Settings, kinds: &[Kind]) -> Vec<Kind> {
+pub fn chosen(settings: &Settings, kinds: &[Kind]) -> Vec<Kind> {
     let wanted = |kind: &Kind| {
         let name = kind.name().to_lowercase();
-        settings.only.is_empty() || settings.only.iter().any(|word| name.contains(&word.to_lowercase()))
+        let asked = settings.only.is_empty() || settings.only.iter().any(|word| name.contains(&word.to_lowercase()));
+        if asked && !kind.is_installed() {
+            eprintln!("  {} is not installed, and left out", kind.name());
+        }
+        asked && kind.is_installed()
     };
     kinds.iter().copied().filter(wanted).collect()
 }
 
-fn start_all(settings: &Settings, kinds: &[Kind], site: &Site) -> Result<Vec<Peer>, String> {
+pub fn start_all(settings: &Settings, kinds: &[Kind], site: &Site) -> Result<Vec<Peer>, String> {
     chosen(settings, kinds)
         .into_iter()
         .map(|kind| Peer::start(kind, site))
@@ -107,13 +131,13 @@ fn start_all(settings: &Settings, kinds: &[Kind], site: &Site) -> Result<Vec<Pee
 
 /// A place on the axis of a workload.
 #[derive(Clone)]
-struct Point {
-    label: String,
-    at: f64,
+pub struct Point {
+    pub label: String,
+    pub at: f64,
 }
 
 impl Point {
-    fn new(label: impl Into<String>, at: f64) -> Self {
+    pub fn new(label: impl Into<String>, at: f64) -> Self {
         Self {
             label: label.into(),
             at,
@@ -122,15 +146,15 @@ impl Point {
 }
 
 /// Where a figure belongs.
-struct Cell<'a> {
-    workload: &'static str,
-    point: &'a Point,
-    contestant: &'a str,
-    round: usize,
+pub struct Cell<'a> {
+    pub workload: &'static str,
+    pub point: &'a Point,
+    pub contestant: &'a str,
+    pub round: usize,
 }
 
 impl Cell<'_> {
-    fn add(&self, run: &mut Run, figure: &'static str, unit: &'static str, value: f64) {
+    pub fn add(&self, run: &mut Run, figure: &'static str, unit: &'static str, value: f64) {
         run.add(Sample {
             workload: self.workload,
             point: self.point.label.clone(),
@@ -145,7 +169,7 @@ impl Cell<'_> {
 }
 
 /// Closed-loop rounds over these contestants and points; the first round warms up and is not counted.
-fn rounds(
+pub fn rounds(
     settings: &Settings,
     run: &mut Run,
     workload: &'static str,
@@ -210,6 +234,7 @@ fn policy(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let site = Site::new();
     let kinds = [
         Kind::Nginx,
+        OURS,
         Kind::Ours(Ours::Kept),
         Kind::Ours(Ours::Fresh),
         Kind::NginxLua,
@@ -221,6 +246,47 @@ fn policy(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let points = [Point::new("1KiB", 1024.0)];
     rounds(settings, run, "policy", &peers, &points, |peer, _| {
         load::closed(peer.address, "/1KiB.bin", peer.headers, 8, settings.seconds, None)
+    })
+}
+
+fn many(settings: &Settings, run: &mut Run) -> Result<(), String> {
+    const FILES: usize = 10_000;
+    let site = Site::new();
+    site.many(FILES);
+    let kinds = [
+        Kind::Nginx,
+        OURS,
+        Kind::Ours(Ours::Kept),
+        Kind::Lighttpd,
+        Kind::StaticWebServer,
+        Kind::Caddy,
+    ];
+    let peers = start_all(settings, &kinds, &site)?;
+    let points = [
+        Point::new("1,000 connections", load::possible(1000) as f64),
+        Point::new("10,000 files", FILES as f64),
+    ];
+    rounds(settings, run, "many", &peers, &points, |peer, point| {
+        if point.label == points[0].label {
+            let connections = point.at as usize;
+            return load::closed(
+                peer.address,
+                "/1KiB.bin",
+                peer.headers,
+                connections,
+                settings.seconds,
+                None,
+            );
+        }
+        let next = curves::any_file(FILES);
+        load::closed(
+            peer.address,
+            "/1KiB.bin",
+            peer.headers,
+            8,
+            settings.seconds,
+            Some(&next),
+        )
     })
 }
 
@@ -239,8 +305,14 @@ fn large(settings: &Settings, run: &mut Run) -> Result<(), String> {
         Kind::TornadoFlush,
     ];
     let peers = start_all(settings, &kinds, &site)?;
-    for round in 0..=settings.rounds {
-        for clients in [1, 10, 100] {
+    let clients: &[usize] = match settings.extent {
+        Extent::Quick => &[1, 10],
+        Extent::Whole => &[1, 10, 100],
+    };
+    // Each round moves some 11 GB for every contestant.
+    for round in 0..=settings.rounds.min(3) {
+        let clients = if round == 0 { &clients[..1] } else { clients };
+        for &clients in clients {
             let point = Point::new(format!("{clients} clients"), clients as f64);
             for peer in &peers {
                 let before = peer.cpu();
@@ -268,8 +340,9 @@ fn latency(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let site = Site::new();
     let kinds = [Kind::Nginx, OURS, Kind::Ours(Ours::Kept), Kind::Lighttpd, Kind::Caddy];
     let peers = start_all(settings, &kinds, &site)?;
-    let duration = Duration::from_secs(settings.seconds * 2);
-    for round in 0..=settings.rounds {
+    // The first request of a connection and of a file is the warm-up here: one that was ruined by it would not be at p99.9.
+    let duration = Duration::from_secs(settings.seconds * if settings.extent == Extent::Quick { 1 } else { 4 });
+    for round in 0..=settings.rounds.min(3) {
         for (label, downloads) in [("alone", 0), ("8 downloads", 8)] {
             let point = Point::new(label, downloads as f64);
             for peer in &peers {
@@ -299,19 +372,27 @@ fn latency(settings: &Settings, run: &mut Run) -> Result<(), String> {
 
 fn memory(settings: &Settings, run: &mut Run) -> Result<(), String> {
     const MIB: f64 = (1 << 20) as f64;
-    const IDLE: usize = 9000;
+    let (idle_connections, downloads) = match settings.extent {
+        Extent::Quick => (1000, 10),
+        Extent::Whole => (load::possible(10_000), 100),
+    };
     let site = Site::new();
     site.sparse("1GiB.bin", 1 << 30);
-    let kinds = [Kind::Nginx, OURS, Kind::Ours(Ours::Kept), Kind::Lighttpd, Kind::Caddy];
+    let kinds = [
+        Kind::Nginx,
+        OURS,
+        Kind::Ours(Ours::Kept),
+        Kind::Lighttpd,
+        Kind::StaticWebServer,
+        Kind::Caddy,
+    ];
     // One after the other: what one keeps must not press on the next.
     for kind in chosen(settings, &kinds) {
         let peer = Peer::start(kind, &site)?;
-        let cell = |label: &str| Point::new(label, 0.0);
-        let points = [cell("idle"), cell("100 x 1 GiB"), cell("9,000 idle connections")];
         let idle = peer.memory() as f64;
         let failed = |error: std::io::Error| format!("{}: {error}", peer.name);
-        let busy = load::beside(peer.address, "/1GiB.bin", 100, || {
-            let until = Instant::now() + Duration::from_secs(settings.seconds);
+        let busy = load::beside(peer.address, "/1GiB.bin", downloads, || {
+            let until = Instant::now() + Duration::from_secs(settings.seconds * 3);
             let mut most = 0;
             while Instant::now() < until {
                 most = most.max(peer.memory());
@@ -320,31 +401,42 @@ fn memory(settings: &Settings, run: &mut Run) -> Result<(), String> {
             most as f64
         });
         let before = peer.memory() as f64;
-        let connections = load::idle(peer.address, "/1KiB.bin", IDLE).map_err(failed)?;
+        let connections = load::idle(peer.address, "/1KiB.bin", idle_connections).map_err(failed)?;
         let held = (peer.memory() as f64 - before).max(0.0) / connections.len() as f64;
         drop(connections);
-        let mut add = |point: &Point, figure, unit, value| {
+        let mut add = |label: String, figure, unit, value| {
             let cell = Cell {
                 workload: "memory",
-                point,
+                point: &Point::new(label, 0.0),
                 contestant: &peer.name,
                 round: 1,
             };
             cell.add(run, figure, unit, value);
         };
-        add(&points[0], "resident", "MiB", idle / MIB);
-        add(&points[1], "resident", "MiB", busy / MIB);
-        add(&points[2], "for each connection", "KiB", held / 1024.0);
+        add("idle".into(), "resident", "MiB", idle / MIB);
+        add(format!("{downloads} x 1 GiB"), "resident", "MiB", busy / MIB);
+        add("over idle".into(), "resident", "MiB", (busy - idle).max(0.0) / MIB);
+        let label = format!("{idle_connections} idle connections");
+        add(label, "for each connection", "KiB", held / 1024.0);
     }
     Ok(())
 }
 
 fn start(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let site = Site::new();
-    let kinds = [Kind::Nginx, OURS, Kind::Ours(Ours::Kept), Kind::Lighttpd, Kind::Caddy];
+    let kinds = [
+        Kind::Nginx,
+        OURS,
+        Kind::Ours(Ours::Kept),
+        Kind::Ours(Ours::KeptWarm),
+        Kind::Lighttpd,
+        Kind::StaticWebServer,
+        Kind::Caddy,
+    ];
     let point = Point::new("first byte", 1.0);
     for round in 0..=settings.rounds {
         for kind in chosen(settings, &kinds) {
+            // The first round fills the cache of compiled code.
             let (peer, took) = Peer::timed(kind, &site)?;
             if round > 0 {
                 let cell = Cell {
@@ -394,136 +486,6 @@ fn password(settings: &Settings, run: &mut Run) -> Result<(), String> {
             "ms",
             spent.as_secs_f64() * 1e3 / PARTS.len() as f64,
         );
-    }
-    Ok(())
-}
-
-fn connections(settings: &Settings, run: &mut Run) -> Result<(), String> {
-    let site = Site::new();
-    let kinds = [Kind::Nginx, OURS, Kind::Ours(Ours::Kept), Kind::Lighttpd];
-    let peers = start_all(settings, &kinds, &site)?;
-    let points = [1, 10, 100, 1_000, 9_000].map(|count| Point::new(count.to_string(), f64::from(count)));
-    rounds(settings, run, "connections", &peers, &points, |peer, point| {
-        load::closed(
-            peer.address,
-            "/1KiB.bin",
-            peer.headers,
-            point.at as usize,
-            settings.seconds,
-            None,
-        )
-    })
-}
-
-fn files(settings: &Settings, run: &mut Run) -> Result<(), String> {
-    let site = Site::new();
-    let mut counts = vec![1, 100, 10_000, 100_000];
-    if settings.large {
-        counts.push(1_000_000);
-    }
-    site.many(counts.last().copied().unwrap_or(1));
-    let kinds = [Kind::Nginx, OURS, Kind::Ours(Ours::Kept), Kind::Lighttpd];
-    let peers = start_all(settings, &kinds, &site)?;
-    let points: Vec<Point> = counts
-        .iter()
-        .map(|count| Point::new(count.to_string(), *count as f64))
-        .collect();
-    rounds(settings, run, "files", &peers, &points, |peer, point| {
-        let paths = format!(
-            "(function() local n = math.random(0, {}) return \"/many/\" .. math.floor(n / 1000) .. \"/\" .. \
-             (n % 1000) .. \".bin\" end)()",
-            point.at as usize - 1
-        );
-        load::closed(
-            peer.address,
-            &many_path(0),
-            peer.headers,
-            8,
-            settings.seconds,
-            Some(&paths),
-        )
-    })
-}
-
-fn policies(settings: &Settings, run: &mut Run) -> Result<(), String> {
-    let site = Site::new();
-    let points: Vec<Point> = [0, 1, 2, 3, 5, 10]
-        .iter()
-        .map(|count| Point::new(count.to_string(), f64::from(*count)))
-        .collect();
-    let peers = points
-        .iter()
-        .map(|point| Peer::start(Kind::Ours(Ours::Policies(point.at as usize)), &site))
-        .collect::<Result<Vec<Peer>, String>>()?;
-    let nginx = start_all(settings, &[Kind::Nginx], &site)?;
-    for round in 0..=settings.rounds {
-        for (point, peer) in points.iter().zip(&peers).chain(points.iter().take(1).zip(&nginx)) {
-            let before = peer.cpu();
-            let load = load::closed(peer.address, "/1KiB.bin", &[], 8, settings.seconds, None)?;
-            let cpu = peer.cpu().saturating_sub(before).as_secs_f64();
-            if round > 0 {
-                let contestant = if peer.name == "nginx" {
-                    "nginx, no policy"
-                } else {
-                    "wasmserve"
-                };
-                let cell = Cell {
-                    workload: "policies",
-                    point,
-                    contestant,
-                    round,
-                };
-                cell.add(run, "CPU per request", "µs", cpu * 1e6 / load.requests);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn sizes(settings: &Settings, run: &mut Run) -> Result<(), String> {
-    let site = Site::new();
-    let mut sizes: Vec<(String, u64)> = vec![
-        ("1KiB".into(), 1 << 10),
-        ("10KiB".into(), 10 << 10),
-        ("100KiB".into(), 100 << 10),
-        ("1MiB".into(), 1 << 20),
-        ("10MiB".into(), 10 << 20),
-        ("100MiB".into(), 100 << 20),
-        ("1GiB".into(), 1 << 30),
-    ];
-    if settings.large {
-        sizes.push(("10GiB".into(), 10 << 30));
-    }
-    for (name, size) in sizes.iter().filter(|(_, size)| *size == 10 << 20 || *size > 100 << 20) {
-        site.sparse(&format!("{name}.bin"), *size);
-    }
-    let kinds = [Kind::Nginx, OURS, Kind::Ours(Ours::SendfileAlways), Kind::Lighttpd];
-    let peers = start_all(settings, &kinds, &site)?;
-    for round in 0..=settings.rounds {
-        for (name, size) in &sizes {
-            let point = Point::new(name.clone(), *size as f64);
-            for peer in &peers {
-                let path = format!("/{name}.bin");
-                let before = peer.cpu();
-                let load = if *size <= 1 << 20 {
-                    load::closed(peer.address, &path, peer.headers, 8, settings.seconds, None)?
-                } else {
-                    load::downloads(peer.address, &path, 1).map_err(|error| format!("{}: {error}", peer.name))?
-                };
-                let cpu = peer.cpu().saturating_sub(before).as_secs_f64();
-                if round > 0 {
-                    let cell = Cell {
-                        workload: "sizes",
-                        point: &point,
-                        contestant: &peer.name,
-                        round,
-                    };
-                    let bytes = load.requests * *size as f64;
-                    cell.add(run, "CPU per GB", "s", cpu * 1e9 / bytes);
-                    cell.add(run, "throughput", "MB/s", bytes / 1e6 / load.seconds);
-                }
-            }
-        }
     }
     Ok(())
 }

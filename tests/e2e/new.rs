@@ -46,7 +46,10 @@ fn nothing_is_overwritten_and_names_are_checked() {
     let tree = Tree::new().file("there/precious.txt", "precious");
     let (made, text) = run(&tree.root(), &["new", "there"]);
     assert!(!made && text.contains("there is there already"), "{text}");
-    assert_eq!(fs::read_to_string(tree.at("there/precious.txt")).expect("a file"), "precious");
+    assert_eq!(
+        fs::read_to_string(tree.at("there/precious.txt")).expect("a file"),
+        "precious"
+    );
     assert_eq!(fs::read_dir(tree.at("there")).expect("a folder").count(), 1);
     let (made, text) = run(&tree.root(), &["new", "My_Guard"]);
     assert!(!made && text.contains("\"My_Guard\" is no name for a policy"), "{text}");

@@ -93,6 +93,7 @@ impl Chain {
             let Policy {
                 kind, settings, config, ..
             } = policy;
+            let settings = patient(&settings);
             writeln!(text, "{settings}\n[{kind}.config]\n{config}\n").expect("a string grows");
         }
         fs::write(folder.path().join("plugins.toml"), &text).expect("the folder is writable");
@@ -119,5 +120,19 @@ impl Chain {
     /// A path within the folder.
     pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(path)
+    }
+}
+
+/// These settings with a wall time that is not over on a busy machine, unless they have one: tests of that say so.
+fn patient(settings: &str) -> String {
+    const WALL: &str = "wall = \"60s\"";
+    if settings.contains("wall =") {
+        return settings.to_owned();
+    }
+    match settings.split_once("limits = {") {
+        Some((before, limits)) => format!("{before}limits = {{ {WALL},{limits}"),
+        // Behind them, so that what is said of a line is said of the line that a test wrote.
+        None if settings.lines().any(|line| line.starts_with('[')) => format!("limits = {{ {WALL} }}\n{settings}"),
+        None => format!("{settings}\nlimits = {{ {WALL} }}"),
     }
 }

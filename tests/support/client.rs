@@ -35,6 +35,14 @@ impl Connection {
         Self::over(TcpStream::connect(address).expect("the server listens"))
     }
 
+    /// The same, where the server may refuse.
+    ///
+    /// # Errors
+    /// When the connection is not made.
+    pub fn try_open(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::over(TcpStream::connect(address)?))
+    }
+
     /// From an address of its own: on loopback, all of 127.0.0.0/8 are this machine's.
     pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
         let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("sockets can be made");
@@ -55,6 +63,11 @@ impl Connection {
             stream,
             buffer: Vec::new(),
         }
+    }
+
+    /// The socket alone, for one that is only to be there.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// Sends these very bytes.

@@ -30,7 +30,7 @@ use std::{
 };
 
 /// How long anything may take before a test calls it hung. Generous: a machine may be busy, and no test measures speed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks again until the answer is yes; panics when it never is.
 #[track_caller]

@@ -1,4 +1,5 @@
 //! Real clients: curl, wget and others, which `cargo xtask setup` installs.
+use crate::PATIENCE;
 use std::{
     ffi::OsStr,
     io::Read,
@@ -19,7 +20,7 @@ pub struct Ran {
 /// Runs a client in a folder, without the proxies and settings of the user's.
 ///
 /// # Panics
-/// When the program is not installed, or does not end within two minutes.
+/// When the program is not installed, or does not end within [`PATIENCE`].
 #[track_caller]
 pub fn run<A: AsRef<OsStr>>(folder: &Path, program: &str, arguments: impl IntoIterator<Item = A>) -> Ran {
     let mut command = Command::new(program);
@@ -49,7 +50,7 @@ pub fn run<A: AsRef<OsStr>>(folder: &Path, program: &str, arguments: impl IntoIt
     };
     let stdout = collect(child.stdout.take().expect("it was piped just above"));
     let stderr = collect(child.stderr.take().expect("it was piped just above"));
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = child.try_wait().expect("the process is ours to wait for") {
             break status;

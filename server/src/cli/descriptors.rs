@@ -6,7 +6,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors(usize);
 
-/// For listeners, the runtime, roots and what policies place requests in.
+/// For listeners, the runtime, roots and what policies place requests in; where that would leave little for clients, two
+/// fifths of all: with 256 in all, one client that is slow must not keep out every other.
 const RESERVED: usize = 400;
 
 /// A connection holds a socket and, while it sends, a file.
@@ -35,7 +36,7 @@ impl Descriptors {
 
     /// The most connections, at least one.
     pub fn connections(self) -> usize {
-        let free = self.0.saturating_sub(RESERVED);
+        let free = self.0 - RESERVED.min(self.0 / 5 * 2);
         ((free - free / 4) / A_CONNECTION).max(1)
     }
 }
@@ -52,6 +53,7 @@ mod tests {
             assert!(held <= limit.max(A_CONNECTION), "{limit}");
         }
         assert_eq!(Descriptors(1024).connections(), 234);
+        assert_eq!(Descriptors(256).connections(), 58);
         assert!(Descriptors(usize::MAX).connections() > 1 << 40);
     }
 }

@@ -32,7 +32,7 @@ const ROOT: &str = "default";
 pub struct ServeOptions {
     /// File that describes sites, listeners and all else, instead of the options below
     ///
-    /// Every key is in server/docs/README.md. SIGHUP reads it again.
+    /// Every key is in server/docs/sites.md. SIGHUP reads it again.
     #[arg(
         long,
         short,

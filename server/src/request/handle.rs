@@ -4,6 +4,7 @@
 //! leads to, its header changes apply to it, the server's own 404 and 500 included.
 
 use super::{
+    framing,
     refusal::{ALLOW, Refusal},
     target::{Host, Scheme, Target},
 };
@@ -92,6 +93,7 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
 /// Who is asked, and what: a request with one host, which is that site's, and a canonical path. `None` for `OPTIONS *`,
 /// which is about no path.
 pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<Site>, Request)>, Refusal> {
+    framing::check(&arrival.head.headers)?;
     let (host, path, query) = match Target::of(&arrival.head, arrival.scheme)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),

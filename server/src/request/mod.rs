@@ -1,14 +1,17 @@
 //! One request's way: the spine.
 //!
-//! In the order of events: [`target`] (which host, which path: or 400), [`handle`] (policy, then file, then answer),
+//! In the order of events: [`framing`] (a body that can be read in one way: or 501), [`target`] (which host, which path:
+//! or 400), [`handle`] (policy, then file, then answer),
 //! [`refusal`] (the one place where what went wrong becomes a status).
 //!
 //! Knows nothing of connections: what comes in is a request's head, what goes out an answer that [`crate::net`] sends.
 
+pub mod framing;
 pub mod handle;
 pub mod refusal;
 pub mod target;
 
+pub use framing::FramingError;
 pub use handle::{Answering, Arrival, Reply, handle};
 pub use refusal::Refusal;
 pub use target::{Host, Scheme, Target, TargetError};

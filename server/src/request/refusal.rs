@@ -2,7 +2,7 @@
 //!
 //! What a client is told never depends on which files exist or which policy failed.
 
-use super::TargetError;
+use super::{FramingError, TargetError};
 use crate::sites::UnknownHost;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::time::Duration;
@@ -12,6 +12,9 @@ use wasmserve_policy::Fault;
 /// Why a request gets none of the site's files.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// Refused before any policy is asked.
+    #[error("the request {0}")]
+    Framing(#[from] FramingError),
     /// Refused before any policy is asked.
     #[error("the request {0}")]
     Target(#[from] TargetError),
@@ -39,14 +42,14 @@ impl Refusal {
     pub fn answer(&self) -> Answer {
         let status = self.status();
         let mut answer = text(status, &format!("{status}\n"));
-        if let Self::Target(error) = self {
+        if let Self::Target(_) | Self::Framing(_) = self {
             // Whoever is in front may have read the request in another way, and what follows it too.
             answer
                 .headers
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            if *error == TargetError::Connect {
-                answer.headers.insert(header::ALLOW, ALLOW);
-            }
+        }
+        if let Self::Target(TargetError::Connect) = self {
+            answer.headers.insert(header::ALLOW, ALLOW);
         }
         if let Self::Fault {
             retry_after: Some(after),
@@ -62,6 +65,7 @@ impl Refusal {
 
     fn status(&self) -> StatusCode {
         match self {
+            Self::Framing(FramingError::UnknownCoding) => StatusCode::NOT_IMPLEMENTED,
             Self::Target(TargetError::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             // RFC 9110, section 7.4: this server does not answer for that scheme.
             Self::Target(TargetError::OtherScheme) => StatusCode::MISDIRECTED_REQUEST,

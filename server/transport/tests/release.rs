@@ -142,7 +142,7 @@ async fn a_file_sent_earlier_in_the_body_counts_until_the_end() {
 async fn waiting_for_acknowledgements_is_subject_to_the_stall_limit() {
     let fixture = Fixture::random(400_000, 64);
     let options = Options {
-        stall: Some(Duration::from_millis(300)),
+        stall: Some(Duration::from_secs(2)),
         ..spans()
     };
     let mut server = serve(How::Direct, options, whole(fixture)).await;
@@ -155,7 +155,8 @@ async fn waiting_for_acknowledgements_is_subject_to_the_stall_limit() {
     client.write_all(&get("/")).await.unwrap();
     read_head(&mut client).await.unwrap();
     for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Longer than the limit in all, much shorter each time.
+        tokio::time::sleep(Duration::from_millis(120)).await;
         within(client.read_exact(&mut vec![0; 20_000])).await.unwrap();
     }
     assert_eq!(server.next_end().await.ended, Ended::Completed);

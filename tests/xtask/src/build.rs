@@ -20,6 +20,13 @@ pub fn server() -> Result {
     run(&mut cargo(&["build", "--release"]))
 }
 
+/// Builds the server and the programs that measure it, with the features that everything is built with for the tests: so
+/// nothing that they have built is built again.
+pub fn measuring() -> Result {
+    let bins = ["--bin", "wasmserve", "--bin", "bench", "--bin", "stress"];
+    run(cargo(&["build", "--release", "--workspace"]).args(bins))
+}
+
 /// Builds the standard policies, with a server that is built.
 pub fn plugins() -> Result {
     run(&mut wasmserve(&["build", "plugins/"]))

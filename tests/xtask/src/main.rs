@@ -25,9 +25,12 @@ Tasks:
   test [FILTER]       Install what the tests need, then run every check and test. With FILTER: only the tests whose
                       names contain it, without the checks.
   setup               Only install what the build and the tests need.
-  bench [WORKLOAD]    Install other servers, and measure wasmserve beside them in one interleaved run. Takes half an hour;
-                      `cargo xtask bench --list` names the workloads, `cargo xtask bench small policy` runs two.
-  stress              Many clients at once: memory, descriptors and latency stay within bounds. Takes minutes.
+  bench [WORKLOAD]    Install other servers, and measure wasmserve beside them in one interleaved run: 12 minutes.
+                      `cargo xtask bench --list` names the workloads, `cargo xtask bench small policy` runs two, and
+                      `cargo xtask bench curves` shows how cost grows: 12 minutes more. --quick: whether all of it works.
+  stress [SCENARIO]   Many clients at once, and hostile ones: memory, descriptors and latency stay within bounds. Takes
+                      minutes; tests/bench/stress.rs names the scenarios.
+  messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
   help                Print this.
 
 Tests of disks that fail or hang mount file systems in user space; where that cannot be done they fail, unless
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         "serve" => serve::run(&rest),
         "test" => test::run(&rest),
         "setup" => setup::for_tests(),
+        "messages" => test::record_messages(),
         "bench" | "stress" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

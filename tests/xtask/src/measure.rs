@@ -1,7 +1,7 @@
 //! `cargo xtask bench` and `cargo xtask stress`: the programs under `tests/bench`.
 use crate::{
     build,
-    command::{Result, cargo, run as run_command},
+    command::{Result, command, run as run_command},
     setup,
 };
 
@@ -11,22 +11,13 @@ pub fn run(program: &str, arguments: &[String]) -> Result {
         "bench" => setup::for_bench()?,
         _ => setup::for_measuring()?,
     }
-    build::server()?;
+    build::measuring()?;
     build::plugins()?;
-    match program {
-        "bench" => build::bench_filter()?,
-        _ => build::guests()?,
+    build::guests()?;
+    if program == "bench" {
+        build::bench_filter()?;
     }
-    let mut command = cargo(&[
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "wasmserve-tests",
-        "--bin",
-        program,
-        "--",
-    ]);
-    command.args(arguments);
-    run_command(&mut command)
+    let mut measure = command(build::target().join("release").join(program), &[]);
+    measure.args(arguments);
+    run_command(&mut measure)
 }

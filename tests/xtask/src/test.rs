@@ -4,7 +4,7 @@
 //! all steps; a step without tests of its own counts as one.
 use crate::{
     build,
-    command::{Result, announce, cargo, line, project},
+    command::{self, Result, announce, cargo, line, project},
     setup,
 };
 use std::{
@@ -65,6 +65,17 @@ pub fn run(arguments: &[String]) -> Result {
     } else {
         Err(format!("failed: {}", count.failures.join("; ")))
     }
+}
+
+/// Writes what nginx answers into the table of malformed messages.
+pub fn record_messages() -> Result {
+    setup::for_tests()?;
+    build::server_with_tests()?;
+    let mut test = within(
+        SERVER,
+        &["test", "--release", "--workspace", "--test", "e2e", "--", "malformed"],
+    );
+    command::run(test.env("WASMSERVE_RECORD_NGINX", "1"))
 }
 
 /// A cargo command in one of the workspaces.

@@ -72,7 +72,11 @@ async fn the_first_candidate_that_exists_is_served() {
     );
     // Wherever a mapping put it; with the slash there is nothing more to add.
     for (path, said) in [("/tenant/d", "redirect d/"), ("/tenant/d/", "missing 404")] {
-        assert_eq!(say(Ask::new(path).targets(&["/d"]).of(&files).await).await, said, "{path}");
+        assert_eq!(
+            say(Ask::new(path).targets(&["/d"]).of(&files).await).await,
+            said,
+            "{path}"
+        );
     }
 }
 

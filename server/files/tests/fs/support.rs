@@ -140,7 +140,7 @@ impl Ask {
             headers: &self.headers,
         };
         // Whatever hangs fails the test instead of the run.
-        tokio::time::timeout(Duration::from_secs(30), files.open(&lookup))
+        tokio::time::timeout(Duration::from_secs(180), files.open(&lookup))
             .await
             .expect("a lookup ends")
     }

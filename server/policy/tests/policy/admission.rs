@@ -75,7 +75,8 @@ async fn runs_that_nobody_waits_for_burn_too() {
     // On a busy machine some have not used half of their time by then, and count for nothing.
     for _ in 0..500 {
         let left = tokio::time::timeout(Duration::from_millis(80), decide(&chain, from(1, "/loop")));
-        if left.await.is_ok() {
+        // And some are told that their time is over before this client sees that its own is.
+        if left.await.is_ok() && chain.counts()[0].throttled > 0 {
             break;
         }
     }

@@ -22,7 +22,8 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
-/// The test's thread serves; calls that run for 20 ms each may take a slice of it, and the first ones no more.
+/// The test's thread serves; calls that run for 20 ms each may take a slice of it, and the first ones no more. A slice ends
+/// at a tick of another thread, which is late on a busy machine.
 #[tokio::test]
 async fn calls_that_run_long_leave_the_thread_that_serves() {
     let chain = Chains::one(&forever()).load().await;
@@ -32,7 +33,7 @@ async fn calls_that_run_long_leave_the_thread_that_serves() {
     }
     assert_eq!(chain.counts()[0].burnt, 10);
     let used = processor_time() - before;
-    assert!(used < Duration::from_millis(50), "{used:?} of 200 ms");
+    assert!(used < Duration::from_millis(120), "{used:?} of 200 ms");
 }
 
 /// Loops forever for `/loop`, and proceeds otherwise.
