@@ -78,6 +78,8 @@ fn a_chain_is_reloaded_and_faults_leave_it_as_it_was() {
     fs::write(tree.at("plugins.toml"), "[[policy]]\nplugin = \".\"\n").expect("a file");
     eventually("the new plugin is served", || server.get("/about").text() == "about");
     server.logged("1. tried: proceeds");
+    fs::write(tree.at("site/about.html"), "another").expect("a file");
+    eventually("the new page is served", || server.get("/about").text() == "another");
 }
 
 /// Whoever writes a policy need not begin with one that can be built.

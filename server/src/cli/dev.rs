@@ -4,8 +4,9 @@
 //! request explains itself. On a save it is built and tested again; what was built, or a change of the chain, replaces what
 //! is served. What cannot be built, loaded or read is told, and what was there before is served on.
 
-mod chain;
+pub(super) mod chain;
 mod saves;
+mod site;
 
 use super::{
     Outcome, ServeOptions,
@@ -26,6 +27,7 @@ use anyhow::Context;
 use chain::DevChain;
 use clap::{Args, Parser};
 use saves::Saves;
+use site::Site;
 use std::{
     ffi::OsStr,
     net::SocketAddr,
@@ -44,7 +46,9 @@ pub struct DevOptions {
     #[arg(default_value = ".", value_name = "DIR")]
     dir: PathBuf,
 
-    /// Folder of files to serve; `site` in DIR when it is there, else the current one
+    /// Folder of files to serve; a copy of `site` in DIR when it is there, else the current one
+    ///
+    /// Nothing that lies in the folder of a plugin is ever served, hence the copy.
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
 
@@ -67,21 +71,22 @@ pub fn run(options: &DevOptions) -> Outcome {
         true => Narrator::Frank,
         false => Narrator::Discreet,
     };
-    let mut serve = options.serve(chain.folder());
+    let site = Site::of(&options.dir, options.root.as_deref())?;
+    let mut serve = options.serve(chain.folder(), site.folder());
     serve.narrate(narrator);
     let log = log::start(&ServerSettings {
         log: LOG.to_owned(),
         ..ServerSettings::default()
     });
     let runtime = Runtime::new().context("cannot start")?;
-    let outcome = runtime.block_on(dev(options, &serve, &log));
+    let outcome = runtime.block_on(dev(options, &serve, site, &log));
     runtime.shutdown_background();
     outcome
 }
 
-async fn dev(options: &DevOptions, serve: &ServeOptions, log: &LogGuard) -> Outcome {
+async fn dev(options: &DevOptions, serve: &ServeOptions, site: Site, log: &LogGuard) -> Outcome {
     let mut signals = Signals::new().context("cannot wait for signals")?;
-    let mut workshop = Workshop::new(&options.dir)?;
+    let mut workshop = Workshop::new(&options.dir, site)?;
     let mut serving = loop {
         workshop.work().await?;
         match start(serve, log).await {
@@ -116,8 +121,8 @@ async fn start<'a>(serve: &'a ServeOptions, log: &'a LogGuard) -> anyhow::Result
 
 impl DevOptions {
     /// What would be typed to serve the same.
-    fn serve(&self, plugins: &Path) -> ServeOptions {
-        let (root, listen) = (self.root(), self.listen.to_string());
+    fn serve(&self, plugins: &Path, root: &Path) -> ServeOptions {
+        let listen = self.listen.to_string();
         let fixed = ["wasmserve", "--watch", "--log", LOG, "--listen", &*listen].map(OsStr::new);
         let paths = [
             "--root".as_ref(),
@@ -126,13 +131,6 @@ impl DevOptions {
             plugins.as_os_str(),
         ];
         Typed::parse_from(fixed.into_iter().chain(paths)).serve
-    }
-
-    fn root(&self) -> PathBuf {
-        let site = self.dir.join("site");
-        self.root
-            .clone()
-            .unwrap_or_else(|| if site.is_dir() { site } else { PathBuf::from(".") })
     }
 }
 
@@ -146,15 +144,17 @@ struct Typed {
 /// Builds and tests.
 struct Workshop {
     dir: PathBuf,
+    site: Site,
     saves: Saves,
     runner: Runner,
 }
 
 impl Workshop {
-    fn new(dir: &Path) -> anyhow::Result<Self> {
+    fn new(dir: &Path, site: Site) -> anyhow::Result<Self> {
         Ok(Self {
             dir: dir.to_owned(),
-            saves: Saves::watch(dir)?,
+            saves: Saves::watch(dir, site.source())?,
+            site,
             runner: test::runner()?,
         })
     }
@@ -163,6 +163,9 @@ impl Workshop {
     async fn work(&mut self) -> anyhow::Result<()> {
         if !self.saves.are_new()? {
             return Ok(());
+        }
+        if let Err(error) = self.site.refresh() {
+            report::print(&error);
         }
         let dir = self.dir.clone();
         match spawn_blocking(move || build::build(&dir, Extent::OutOfDate)).await? {

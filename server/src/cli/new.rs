@@ -4,7 +4,8 @@
 //! the name in its place, beside it the SDK (`sdk/`) and the contract (`wit/`), which this program carries. So what is made
 //! fits the server that made it, without a download, and goes on building when the server is replaced.
 
-use super::Outcome;
+use super::{Outcome, dev::chain};
+use crate::config::plugins::CHAIN_FILE;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use std::{
@@ -48,6 +49,13 @@ const PLACEHOLDER: &str = "my-policy";
 
 /// As long as a label of a host name, so that the name fits wherever one is wanted.
 const LONGEST_NAME: usize = 63;
+
+/// What the chain of the folder begins with.
+const CHAIN: &str = "# The chain that `wasmserve dev` and `wasmserve --plugins` with this folder run.\n\n";
+
+/// Something to serve.
+const PAGE: &str = "<!doctype html>\n<meta charset=\"utf-8\">\n<title>my-policy</title>\n<h1>It works</h1>\n\
+                    <p>What you see went through my-policy.</p>\n";
 
 /// Makes the folder, and says what to do next.
 pub fn run(options: &NewOptions) -> Outcome {
@@ -109,6 +117,13 @@ fn make(folder: &Path, name: &str, language: Language) -> anyhow::Result<()> {
             Err(_) => write(&file, text)?,
         }
     }
+    let tests = fs::read_to_string(folder.join("tests/first.toml")).context("the template has no test")?;
+    let chain = chain::of_tests(".", tests.parse().context("the template's test is no TOML")?)?;
+    write(&folder.join(CHAIN_FILE), format!("{CHAIN}{chain}").as_bytes())?;
+    write(
+        &folder.join("site/index.html"),
+        PAGE.replace(PLACEHOLDER, name).as_bytes(),
+    )?;
     for (path, text) in beneath(&SDKS, language.sdk()).filter(|(path, _)| !path.starts_with("template")) {
         write(&folder.join("sdk").join(path), text)?;
     }
@@ -229,7 +244,16 @@ mod tests {
             let text = fs::read_to_string(folder.join(file)).expect(file);
             assert!(!text.contains(PLACEHOLDER), "{file}: {text}");
         }
-        for file in ["sdk/src/lib.rs", "sdk/wit/worlds.wit", "wit/guest.wit"] {
+        let chain: toml::Table = fs::read_to_string(folder.join(CHAIN_FILE)).unwrap().parse().unwrap();
+        let policy = &chain["policy"][0];
+        assert_eq!(policy["plugin"].as_str(), Some("."));
+        assert!(policy["config"].as_table().is_some_and(|config| !config.is_empty()));
+        for file in [
+            "site/index.html",
+            "sdk/src/lib.rs",
+            "sdk/wit/worlds.wit",
+            "wit/guest.wit",
+        ] {
             assert!(folder.join(file).is_file(), "{file}");
         }
         assert!(!folder.join("sdk/template").exists());

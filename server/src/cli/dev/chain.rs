@@ -3,7 +3,7 @@
 
 use crate::{
     cases::file,
-    config::{ConfigErrors, manifest::MANIFEST_FILE, plugins::CHAIN_FILE},
+    config::{manifest::MANIFEST_FILE, plugins::CHAIN_FILE},
 };
 use anyhow::{Context, bail};
 use std::{
@@ -60,24 +60,30 @@ impl DevChain {
     }
 }
 
-/// A chain of one plugin.
+/// A chain of one plugin, with what its first file of tests has.
 fn made_up(plugin: &Path) -> anyhow::Result<String> {
-    let mut policy = toml::Table::new();
-    policy.insert("plugin".into(), plugin.display().to_string().into());
+    let mut table = toml::Table::new();
     if let Some(tests) = file::find(plugin)?.first() {
         // Read as the tests are, so that what is wrong is said with its place.
-        file::TestFile::read(tests).map_err(|errors: ConfigErrors| errors)?;
-        let mut table: toml::Table = fs::read_to_string(tests)?.parse()?;
+        file::TestFile::read(tests)?;
+        table = fs::read_to_string(tests)?.parse()?;
         let beside = tests.parent().unwrap_or(plugin);
-        for key in SHARED {
-            if let Some(mut value) = table.remove(key) {
-                if ["config-files", "directories"].contains(&key) {
-                    make_absolute(&mut value, beside);
-                }
-                policy.insert(key.into(), value);
+        for key in ["config-files", "directories"] {
+            if let Some(names) = table.get_mut(key) {
+                make_absolute(names, beside);
             }
         }
     }
+    of_tests(&plugin.display().to_string(), table)
+}
+
+/// A chain of one plugin: what a file of tests says of configuration and grants, as `[[policy]]`.
+pub fn of_tests(plugin: &str, mut tests: toml::Table) -> anyhow::Result<String> {
+    let shared = SHARED
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), tests.remove(*key)?)));
+    let named = std::iter::once(("plugin".to_owned(), plugin.into()));
+    let policy = toml::Table::from_iter(named.chain(shared));
     let chain = toml::Table::from_iter([("policy".to_owned(), toml::Value::Array(vec![policy.into()]))]);
     Ok(toml::to_string(&chain)?)
 }

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::{sync::Notify, time::timeout};
+use walkdir::{DirEntry, WalkDir};
 
 /// Nothing has happened for so long: whoever saved is done.
 const QUIET: Duration = Duration::from_millis(100);
@@ -25,6 +26,8 @@ const QUIET: Duration = Duration::from_millis(100);
 /// Watches plugins in a folder and beneath it.
 pub struct Saves {
     dir: PathBuf,
+    /// Another folder whose files count.
+    site: Option<PathBuf>,
     events: Arc<Notify>,
     /// Kept, because dropping it ends the watching.
     watcher: Option<RecommendedWatcher>,
@@ -33,12 +36,15 @@ pub struct Saves {
 }
 
 impl Saves {
+    /// `site`: another folder whose files count.
+    ///
     /// # Errors
     /// There is no such folder, or no plugin in it.
-    pub fn watch(dir: &Path) -> anyhow::Result<Self> {
+    pub fn watch(dir: &Path, site: Option<&Path>) -> anyhow::Result<Self> {
         build::find(dir)?;
         Ok(Self {
             dir: dir.to_owned(),
+            site: site.map(Path::to_owned),
             events: Arc::default(),
             watcher: None,
             seen: BTreeMap::new(),
@@ -63,6 +69,7 @@ impl Saves {
         let now: BTreeMap<_, _> = folders
             .iter()
             .flat_map(|folder| files(folder))
+            .chain(self.site.iter().flat_map(|site| all_files(site)))
             .map(|file| {
                 let modified = fs::metadata(&file).and_then(|metadata| metadata.modified());
                 (file, modified.ok())
@@ -90,11 +97,10 @@ impl Saves {
                 return None;
             }
         };
-        for plugin in plugins {
-            for (folder, mode) in watched(plugin) {
-                // What is not there yet is seen when its folder changes.
-                let _ = watcher.watch(&folder, mode);
-            }
+        let site = self.site.iter().map(|site| (site.clone(), RecursiveMode::Recursive));
+        for (folder, mode) in plugins.iter().flat_map(|plugin| watched(plugin)).chain(site) {
+            // What is not there yet is seen when its folder changes.
+            let _ = watcher.watch(&folder, mode);
         }
         Some(watcher)
     }
@@ -114,6 +120,12 @@ fn watched(plugin: &Path) -> Vec<(PathBuf, RecursiveMode)> {
     let own = [plugin.to_owned(), plugin.join(file::TESTS_FOLDER)];
     let own = own.into_iter().map(|folder| (folder, RecursiveMode::NonRecursive));
     sources.chain(own).collect()
+}
+
+fn all_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = WalkDir::new(folder).into_iter().flatten();
+    let files = entries.filter(|entry| !entry.file_type().is_dir());
+    files.map(DirEntry::into_path).collect()
 }
 
 /// Everything that a plugin is built and tested of. A manifest that cannot be read is looked at itself.
