@@ -1,7 +1,9 @@
 //! The real server from outside, one module a feature. Start with `cargo xtask test`, or with a part of a test's name:
 //! `cargo xtask test ranges`.
+mod access_log;
 mod admin;
 mod breaker;
+mod certificates;
 mod chain;
 mod clients;
 mod code_cache;
@@ -16,14 +18,17 @@ mod directories;
 mod disks;
 mod downloads;
 mod explain;
+mod floods;
 mod granted;
 mod guides;
 mod headers;
 mod host;
+mod listeners;
 mod loading;
 mod malformed;
 mod messages;
 mod methods;
+mod metrics;
 mod misbehaving;
 mod new;
 mod observers;
@@ -43,6 +48,8 @@ mod shared_cache;
 mod sharing;
 mod sites;
 mod standard;
+mod status_page;
 mod stopping;
 mod tls;
+mod upgrading;
 mod variants;

@@ -1,5 +1,6 @@
 //! Outbound requests of policies: to the servers that the operator names, within bounds, and with nothing left behind.
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 use support::{Chain, Launch, Policy, Server, Tree, eventually, tool};
+use tempfile::TempDir;
 
 /// A server that policies call. What it does is said by the path.
 struct Called {
@@ -331,10 +333,7 @@ impl Drop for Secure {
 
 #[test]
 fn the_certificate_of_a_server_is_checked() {
-    let (tree, folder) = (
-        Tree::new(),
-        tempfile::tempdir().expect("the machine has room for temporary files"),
-    );
+    let (tree, folder) = (Tree::new(), temporary());
     let secure = Secure::start(folder.path());
     let url = |host: &str| format!("https://{host}:{}", secure.port);
     let allow = format!(
@@ -351,4 +350,26 @@ fn the_certificate_of_a_server_is_checked() {
     let (_chain, distrusting) = server(&tree, &allow);
     let distrusted = told(&distrusting, &format!("GET {}/ 0", url("localhost")));
     assert!(distrusted.starts_with("ErrorCode::Tls"), "{distrusted}");
+}
+
+/// The authority that was trusted before stayed so until the configuration changed too.
+#[test]
+fn a_certificate_that_is_replaced_is_trusted_after_a_reload() {
+    let (tree, folder, other) = (Tree::new(), temporary(), temporary());
+    let secure = Secure::start(folder.path());
+    let _another = Secure::start(other.path());
+    let trusted = other.path().join("ca.pem");
+    let url = format!("https://localhost:{}", secure.port);
+    let grant = format!("allow = [{url:?}], addresses = [\"127.0.0.0/8\", \"::1\"], certificates = {trusted:?}");
+    let (_chain, server) = server(&tree, &grant);
+    let answer = || told(&server, &format!("GET {url}/ 0"));
+    assert!(answer().starts_with("ErrorCode::Tls"));
+    fs::copy(folder.path().join("ca.pem"), &trusted).expect("both are there");
+    server.reload(2);
+    let now = answer();
+    assert!(now.starts_with("200 "), "{now}");
+}
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().expect("the machine has room for temporary files")
 }

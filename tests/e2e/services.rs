@@ -1,5 +1,5 @@
 //! Services that a policy may import when the operator grants them: key-value pairs and token buckets.
-use support::{Chain, Launch, Policy, Server, Tree};
+use support::{Chain, Hosting, Launch, Policy, Server, Tree};
 
 const GRANTS: &str = "grants = [\"key-value\", \"counters\"]";
 
@@ -116,6 +116,34 @@ fn pairs_are_bounded_and_the_least_recently_used_go_first() {
         told(&server, "/default/fill/1/70000"),
         "Error::Other(\"there is no room for a value of this size\")"
     );
+}
+
+/// The bounds of a configuration that came to nothing were those of the site from then on.
+#[test]
+fn a_reload_that_fails_leaves_what_is_kept() {
+    let site = |pairs: u32| {
+        format!(
+            "[[site]]\nname = \"a\"\nhosts = [\"*\"]\nroot = \"root\"\n[site.services.key-value]\npairs = {pairs}\n\
+             [[site.policy]]\nplugin = \"services\"\n{GRANTS}\n"
+        )
+    };
+    let hosting = Hosting::new()
+        .guest("services")
+        .guest("misbehaving")
+        .file("root/file", "");
+    let hosting = hosting.config(&site(20));
+    let server = hosting.start();
+    assert_eq!(told(&server, "/default/fill/20/10"), "()");
+    let kept = |server: &Server| told(server, "/default/keys").split(' ').count();
+    assert_eq!(kept(&server), 20);
+    let broken = "[[site.policy]]\nplugin = \"misbehaving\"\nconfig = { behaviour = \"configure_fails\" }\n";
+    hosting.configure("", &(site(5) + broken));
+    server.reload_in_vain("the key `colour` is missing");
+    assert_eq!(told(&server, "/default/exists/0"), "true");
+    assert_eq!(kept(&server), 20);
+    hosting.configure("", &site(5));
+    server.reload(2);
+    assert_eq!(kept(&server), 5);
 }
 
 #[test]

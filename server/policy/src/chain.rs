@@ -1,8 +1,7 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Budget, CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response,
-    Verdict,
-    budget::Account,
+    Budget, CodeFrom, Effort, Fault, Grants, Health, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request,
+    Response, Verdict,
     component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
@@ -12,8 +11,10 @@ use crate::{
     explain::{self, Explanation, Step},
     policy::{Policy, Ran},
     questions::{Circumstances, Established},
+    services::Sites,
     shadow::{self, ShadowInfo},
     start::Configured,
+    usage::Usage,
     verdict::Missing,
     withheld::{Withheld, Withholding},
 };
@@ -26,7 +27,7 @@ pub struct Chain {
     observers: Arc<Observers>,
     evidence: Evidence,
     facts_are_read: bool,
-    account: Account,
+    usage: Arc<Usage>,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -55,7 +56,8 @@ impl Chain {
             evidence: 0,
             ..Budget::default()
         };
-        Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget)
+        let usage = Usage::new(&site, &budget, &Sites::default());
+        Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget, usage)
     }
 
     pub(crate) fn new(
@@ -64,6 +66,7 @@ impl Chain {
         observers: Observers,
         key: Key,
         budget: &Budget,
+        usage: Arc<Usage>,
     ) -> Self {
         let keeps: Vec<bool> = policies.iter().map(|policy| policy.keeps()).collect();
         let facts_are_read = policies.iter().any(|policy| !policy.spec.reads.is_empty());
@@ -73,7 +76,7 @@ impl Chain {
             observers: Arc::new(observers),
             evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
-            account: Account::new(budget, Instant::now()),
+            usage,
         }
     }
 
@@ -98,28 +101,34 @@ impl Chain {
     }
 
     async fn follow(&self, mut progress: Progress, mut notes: Option<&mut Vec<Step>>) -> Verdict {
+        self.usage.begin();
         for (at, policy) in self.policies.iter().enumerate() {
             let decided = match self.evidence.find(at, &progress.circumstances) {
                 Some(kept) => {
                     policy.tell(&kept.said);
                     policy.counters.reused();
+                    progress.verdict.effort.reused += 1;
                     if let Some(steps) = notes.as_deref_mut() {
                         steps.push(Step::kept(policy.spec.name.clone(), &kept.decision));
                     }
                     Ok(kept)
                 }
                 // On the heap, so that a decision which is found does not carry the room for a call.
-                None => Box::pin(self.run(at, policy, &progress.circumstances, notes.as_deref_mut())).await,
+                None => Box::pin(self.run(at, policy, &mut progress, notes.as_deref_mut())).await,
             };
             if let Some(shadow) = &policy.shadow {
                 shadow.offer(&progress.circumstances, &decided);
             }
             let decided = match decided {
                 Ok(decided) => decided,
-                Err(fault) => return progress.end(Outcome::Fault(fault)),
+                Err(fault) => {
+                    progress.verdict.effort.end_with(policy);
+                    return progress.end(Outcome::Fault(fault));
+                }
             };
             let dependence = self.dependence(&progress.circumstances, &decided);
             if let Some(outcome) = progress.take(&decided, dependence) {
+                progress.verdict.effort.end_with(policy);
                 return progress.end(outcome);
             }
         }
@@ -131,19 +140,27 @@ impl Chain {
         &self,
         at: usize,
         policy: &Arc<Policy>,
-        circumstances: &Circumstances,
+        progress: &mut Progress,
         notes: Option<&mut Vec<Step>>,
     ) -> Result<Arc<Decided>, Fault> {
-        let admission = match policy.admit(&self.account, circumstances).await {
+        let Progress {
+            circumstances, verdict, ..
+        } = progress;
+        let circumstances = &*circumstances;
+        let admission = match policy.admit(&self.usage.account, circumstances).await {
             Ok(admission) => admission,
             Err(refused) => return Err(policy.refuse(refused, circumstances)),
         };
         policy.counters.ran();
-        let begun = notes.is_some().then(Instant::now);
+        let begun = Instant::now();
         let ran = policy.run_metered(circumstances, notes.is_some(), admission.meter.clone());
         let ran = ran.await;
         admission.ended(&ran.outcome);
-        if let (Some(steps), Some(begun)) = (notes, begun) {
+        let spent = begun.elapsed();
+        policy.counters.spent(spent);
+        verdict.effort.ran += 1;
+        verdict.effort.spent += spent;
+        if let Some(steps) = notes {
             steps.push(self.step(at, policy, &ran, begun));
         }
         let Ran {
@@ -246,9 +263,19 @@ impl Chain {
         policies.chain(observers.map(|(spec, digest)| (Cow::Borrowed(spec), Role::Observer, digest.to_owned())))
     }
 
+    /// Whether what was granted to the plugins is as it was, files of certificates among them.
+    pub(crate) fn services_are_current(&self) -> bool {
+        self.policies.iter().all(|policy| policy.services_are_current()) && self.observers.services_are_current()
+    }
+
     /// What the policies did so far, in the order of the chain.
     pub fn counts(&self) -> Vec<Counts> {
         self.policies.iter().map(|policy| policy.counters.counts()).collect()
+    }
+
+    /// How the policies are doing, in the order of the chain.
+    pub fn health(&self) -> Vec<Health> {
+        self.policies.iter().map(|policy| policy.gate.health()).collect()
     }
 
     /// The room that kept decisions take.
@@ -300,6 +327,7 @@ impl Progress {
             changes: Vec::new(),
             dependences: Vec::new(),
             arrived: request.arrived,
+            effort: Effort::default(),
         };
         Self {
             circumstances,

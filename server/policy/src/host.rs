@@ -1,6 +1,6 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Chain, ChainSpec, Limits, LoadError, Observers, PolicySpec, ShadowSpec,
+    Budget, Chain, ChainSpec, Limits, LoadError, Observers, PolicySpec, ShadowSpec,
     ahead::Ahead,
     call::Call,
     code::{CodeCache, Codes},
@@ -8,14 +8,16 @@ use crate::{
     evidence::Key,
     grants::Links,
     instance::Spare,
-    lane::{Lane, Share},
+    lane::Lane,
     link,
     observer::Observer,
+    places::{Held, Places, Slot},
     policy::{Calls, Company, Policy},
     running::{Ticker, Ticking},
     services::Sites,
     shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
+    usage::Usage,
 };
 use std::{
     collections::HashMap,
@@ -23,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails, component::Linker,
 };
@@ -88,7 +90,7 @@ pub(crate) struct Engine {
     ticker: Ticker,
     /// Where calls go on that do not end soon.
     pub lane: Lane,
-    slots: Arc<Semaphore>,
+    places: Places,
     key: Key,
     /// Where instances wait to be called again.
     spares: Mutex<Vec<Weak<dyn Spare>>>,
@@ -102,11 +104,6 @@ pub(crate) struct Engine {
     pub sites: Sites,
     /// Where candidates are compared; made for the first one.
     bench: OnceLock<Bench>,
-}
-
-/// A place for one of the instances that may be alive at once.
-pub(crate) struct Slot {
-    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Host {
@@ -125,7 +122,7 @@ impl Host {
             wasm,
             ticker,
             lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
-            slots: Arc::new(Semaphore::new(instances as usize)),
+            places: Places::new(instances as usize),
             key: Key::random(),
             spares: Mutex::default(),
             compiled: Mutex::default(),
@@ -156,29 +153,27 @@ impl Host {
     async fn load_from(&self, spec: ChainSpec, files: &mut Files) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
-        let share = Arc::new(Share::default());
+        let usage = Usage::new(&spec.site, &spec.budget, &self.engine.sites);
         for policy in &spec.policies {
             let component = self.read(policy, Role::Policy, files).await?;
             let shadow = match &policy.shadow {
                 Some(shadow) => Some(self.shadow(policy, shadow, &spec, files).await?),
                 None => None,
             };
-            let share = share.clone();
+            let usage = usage.clone();
             let calls = Calls::OnTheLane;
-            let company = Company { share, calls, shadow };
+            let company = Company { usage, calls, shadow };
             let policy = Policy::load(self.engine.clone(), &component, policy.clone(), &spec, company);
             policies.push(policy.await?);
         }
-        // Held until somebody else holds it: a site of observers alone would forget its limits otherwise.
-        let services = self.engine.sites.of(&spec.site);
-        services.limit(&spec.budget.services);
-        let observers = self.observers(&spec.site, &spec.observers, files).await?;
+        let observers = self.observers(&spec.site, &spec.observers, &usage, files).await?;
         Ok(Chain::new(
             spec.site,
             policies,
             observers,
             self.engine.key.clone(),
             &spec.budget,
+            usage,
         ))
     }
 
@@ -210,7 +205,8 @@ impl Host {
         let spec = shadow::candidate(live, shadow);
         let component = self.read(&spec, Role::Policy, files).await?;
         let company = Company {
-            share: Arc::default(),
+            // Nothing that it does is felt by the site.
+            usage: Usage::new(&chain.site, &Budget::default(), &Sites::default()),
             // The lane is for those whose answers are waited for.
             calls: Calls::WhereTheyBegan,
             shadow: None,
@@ -234,12 +230,13 @@ impl Host {
         &self,
         site: &Arc<str>,
         specs: &[PolicySpec],
+        usage: &Arc<Usage>,
         files: &mut Files,
     ) -> Result<Observers, LoadError> {
         let mut observers = Vec::with_capacity(specs.len());
         for spec in specs {
             let component = self.read(spec, Role::Observer, files).await?;
-            observers.push(Observer::load(self.engine.clone(), &component, spec.clone(), site).await?);
+            observers.push(Observer::load(self.engine.clone(), &component, spec.clone(), site, usage.clone()).await?);
         }
         Ok(Observers::start(observers))
     }
@@ -267,11 +264,14 @@ impl Loading {
         self.host.load_from(spec, &mut self.files).await
     }
 
-    /// Whether the files of a chain hold what it was loaded from.
+    /// Whether the files of a chain, those of its grants among them, hold what it was loaded from.
     ///
     /// # Errors
     /// When one cannot be read any more, or holds something else that is no policy.
     pub async fn is_current(&mut self, chain: &Chain) -> Result<bool, LoadError> {
+        if !chain.services_are_current() {
+            return Ok(false);
+        }
         for (spec, role, digest) in chain.origins() {
             let found = self.host.read(&spec, role, &mut self.files).await?;
             if found.digest != digest {
@@ -353,39 +353,37 @@ impl Engine {
         Ok(cell.get_or_init(|| linker).clone())
     }
 
-    /// Waits for a place for an instance. When there is none, one that only waits to be called again has to go.
-    pub async fn slot(&self) -> Slot {
-        if let Ok(permit) = self.slots.clone().try_acquire_owned() {
-            return Slot { _permit: Some(permit) };
-        }
-        self.give_up_one();
-        // The semaphore is never closed, so there is always a permit to wait for.
-        Slot {
-            _permit: self.slots.clone().acquire_owned().await.ok(),
+    /// Waits for a place for an instance. When there is none, those that only wait to be called again have to go.
+    pub async fn slot(&self, site: &Arc<Held>) -> Slot {
+        loop {
+            if let Some(slot) = self.places.try_take(site) {
+                return slot;
+            }
+            if !self.give_up_one() {
+                tracing::debug!("all instances are being called: further calls wait");
+                return self.places.take(site).await;
+            }
         }
     }
 
     /// A place for an instance that nobody waits for, if there is one.
     pub fn spare_slot(&self) -> Option<Slot> {
-        let permit = self.slots.clone().try_acquire_owned().ok()?;
-        Some(Slot { _permit: Some(permit) })
+        self.places.try_take(&Arc::default())
     }
 
-    fn give_up_one(&self) {
+    /// `false`: there is none.
+    fn give_up_one(&self) -> bool {
         if self.ahead.give_up_one() {
-            return;
+            return true;
         }
         let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
         spares.retain(|spare| spare.strong_count() > 0);
-        let given_up = spares.iter().filter_map(Weak::upgrade).any(|spare| spare.give_up_one());
-        if !given_up {
-            tracing::debug!("all instances are being called: further calls wait");
-        }
+        spares.iter().filter_map(Weak::upgrade).any(|spare| spare.give_up_one())
     }
 
     /// Whether a call that nobody waits for may take a place.
     pub fn is_idle(&self) -> bool {
-        self.slots.available_permits() > 1
+        self.places.free() > 1
     }
 
     /// Where candidates are compared.

@@ -6,7 +6,8 @@ use crate::{
     bindings::{PolicyWithServices, PolicyWithServicesPre},
     call::{Call, Ceilings, Phase, Setting},
     failure::Failure,
-    host::{Engine, Slot},
+    host::Engine,
+    places::{Held, Slot},
     recorder::Recorder,
     running::Meter,
     spec::Limits,
@@ -28,7 +29,7 @@ pub(crate) struct Instance {
     /// Bytes of memory when it was configured.
     memory: usize,
     /// Dropped after the store, so that there is always room for as many instances as there are slots.
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// A store in which a guest is configured, or called.
@@ -73,11 +74,16 @@ impl Instance {
                     policy,
                     calls: 0,
                     memory,
-                    _slot: slot,
+                    slot,
                 }))
             }
             (_, Err(words)) => Err(Failure::Said(words)),
         }
+    }
+
+    /// Counts its place for the site that calls it.
+    pub fn pass_to(&mut self, site: &Arc<Held>) {
+        self.slot.pass_to(site);
     }
 
     /// Readies an instance that has waited for its next call.

@@ -329,13 +329,13 @@ impl Task {
     fn poll(self: &Arc<Self>, mut call: Erased) -> Option<Erased> {
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context)));
-        match polled {
-            Ok(Poll::Pending) => Some(call),
-            Ok(Poll::Ready(())) => None,
-            // The hook has told of the panic. Whoever waits learns that the call is lost.
-            Err(_) => None,
-        }
+        let polled = catch_unwind(AssertUnwindSafe(|| match call.as_mut().poll(&mut context) {
+            Poll::Pending => Some(call),
+            // It is dropped in here: that may panic too.
+            Poll::Ready(()) => None,
+        }));
+        // The hook has told of the panic. Whoever waits learns that the call is lost.
+        polled.unwrap_or(None)
     }
 
     /// Ends it, whatever it does.

@@ -6,11 +6,11 @@
 //!
 //! Within a load: `component` (a file to a checked component), `link` (what it may import), `start`, `snapshot` and `ahead`
 //! (its configured state), `code` (what is compiled, and kept on disk). Within a decision, for each policy of the chain:
-//! `evidence` (a kept decision, if the answers are the same), else `admission` (whether it may run: `breaker`, `budget`) and
+//! `evidence` (a kept decision, if the answers are the same), else `admission` (whether it may run: `breaker`, `budget`; `usage`: what its site has in common) and
 //! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision` (what it
 //! returned, checked), `dependence` (what that means to caches).
 //!
-//! Beside decisions: `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
+//! Beside decisions: `effort` and `health` (what operators are told of them), `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
 //! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
@@ -42,13 +42,16 @@ mod decided;
 mod decision;
 mod dependence;
 mod difference;
+mod effort;
 mod evidence;
 mod failure;
 mod grants;
+mod health;
 mod instance;
 mod journal;
 mod lane;
 mod link;
+mod places;
 mod policy;
 mod questions;
 mod recorder;
@@ -58,14 +61,17 @@ mod shadow;
 mod snapshot;
 mod start;
 mod text;
+mod usage;
 mod wasi;
 
 pub use chain::{Chain, PolicyInfo};
 pub use code::{CodeCache, CodeFrom, Untrusted};
 pub use counters::{Counts, Room};
 pub use decided::NotKept;
+pub use effort::Effort;
 pub use explain::{Explanation, Step};
 pub use grants::{Grants, KeyValueGrant};
+pub use health::{BreakerState, Health, LastFailure};
 pub use host::{Host, HostError, HostOptions, Loading};
 pub use observer::{Ending, Finished, ObserverCounts, Observers};
 pub use recorder::Exchange;

@@ -16,17 +16,19 @@ use crate::{
     dependence::is_reserved,
     failure::Failure,
     grants::Links,
-    host::{Engine, Slot, check_limits},
+    host::{Engine, check_limits},
     instance::{Instance, Shelf, store},
     journal::Said,
-    lane::{Lane, Lost, Share},
+    lane::{Lane, Lost},
     link,
+    places::Slot,
     questions::Circumstances,
     recorder::Recorder,
     running::{Habit, Meter, Ticking},
     services::Services,
     shadow::Shadow,
     start::{Origin, Start},
+    usage::Usage,
 };
 use std::{
     future::poll_fn,
@@ -53,8 +55,8 @@ pub(crate) struct Policy {
     rules: Rules,
     services: Arc<Services>,
     turns: Arc<Semaphore>,
-    /// Of the site: what its policies use of the lane.
-    share: Arc<Share>,
+    /// Of the site.
+    usage: Arc<Usage>,
     calls: Calls,
     habit: Habit,
     pub gate: Gate,
@@ -97,8 +99,8 @@ pub(crate) enum Calls {
 
 /// What a policy is loaded beside.
 pub(crate) struct Company {
-    /// What the policies of its site use of the lane.
-    pub share: Arc<Share>,
+    /// Of its site.
+    pub usage: Arc<Usage>,
     pub calls: Calls,
     /// The candidate that decides what it decides.
     pub shadow: Option<Arc<Shadow>>,
@@ -168,9 +170,14 @@ impl Policy {
                 establishes: spec.establishes.clone(),
                 grants: spec.grants.clone(),
             },
-            services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(&chain.site))?,
+            services: Services::new(
+                &spec.name,
+                &spec.grants,
+                spec.limits.wall,
+                company.usage.services.clone(),
+            )?,
             turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
-            share: company.share,
+            usage: company.usage,
             calls: company.calls,
             habit: Habit::default(),
             gate: Gate::new(Instant::now()),
@@ -192,6 +199,10 @@ impl Policy {
         Ok(policy)
     }
 
+    pub fn services_are_current(&self) -> bool {
+        self.services.is_current()
+    }
+
     /// SHA-256 of its file, in hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -206,7 +217,7 @@ impl Policy {
         let meter = Meter::new(limits.configure);
         let (policy, its) = (self.clone(), meter.clone());
         let instance = async move {
-            let slot = policy.engine.slot().await;
+            let slot = policy.engine.slot(&policy.usage.places).await;
             let _ticking = policy.engine.ticking();
             let instance = policy.instance(slot, its).await?;
             let journal = instance.store.data().journal.clone();
@@ -215,7 +226,7 @@ impl Policy {
             }
             Ok::<Said, Failure>(journal.take())
         };
-        let instance = self.engine.lane.drive(instance, &meter, &self.share);
+        let instance = self.engine.lane.drive(instance, &meter, &self.usage.lane);
         let said = timeout(wall, instance).await;
         let said = said.unwrap_or(Ok(Err(Failure::TooSlow(wall))));
         said.unwrap_or_else(|Lost| Err(Failure::Lost))?
@@ -344,7 +355,7 @@ impl Policy {
         };
         let from = match ready {
             Some(instance) => Beginning::Warm(instance),
-            None => Beginning::Start(self.engine.slot().await),
+            None => Beginning::Start(self.engine.slot(&self.usage.places).await),
         };
         waiting.store(false, Ordering::Relaxed);
         let place = Place {
@@ -357,7 +368,7 @@ impl Policy {
         };
         let called = self.clone().ask(from, place, circumstances, transcript, meter.clone());
         let called = match self.calls {
-            Calls::OnTheLane => self.engine.lane.drive(called, &meter, &self.share).await,
+            Calls::OnTheLane => self.engine.lane.drive(called, &meter, &self.usage.lane).await,
             Calls::WhereTheyBegan => Ok(Lane::drive_here(called, &meter).await),
         };
         let Called { outcome, _place } = called.map_err(|Lost| Failure::Lost)?;
@@ -453,7 +464,7 @@ impl Policy {
 
     /// An instance that was configured ahead, for this call alone.
     fn ahead(&self) -> Option<Box<Instance>> {
-        let mut instance = self.start.take_ahead(&self.engine)?;
+        let mut instance = self.start.take_ahead(&self.engine, &self.usage)?;
         instance.store.data_mut().recorder = self.recorder();
         self.counters.ahead();
         Some(instance)

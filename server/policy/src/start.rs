@@ -20,6 +20,7 @@ use crate::{
     running::Meter,
     snapshot::{self, Captured, Uncaptured},
     spec::{Isolation, Limits},
+    usage::Usage,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -285,16 +286,18 @@ impl Start {
 // === configured ahead ===
 
 impl Start {
-    /// An instance that was configured ahead, if there is one. Another takes its place, aside.
-    pub fn take_ahead(self: &Arc<Self>, engine: &Arc<Engine>) -> Option<Box<Instance>> {
+    /// An instance that was configured ahead, if there is one. Another takes its place, aside, on the account of whoever
+    /// took this one.
+    pub fn take_ahead(self: &Arc<Self>, engine: &Arc<Engine>, site: &Arc<Usage>) -> Option<Box<Instance>> {
         if !matches!(self.stage(), Stage::Ahead(_)) {
             return None;
         }
         let mut instance = engine.ahead.take(self);
         if let Some(instance) = &mut instance {
             instance.wake();
+            instance.pass_to(&site.places);
         }
-        self.refill(engine);
+        self.refill(engine, site);
         instance
     }
 
@@ -311,11 +314,11 @@ impl Start {
         self.turn_to(Stage::EachCall(reason.into()));
     }
 
-    fn refill(self: &Arc<Self>, engine: &Arc<Engine>) {
+    fn refill(self: &Arc<Self>, engine: &Arc<Engine>, site: &Arc<Usage>) {
         if !engine.ahead.wants(self) || self.refilling.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (start, engine) = (self.clone(), engine.clone());
+        let (start, engine, site) = (self.clone(), engine.clone(), site.clone());
         let limits = &self.recipe.limits;
         let wall = limits.wall.max(limits.configure.saturating_mul(10));
         tokio::spawn(async move {
@@ -330,8 +333,10 @@ impl Start {
                 let meter = Meter::new(start.recipe.limits.configure);
                 let store = start.recipe.store(&engine, Phase::Configuring, meter.clone());
                 let configured = async move { Instance::new(slot, store, &instances, true).await };
-                let share = Arc::default();
-                match timeout(wall, engine.lane.drive(configured, &meter, &share)).await {
+                let begun = Instant::now();
+                let configured = timeout(wall, engine.lane.drive(configured, &meter, &site.lane)).await;
+                site.account.charge(meter.used(begun));
+                match configured {
                     Ok(Ok(Ok(instance))) => start.offer_ahead(&engine, instance),
                     // The next call configures its own instance, and says what is wrong.
                     Ok(Ok(Err(failure))) => {
@@ -397,7 +402,7 @@ impl Recipe {
     async fn make(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<Known, Unmade> {
         let begun = Instant::now();
         let captured = {
-            let _slot = engine.slot().await;
+            let _slot = engine.slot(&Arc::default()).await;
             let _ticking = engine.ticking();
             self.try_capture(engine).await
         };

@@ -11,7 +11,7 @@ mod site;
 use super::{
     Outcome, ServeOptions,
     build::{self, Extent},
-    descriptors::Descriptors,
+    operators::Operators,
     reload::Serving,
     report,
     serve::Signals,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     cases::{Report, Runner},
     config::ServerSettings,
+    net::Inherited,
     observe::{LogGuard, log},
     watch::narrate::Narrator,
 };
@@ -106,7 +107,7 @@ async fn dev(options: &DevOptions, serve: &ServeOptions, site: Site, log: &LogGu
             () = workshop.saves.changed() => workshop.work().await?,
         }
     }
-    serving.stop(std::time::Duration::ZERO).await;
+    serving.stop(Some(std::time::Duration::ZERO)).await;
     serving.end().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -114,7 +115,9 @@ async fn dev(options: &DevOptions, serve: &ServeOptions, site: Site, log: &LogGu
 async fn start<'a>(serve: &'a ServeOptions, log: &'a LogGuard) -> anyhow::Result<Serving<'a>> {
     let begun = SystemTime::now();
     let configuration = serve.configuration()?;
-    Serving::start(serve, log, configuration, begun, Descriptors::raise()).await
+    let mut inherited = Inherited::take().context("cannot take the sockets that the process was started with")?;
+    let (operators, _) = Operators::start(&configuration.server.operators, &mut inherited).await?;
+    Serving::start(serve, log, configuration, begun, operators, inherited).await
 }
 
 // === impl DevOptions ===

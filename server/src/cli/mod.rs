@@ -5,7 +5,10 @@ mod check;
 mod descriptors;
 mod dev;
 mod explain;
+mod manual;
 mod new;
+mod observing;
+mod operators;
 mod options;
 mod password;
 mod reload;
@@ -14,6 +17,7 @@ mod report;
 mod serve;
 mod sign;
 mod test;
+mod upgrade;
 
 pub use options::ServeOptions;
 
@@ -89,6 +93,12 @@ enum Command {
     ///
     /// Prints the URL with the parameters `expires` and `signature`, and with `prefix` and `client` where they are given.
     Sign(sign::SignOptions),
+    /// Print completions for a shell
+    ///
+    /// To be written to where the shell looks for them, such as /usr/share/bash-completion/completions/wasmserve.
+    Completions(manual::CompletionOptions),
+    /// Print the manual page, or write one for each command into a folder
+    Man(manual::ManOptions),
 }
 
 /// Runs the command that the process was started with.
@@ -105,6 +115,8 @@ pub fn main() -> ExitCode {
         Some(Command::Test(options)) => test::run(&options),
         Some(Command::Password) => password::run(),
         Some(Command::Sign(options)) => sign::run(&options),
+        Some(Command::Completions(options)) => manual::completions(&options),
+        Some(Command::Man(options)) => manual::man(&options),
     };
     outcome.unwrap_or_else(|error| {
         report::print(&*error);

@@ -1,21 +1,22 @@
 //! The options of serving, as they are typed. Their texts are the manual.
 
+use super::observing::ObservingOptions;
 use crate::{
     config::{
-        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings, TlsFiles,
+        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings,
         plugins::PluginFolder,
         units::{duration, positive},
-        values::{chunk_size, error_status, listen_address, log_filter, record_limit, site_path},
+        values::{chunk_size, error_status, log_filter, record_limit, site_path},
     },
+    net::{ListenAddress, tls::TlsFiles},
     observe::LogFormat,
-    site::SiteSpec,
+    site::{Logged, SiteSpec},
     sites::{HostPattern, LoadErrors, Loader, Sites},
     watch::{RecordOptions, narrate::Narrator, record::rules::Rule},
 };
 use clap::{Args, ValueEnum};
 use http::StatusCode;
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -41,7 +42,8 @@ pub struct ServeOptions {
             "root", "listen", "plugins", "listing", "index", "error_pages", "fallback", "dotfiles", "symlinks",
             "no_precompressed", "compress", "chunk_size", "log_format", "log", "drain_timeout", "idle_timeout",
             "head_timeout", "stall_timeout", "max_connections", "sendfile", "admin", "debug_secret_file", "record",
-            "record_limit", "record_one_in", "record_redact", "tls_cert", "tls_key", "code_cache",
+            "record_limit", "record_one_in", "record_redact", "tls_cert", "tls_key", "code_cache", "access_log",
+            "access_log_format", "admin_listen", "admin_token_file", "admin_host", "metrics_by_site",
         ]
     )]
     config: Option<PathBuf>,
@@ -62,17 +64,17 @@ pub struct ServeOptions {
 
     /// Address and port to listen on; may be given several times
     ///
-    /// Such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80 (all addresses, IPv4 too). Port 0 lets the system choose. Each
-    /// address is printed to standard output, one a line, once connections are accepted.
+    /// Such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80 (all addresses, IPv4 too). Port 0 lets the system choose. unix:PATH is
+    /// a Unix socket, for the server's user and group; systemd:NAME a socket that systemd passes by that name. Each address
+    /// is printed to standard output, one a line, once connections are accepted.
     #[arg(
         long,
         short,
         default_value = "127.0.0.1:8080",
         value_name = "ADDR",
-        value_parser = listen_address,
         help_heading = "Connections"
     )]
-    listen: Vec<SocketAddr>,
+    listen: Vec<ListenAddress>,
 
     /// Certificate of this server, and those that lead from it to one that clients trust, in PEM: speaks HTTPS
     ///
@@ -153,6 +155,9 @@ pub struct ServeOptions {
     /// folder that RUNTIME_DIRECTORY names, as systemd sets it; otherwise none]
     #[arg(long, value_name = "SOCKET", help_heading = "Operators")]
     admin: Option<PathBuf>,
+
+    #[command(flatten)]
+    observing: ObservingOptions,
 
     /// File with a secret: a request whose header field Wasmserve-Debug has it explains itself
     ///
@@ -339,9 +344,11 @@ impl ServeOptions {
             hosts: vec![HostPattern::Any],
             chain: folder.chain(SITE.into(), roots),
             files,
+            tls: None,
+            logged: Logged::Yes,
         };
         let server = self.server();
-        sources.extend(server.tls_files());
+        sources.extend(server.tls.iter().flat_map(TlsFiles::paths));
         Ok(Configuration {
             server,
             sites: vec![site.into()],
@@ -363,13 +370,21 @@ impl ServeOptions {
                 SendfileRule::Always => Sendfile::Always,
                 SendfileRule::Off => Sendfile::Off,
             },
-            tls: self.tls_cert.clone().zip(self.tls_key.clone()).map(TlsFiles::from),
+            tls: self.tls(),
             code_cache: self.code_cache.clone(),
             operators: self.operators(),
             log_format: self.log_format,
             log: self.log.clone(),
             ..ServerSettings::default()
         }
+    }
+
+    fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+            clients: None,
+        })
     }
 
     fn operators(&self) -> OperatorSettings {
@@ -383,6 +398,10 @@ impl ServeOptions {
             admin: self.admin.clone(),
             debug_secret_file: self.debug_secret_file.clone(),
             record,
+            access: self.observing.access(),
+            listener: self.observing.listener(),
+            hosts: self.observing.hosts(),
+            metrics_by_site: self.observing.metrics_by_site(),
         }
     }
 

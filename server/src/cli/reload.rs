@@ -4,16 +4,18 @@
 //! until then anything that is wrong leaves all as it was. Then sites, options and listeners are swapped. Requests under
 //! way end on the generation that they began on.
 
-use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError};
+use super::{
+    ServeOptions, descriptors::Descriptors, operators::Operators, options::ConfigurationError, upgrade::Sockets,
+};
 use crate::{
-    admin::{self, Socket},
+    admin,
     changes::Changes,
     config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
     listeners::Listeners,
-    net::{ListenError, Server, TlsError, stop::Stopped},
-    observe::LogGuard,
-    request::Scheme,
+    net::{Inherited, ListenError, Server, TlsError, stop::Stopped},
+    observe::{Destination, LogGuard, meters},
     sites::{LoadErrors, Loader, Sites},
+    supervisor,
     watch::{Recording, Secret, Watch},
 };
 use anyhow::Context;
@@ -22,12 +24,11 @@ use std::{
     collections::BTreeSet,
     future::pending,
     io::{self, Write},
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::sync::Semaphore;
 
 /// How long observers have, when all exchanges have ended, to take note of them.
 const TELL_OBSERVERS: Duration = Duration::from_secs(5);
@@ -46,7 +47,19 @@ pub struct Serving<'a> {
     server: Arc<Server>,
     listeners: Listeners,
     room: Room,
-    admin: Option<JoinHandle<()>>,
+    operators: Operators,
+    /// Handed over and not used yet.
+    inherited: Inherited,
+    changes: Option<Changes>,
+}
+
+/// What serving begins with.
+struct Parts {
+    loader: Loader,
+    server: Arc<Server>,
+    listeners: Listeners,
+    room: Room,
+    inherited: Inherited,
     changes: Option<Changes>,
 }
 
@@ -76,42 +89,45 @@ struct Room {
 // === impl Serving ===
 
 impl<'a> Serving<'a> {
-    /// Loads everything, binds the addresses and accepts. The reading of the configuration began at `begun`.
+    /// Loads everything, binds the addresses and accepts. The reading of the configuration began at `begun`. When that
+    /// fails, operators are answered no more.
     pub async fn start(
         options: &'a ServeOptions,
         log: &'a LogGuard,
         configuration: Configuration,
         begun: SystemTime,
-        descriptors: Descriptors,
+        operators: Operators,
+        inherited: Inherited,
     ) -> Result<Self, anyhow::Error> {
-        // Before anything that takes long, so that no change of it is missed.
-        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
-        let settings = &configuration.server;
-        let room = Room::new(settings, descriptors);
-        let mut cache = settings.cache;
-        cache.descriptors = cache.descriptors.min(descriptors.cached_files());
-        let watch = Watch {
-            narrator: options.narrator(),
-            ..watch(&settings.operators)?
-        };
-        let mut loader = Loader::new(&cache);
-        let sites = loader.load(&configuration, None).await;
-        let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        let server = Server::new(Arc::new(sites), watch, settings.net()?);
-        let admin = settings
-            .operators
-            .socket()
-            .map(|path| Socket::bind(&path))
-            .transpose()?;
-        let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
-        let fresh = listeners.bind(&settings.listen)?;
-        let addresses = listeners.follow(&settings.listen, fresh);
-        announce(&addresses, server.scheme()).context("cannot write to standard output")?;
-        let admin = admin.map(|socket| {
-            tracing::info!(path = %socket.path().display(), "listening for operators");
-            tokio::spawn(admin::serve(socket, server.clone()))
+        match Parts::load(options, &configuration, begun, inherited).await {
+            Ok(parts) => Ok(Self::open(options, log, configuration, operators, parts)),
+            Err(error) => {
+                operators.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn open(
+        options: &'a ServeOptions,
+        log: &'a LogGuard,
+        configuration: Configuration,
+        operators: Operators,
+        parts: Parts,
+    ) -> Self {
+        let Parts {
+            loader,
+            server,
+            listeners,
+            room,
+            inherited,
+            changes,
+        } = parts;
+        operators.desk.open(admin::Serving {
+            server: server.clone(),
+            pool: loader.pool().clone(),
         });
-        Ok(Self {
+        Self {
             options,
             log,
             protected: configuration.protected(),
@@ -122,9 +138,10 @@ impl<'a> Serving<'a> {
             server,
             listeners,
             room,
-            admin,
+            operators,
+            inherited,
             changes,
-        })
+        }
     }
 
     /// Ends when what the configuration was read from has changed, with the cause of the reload; never when nobody watches.
@@ -147,6 +164,7 @@ impl<'a> Serving<'a> {
                 let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let (generation, sites) = (sites.generation, sites.len());
                 tracing::info!(cause, generation, sites, unchanged, took_ms, "reloaded");
+                meters().reloads.note(Vec::new());
                 if let Some(changes) = &mut self.changes {
                     changes.follow(&self.sources, since);
                 }
@@ -158,14 +176,17 @@ impl<'a> Serving<'a> {
     async fn try_reload(&mut self, before: &Sites) -> Result<Arc<Sites>, ReloadError> {
         let configuration = self.options.configuration()?;
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
-        let net = configuration.server.net()?;
-        let fresh = self.listeners.bind(&configuration.server.listen)?;
+        let tls = configuration.tls(self.server.tls().as_ref())?;
+        let net = configuration.server.net(tls);
+        let wanted = configuration.listeners();
+        let fresh = self.listeners.bind(&wanted, &mut self.inherited)?;
         // Nothing fails from here on.
         let settings = &configuration.server;
         self.server.set_options(net);
         self.server.sites.store(sites.clone());
-        let addresses = self.listeners.follow(&settings.listen, fresh);
-        if let Err(error) = announce(&addresses, self.server.scheme()) {
+        self.operators.desk.retired.retire(before, &sites);
+        let addresses = self.listeners.follow(&wanted, fresh);
+        if let Err(error) = announce(&addresses, settings) {
             tracing::warn!(%error, "cannot write to standard output");
         }
         self.room.resize(settings);
@@ -186,6 +207,7 @@ impl<'a> Serving<'a> {
 
     fn note_failure(&mut self, cause: &'static str, generation: u64, error: &ReloadError) {
         let lines = error.lines();
+        meters().reloads.note(lines.iter().take(TOLD).cloned().collect());
         for error in lines.iter().take(TOLD) {
             tracing::error!(cause, error, "the new configuration cannot be used");
         }
@@ -207,8 +229,34 @@ impl<'a> Serving<'a> {
         self.settings.drain_timeout
     }
 
-    /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
-    pub async fn stop(&self, limit: Duration) -> Stopped {
+    pub fn drain_delay(&self) -> Duration {
+        self.settings.drain_delay
+    }
+
+    /// The server serves: whoever started it may know.
+    pub fn ready(&mut self) {
+        self.inherited.settle();
+        supervisor::ready();
+    }
+
+    /// Operators ask another process from now on.
+    pub fn withdraw(&self) {
+        self.operators.withdraw();
+    }
+
+    /// Descriptors of all that is listened on, for the process that replaces this one.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn sockets(&self) -> io::Result<Sockets> {
+        Ok(Sockets {
+            listeners: self.listeners.descriptors()?,
+            admin: self.operators.descriptors()?,
+        })
+    }
+
+    /// Accepts nothing more, and waits until all responses are finished, or until `limit`, if there is one.
+    pub async fn stop(&self, limit: Option<Duration>) -> Stopped {
         self.listeners.stop(limit).await
     }
 
@@ -221,11 +269,7 @@ impl<'a> Serving<'a> {
 
     /// Ends what goes on while responses are finished.
     pub async fn end(self) {
-        if let Some(admin) = self.admin {
-            admin.abort();
-            // Its socket is removed when it has ended.
-            let _ = admin.await;
-        }
+        self.operators.end().await;
         if let Some(recording) = &self.server.watch.record {
             tokio::task::block_in_place(|| recording.finish());
         }
@@ -237,7 +281,8 @@ impl<'a> Serving<'a> {
 /// # Errors
 /// When the secret's file has none, or when nothing can be recorded.
 fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
-    let secret = settings.debug_secret_file.as_deref().map(Secret::read).transpose()?;
+    let secret = settings.debug_secret_file.as_deref();
+    let secret = secret.map(|file| Secret::read("the debug secret", file)).transpose()?;
     let record = settings.record.clone().map(Recording::start).transpose()?;
     Ok(Watch {
         debug: secret,
@@ -246,13 +291,59 @@ fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
     })
 }
 
-/// One line for each address, for people and for programs.
-fn announce(addresses: &[SocketAddr], scheme: Scheme) -> io::Result<()> {
+/// One line for each address, for people and for programs; in the log when standard output is the access log's.
+fn announce(addresses: &[String], settings: &ServerSettings) -> io::Result<()> {
+    if settings.operators.access.destination == Destination::Stdout {
+        for address in addresses {
+            tracing::info!("listening on {address}");
+        }
+        return Ok(());
+    }
     let mut output = io::stdout().lock();
     for address in addresses {
-        writeln!(output, "listening on {}://{address}", scheme.as_str())?;
+        writeln!(output, "listening on {address}")?;
     }
     output.flush()
+}
+
+// === impl Parts ===
+
+impl Parts {
+    async fn load(
+        options: &ServeOptions,
+        configuration: &Configuration,
+        begun: SystemTime,
+        mut inherited: Inherited,
+    ) -> Result<Self, anyhow::Error> {
+        // Before anything that takes long, so that no change of it is missed.
+        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
+        let descriptors = Descriptors::raise();
+        let settings = &configuration.server;
+        let room = Room::new(settings, descriptors);
+        let mut cache = settings.cache;
+        cache.descriptors = cache.descriptors.min(descriptors.cached_files());
+        let watch = Watch {
+            narrator: options.narrator(),
+            ..watch(&settings.operators)?
+        };
+        let mut loader = Loader::new(&cache);
+        let sites = loader.load(configuration, None).await;
+        let sites = sites.map_err(|errors| options.cannot_load(errors))?;
+        let server = Server::new(Arc::new(sites), watch, settings.net(configuration.tls(None)?));
+        let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
+        let wanted = configuration.listeners();
+        let fresh = listeners.bind(&wanted, &mut inherited)?;
+        let addresses = listeners.follow(&wanted, fresh);
+        announce(&addresses, settings).context("cannot write to standard output")?;
+        Ok(Self {
+            loader,
+            server,
+            listeners,
+            room,
+            inherited,
+            changes,
+        })
+    }
 }
 
 // === impl ReloadError ===
@@ -271,8 +362,9 @@ impl ReloadError {
                 None => error.to_string(),
             }],
             Self::Listen(error) => {
-                let cause = reason(&error.source);
-                vec![format!("{error}: {cause}")]
+                let source = std::error::Error::source(error);
+                let cause = source.and_then(|source| source.downcast_ref::<io::Error>()).map(reason);
+                vec![cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))]
             }
         }
     }
@@ -320,7 +412,7 @@ impl Room {
 
 /// How many connections may be open at once, as far as the limit of open files goes.
 fn allowed(settings: &ServerSettings, descriptors: Descriptors) -> usize {
-    let allowed = descriptors.connections().min(Semaphore::MAX_PERMITS);
+    let allowed = descriptors.sockets().min(Semaphore::MAX_PERMITS);
     match settings.max_connections {
         Some(wanted) if wanted > allowed => {
             tracing::warn!(
@@ -331,6 +423,6 @@ fn allowed(settings: &ServerSettings, descriptors: Descriptors) -> usize {
             allowed
         }
         Some(wanted) => wanted,
-        None => allowed,
+        None => descriptors.connections().min(Semaphore::MAX_PERMITS),
     }
 }

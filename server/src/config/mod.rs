@@ -4,7 +4,7 @@
 //! specifications that the crates `policy` and `files` take. Every error of a file is reported at once. What is wrong
 //! refuses the whole: a chain that cannot be read never means a server without it.
 //!
-//! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`site`] with its [`roots`] and its chain
+//! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`listeners`] and `tls`, [`site`] with its [`roots`] and its chain
 //! ([`plugins`], [`manifest`], [`limits`], [`grants`]); [`print`] writes what it comes to.
 
 pub mod code_cache;
@@ -13,6 +13,7 @@ pub mod errors;
 pub mod file;
 pub mod grants;
 pub mod limits;
+pub mod listeners;
 pub mod manifest;
 pub mod operators;
 pub mod plugins;
@@ -21,12 +22,14 @@ pub mod roots;
 pub mod server;
 pub mod site;
 pub mod texts;
+mod tls;
 pub mod units;
 pub mod values;
 
 pub use code_cache::CodeCacheOption;
 pub use errors::{ConfigError, ConfigErrors};
 pub use file::Configuration;
+pub use listeners::ListenerSettings;
 pub use manifest::Manifest;
-pub use operators::OperatorSettings;
-pub use server::{ServerSettings, TlsFiles};
+pub use operators::{AdminListener, OperatorSettings};
+pub use server::ServerSettings;

@@ -6,10 +6,12 @@ use super::{
     grants,
     plugins::{Catalogue, GivenChain},
     roots::GivenRoot,
+    tls,
     units::{positive, size},
 };
 use crate::{
-    site::SiteSpec,
+    net::tls::TlsFiles,
+    site::{Logged, SiteSpec},
     sites::{HostPattern, Hosts},
 };
 use std::{
@@ -42,6 +44,8 @@ pub struct GivenSite {
     /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
     /// the `plugins.toml` of the site's folder says.
     services: Option<ServiceBudget>,
+    /// `access-log`: whether its exchanges leave a line in the access log. Default: `true`.
+    access_log: Option<bool>,
 }
 
 /// `[site.budget]`: what the policies of a site may use together.
@@ -65,6 +69,8 @@ pub struct SiteReader<'c> {
     pub defaults: GivenSite,
     names: HashSet<String>,
     hosts: Hosts<String>,
+    /// What `[site.tls]` leaves out.
+    server: Option<TlsFiles>,
 }
 
 /// The root that `root = "DIR"` makes, and where paths are looked up if there are several.
@@ -96,6 +102,7 @@ impl GivenSite {
             services: section
                 .section("services", errors)
                 .map(|services| grants::read_budget(services, errors)),
+            access_log: section.flag("access-log", errors),
         }
     }
 
@@ -110,6 +117,7 @@ impl GivenSite {
             chain: self.chain.or_else(|| base.chain.clone()),
             budget: self.budget.over(&base.budget),
             services: self.services.or_else(|| base.services.clone()),
+            access_log: self.access_log.or(base.access_log),
         }
     }
 
@@ -195,13 +203,14 @@ fn memory(text: &str) -> Result<usize, String> {
 // === impl SiteReader ===
 
 impl<'c> SiteReader<'c> {
-    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite) -> Self {
+    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite, server: Option<TlsFiles>) -> Self {
         Self {
             folder,
             catalogue,
             defaults,
             names: HashSet::new(),
             hosts: Hosts::default(),
+            server,
         }
     }
 
@@ -211,6 +220,8 @@ impl<'c> SiteReader<'c> {
         let hosts = self.hosts(&name, &mut section, errors);
         let given = GivenSite::read(&self.folder, &mut section, self.catalogue, errors).over(&self.defaults);
         let roots = self.roots(&mut section, &given.root, errors);
+        let tls = section.section("tls", errors);
+        let tls = tls.and_then(|tls| tls::of_site(&self.folder, tls, self.server.as_ref(), errors));
         section.finish(errors);
         let compression = given.compression();
         let chain = given.chain.unwrap_or_default();
@@ -228,7 +239,16 @@ impl<'c> SiteReader<'c> {
             resolver: given.resolver.unwrap_or_default(),
             ..FilesOptions::new("")
         };
-        SiteSpec { hosts, files, chain }
+        SiteSpec {
+            hosts,
+            files,
+            tls,
+            chain,
+            logged: match given.access_log {
+                Some(false) => Logged::No,
+                Some(true) | None => Logged::Yes,
+            },
+        }
     }
 
     fn name(&mut self, section: &mut Section<'_>, errors: &mut ConfigErrors) -> String {

@@ -2,7 +2,7 @@
 
 use crate::{
     request::{
-        Answering, Arrival, Reply,
+        Answering, Arrival, Judged, Reply,
         handle::{capabilities, carry_out, question},
     },
     site::Site,
@@ -151,7 +151,13 @@ impl Account {
             Outcome::Fault(_) => Ruling::Fault { policy: ended },
         };
         let answer = carry_out(site, &request, &verdict).await;
-        let Verdict { facts, pace, .. } = verdict;
+        let Verdict {
+            facts,
+            pace,
+            outcome,
+            effort,
+            ..
+        } = verdict;
         self.pace = pace;
         let told = facts.iter();
         self.facts = told.map(|(name, value)| Field::new(name, value.clone())).collect();
@@ -161,6 +167,9 @@ impl Account {
             facts,
             pace,
             answering: Answering::Given,
+            judged: Some(Judged::new(&outcome, effort)),
+            meter: site.meter,
+            logged: site.spec.logged,
         }
     }
 }

@@ -4,12 +4,19 @@
 use super::{
     activity::{Activity, Deadlines, Stage},
     exchange::{Unanswered, exchange},
-    http2::{self, Followed, Streams},
+    http2::{self, Flow, Followed, Verdict},
+    listener::{ListenerOptions, Security},
+    origin::{Origin, Peer},
+    proxy::{self, Peek},
     stop::Stop,
     tls::{Protocol, Tls},
     watched::Watched,
 };
-use crate::{observe::record, request::Scheme, sites::Sites, watch::Watch};
+use crate::{
+    observe::{meters, record},
+    sites::Sites,
+    watch::Watch,
+};
 use arc_swap::ArcSwap;
 use http::{Response, StatusCode};
 use hyper::{
@@ -20,20 +27,25 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use std::{
+    future::pending,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpStream, time::timeout};
-use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, accept, guard};
+use tokio::{io::AsyncRead, time::timeout};
+use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, Socket, accept, guard};
+
+/// What the kernel queues of an encrypted connection beyond what is on its way: the rest waits where it can be seen.
+const UNSENT: u32 = 128 * 1024;
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct NetOptions {
-    /// Without it connections are plain HTTP/1.1.
+    /// What listeners that speak TLS speak it with.
     pub tls: Option<Tls>,
     /// The most bytes of a file that a connection holds in memory.
     pub chunk_size: usize,
@@ -59,7 +71,6 @@ pub struct Server {
 struct Protocols {
     options: NetOptions,
     http1: http1::Builder,
-    http2: hyper_http2::Builder<Streams>,
 }
 
 /// What the requests of a connection have in common.
@@ -69,7 +80,7 @@ struct Link {
     protocols: Arc<Protocols>,
     activity: Arc<Activity>,
     delivery: Delivery,
-    client: Option<IpAddr>,
+    origin: Arc<Origin>,
 }
 
 // === impl Server ===
@@ -83,14 +94,14 @@ impl Server {
         })
     }
 
+    /// The certificates that are shown now.
+    pub fn tls(&self) -> Option<Tls> {
+        self.protocols.load().options.tls.clone()
+    }
+
     /// How connections that begin from now on are served.
     pub fn set_options(&self, options: NetOptions) {
         self.protocols.store(Arc::new(Protocols::new(options)));
-    }
-
-    /// What clients call connections that begin now.
-    pub fn scheme(&self) -> Scheme {
-        self.protocols.load().scheme()
     }
 }
 
@@ -107,15 +118,7 @@ impl Protocols {
             .max_buf_size(options.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
-        let http2 = http2::builder(options.head_size, options.stall);
-        Self { options, http1, http2 }
-    }
-
-    fn scheme(&self) -> Scheme {
-        match self.options.tls {
-            Some(_) => Scheme::Https,
-            None => Scheme::Http,
-        }
+        Self { options, http1 }
     }
 
     fn transport(&self, protocol: Protocol) -> Options {
@@ -132,73 +135,123 @@ impl Protocols {
 }
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
-pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
+pub async fn serve<S>(server: Arc<Server>, options: Arc<ListenerOptions>, stream: S, peer: Peer, mut stop: Stop)
+where
+    S: Socket + AsyncRead + Peek + 'static,
+{
+    let _open = meters().connections.open();
     let protocols = server.protocols.load_full();
-    let Some(tls) = &protocols.options.tls else {
-        let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
-        let link = Link::new(server, protocols, delivery, peer);
-        return http1(link, io, peer, stop).await;
+    let mut origin = Origin::new(peer, options.clone());
+    if options.proxies.proxy_protocol {
+        let header = timeout(protocols.options.deadlines.head, handed_on(&mut origin, &stream));
+        let handed_on = tokio::select! {
+            biased;
+            () = stop.requested() => return,
+            handed_on = header => handed_on,
+        };
+        match handed_on {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::info!(%peer, %error, "a connection is not a proxy's"),
+            Err(_) => return note_given_up("the rest of a PROXY header", peer),
+        }
+    }
+    let tls = match (options.security, &protocols.options.tls) {
+        (Security::Plain, _) => {
+            let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
+            let link = Link::new(server, protocols, delivery, origin);
+            return http1(link, io, peer, stop).await;
+        }
+        (Security::Tls, Some(tls)) => tls.clone(),
+        // A reload took the certificates away a moment ago.
+        (Security::Tls, None) => return,
     };
-    let handshake = timeout(protocols.options.deadlines.head, tls.accept(stream));
-    let (stream, protocol) = tokio::select! {
+    let sites = server.sites.load_full();
+    let handshake = timeout(protocols.options.deadlines.head, tls.accept(&sites, stream));
+    let (stream, protocol, secured) = tokio::select! {
         biased;
         () = stop.requested() => return,
-        shaken = handshake => match shaken {
-            Ok(Ok(secured)) => secured,
-            Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
-            Err(_) => return note_given_up("the rest of a TLS handshake", peer),
-        },
+        shaken = handshake => {
+            meters().connections.handshake(matches!(shaken, Ok(Ok(_))));
+            match shaken {
+                Ok(Ok(secured)) => secured,
+                Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
+                Err(_) => return note_given_up("the rest of a TLS handshake", peer),
+            }
+        }
     };
+    drop(sites);
+    // For HTTP/2 whose turn it is among streams is decided late then, and a slow client is seen to take something.
+    if let Err(error) = SockRef::from(stream.get_ref().0).set_tcp_notsent_lowat(UNSENT) {
+        tracing::trace!(%peer, %error, "the kernel queues what it likes");
+    }
+    origin.secured = Some(Arc::new(secured));
     let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
-    let link = Link::new(server, protocols, delivery, peer);
+    let link = Link::new(server, protocols, delivery, origin);
     match protocol {
         Protocol::Http1 => http1(link, io, peer, stop).await,
         Protocol::Http2 => http2(link, io, peer, stop).await,
     }
 }
 
-async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
+/// Reads for whom a proxy connects.
+async fn handed_on(origin: &mut Origin, stream: &impl Peek) -> io::Result<()> {
+    if !origin.is_proxy() {
+        return Err(io::Error::other("the peer is none of the trusted proxies"));
+    }
+    origin.hand_on(proxy::read(stream).await?);
+    Ok(())
+}
+
+async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, stop: Stop) {
     let io = Watched::new(io, link.activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let link = link.clone();
         link.exchange(request)
     });
     let connection = pin!(link.protocols.http1.serve_connection(io, service));
-    drive(&link, connection, http1::Connection::graceful_shutdown, peer, stop).await;
-}
-
-async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
-    let io = Watched::multiplexed(io, link.activity.clone());
-    let service = service_fn(|request: Request<Incoming>| {
-        let link = link.clone();
-        async move { Ok::<_, Unanswered>(link.exchange(request).await?.map(Followed::new)) }
-    });
-    let connection = pin!(link.protocols.http2.serve_connection(io, service));
+    let never = pending();
     drive(
         &link,
         connection,
-        hyper_http2::Connection::graceful_shutdown,
+        http1::Connection::graceful_shutdown,
+        never,
         peer,
         stop,
     )
     .await;
 }
 
-/// Polls a connection until it ends.
+async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, stop: Stop) {
+    let io = Watched::multiplexed(io, link.activity.clone());
+    let service = service_fn(|request: Request<Incoming>| {
+        let link = link.clone();
+        async move { Ok::<_, Unanswered>(link.exchange(request).await?.map(Followed::new)) }
+    });
+    let options = &link.protocols.options;
+    let flow = Flow::new(options.stall);
+    let connection = pin!(http2::builder(options.head_size, &flow).serve_connection(io, service));
+    let shut_down = hyper_http2::Connection::graceful_shutdown;
+    drive(&link, connection, shut_down, flow.watch(), peer, stop).await;
+}
+
+/// Polls a connection until it ends, or until there is a verdict on its client.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     link: &Link,
     mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
-    peer: SocketAddr,
+    verdict: impl Future<Output = Verdict>,
+    peer: Peer,
     mut stop: Stop,
 ) {
     let mut expired = pin!(link.activity.expired(&link.protocols.options.deadlines));
+    let mut verdict = pin!(verdict);
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return note_end(ended, peer, link.client),
+            ended = connection.as_mut() => return note_end(ended, peer, link.origin.client),
             stage = expired.as_mut() => return note_expiry(stage, peer),
+            verdict = verdict.as_mut() => return note_verdict(verdict, peer),
             () = stop.requested(), if !stopping => {
                 stopping = true;
                 shut_down(connection.as_mut());
@@ -210,13 +263,13 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 // === impl Link ===
 
 impl Link {
-    fn new(server: Arc<Server>, protocols: Arc<Protocols>, delivery: Delivery, peer: SocketAddr) -> Self {
+    fn new(server: Arc<Server>, protocols: Arc<Protocols>, delivery: Delivery, origin: Origin) -> Self {
         Self {
             server,
             protocols,
             activity: Activity::new(),
             delivery,
-            client: Some(peer.ip().to_canonical()),
+            origin: Arc::new(origin),
         }
     }
 
@@ -225,15 +278,14 @@ impl Link {
             server,
             activity,
             delivery,
-            client,
-            protocols,
+            origin,
+            ..
         } = self;
-        let scheme = protocols.scheme();
-        exchange(server, activity, delivery, client, scheme, request).await
+        exchange(server, activity, delivery, &origin, request).await
     }
 }
 
-fn note_end(ended: hyper::Result<()>, peer: SocketAddr, client: Option<IpAddr>) {
+fn note_end(ended: hyper::Result<()>, peer: Peer, client: Option<IpAddr>) {
     let Err(error) = ended else { return };
     if is_stall(&error) {
         note_given_up("the client to take more of a response", peer);
@@ -257,7 +309,7 @@ fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
     }
 }
 
-fn note_expiry(stage: Stage, peer: SocketAddr) {
+fn note_expiry(stage: Stage, peer: Peer) {
     let waited_for = match stage {
         Stage::Idle | Stage::Linger | Stage::Exchange => return,
         Stage::Head => "the rest of a request's head",
@@ -265,7 +317,14 @@ fn note_expiry(stage: Stage, peer: SocketAddr) {
     note_given_up(waited_for, peer);
 }
 
-fn note_given_up(waited_for: &str, peer: SocketAddr) {
+fn note_verdict(verdict: Verdict, peer: Peer) {
+    match verdict {
+        Verdict::Stalled => note_given_up("the client to take more of a response", peer),
+        Verdict::Flooded => tracing::info!(%peer, "a connection was ended: its client took back what it asked for"),
+    }
+}
+
+fn note_given_up(waited_for: &str, peer: Peer) {
     tracing::info!(%peer, waited_for, "a connection was given up");
 }
 

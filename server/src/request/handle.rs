@@ -9,21 +9,28 @@ use super::{
     target::{Host, Scheme, Target},
 };
 use crate::{
-    site::Site,
+    net::tls::Secured,
+    observe::{Meter, meters},
+    site::{Logged, Site},
     sites::{Sites, UnknownHost},
     watch::{Watch, debug},
 };
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
-use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
+use wasmserve_policy::{Effort, Mapping, Outcome, Request, Response, Verdict};
 
 /// A request's head and what the connection knows about it.
 pub struct Arrival {
     pub head: Parts,
     /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
     pub client: Option<IpAddr>,
+    /// How the client asked, as far as this server is told.
     pub scheme: Scheme,
+    /// What the connection speaks, which is what the target has to name: another than `scheme` behind a proxy.
+    pub spoken: Scheme,
+    /// What the connection agreed on, when it speaks TLS.
+    pub secured: Option<Arc<Secured>>,
     pub at: SystemTime,
 }
 
@@ -37,6 +44,19 @@ pub struct Reply {
     /// Bytes of body a second.
     pub pace: Option<u64>,
     pub answering: Answering,
+    /// What policies decided; `None` when none were asked.
+    pub judged: Option<Judged>,
+    /// Whose counters count it.
+    pub meter: &'static Meter,
+    pub logged: Logged,
+}
+
+/// A chain's verdict in a word, for the access log, and what it took.
+#[derive(Debug)]
+pub struct Judged {
+    /// `proceed`, `respond` or `fault`.
+    pub verdict: &'static str,
+    pub effort: Effort,
 }
 
 /// Whether a client gets its answer.
@@ -67,13 +87,22 @@ pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply
         Some(recording) => Box::pin(recording.decide(site, &request)).await,
     };
     let answer = carry_out(site, &request, &verdict).await;
-    let Verdict { facts, pace, .. } = verdict;
+    let Verdict {
+        facts,
+        pace,
+        outcome,
+        effort,
+        ..
+    } = verdict;
     Reply {
         answer,
         request: Some(request),
         facts,
         pace,
         answering: Answering::Given,
+        judged: Some(Judged::new(&outcome, effort)),
+        meter: site.meter,
+        logged: site.spec.logged,
     }
 }
 
@@ -94,18 +123,24 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
 /// which is about no path.
 pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<Site>, Request)>, Refusal> {
     framing::check(&arrival.head.headers)?;
-    let (host, path, query) = match Target::of(&arrival.head, arrival.scheme)? {
+    let (host, path, query) = match Target::of(&arrival.head, arrival.spoken)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
     };
+    let site = site_of(sites, &host)?;
+    let secured = arrival.secured.as_deref();
+    if secured.is_some_and(|secured| !secured.is_for(site.spec.tls.as_ref())) {
+        return Err(Refusal::OtherCertificate);
+    }
+    let facts = secured.map_or_else(Vec::new, |secured| secured.facts.clone());
     let Host { name: host, .. } = host;
-    let site = sites.of_host(&host).ok_or(Refusal::UnknownHost(sites.unknown_host))?;
     let path = SitePath::from_uri(path)?;
     let Arrival {
         head: Parts { method, headers, .. },
         client,
         scheme,
         at: arrived,
+        ..
     } = arrival;
     let request = Request {
         method,
@@ -117,9 +152,16 @@ pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<S
         site: site.name.clone(),
         client,
         arrived,
-        facts: Vec::new(),
+        facts,
     };
     Ok(Some((site, request)))
+}
+
+/// Whose a host is.
+pub(crate) fn site_of<'s>(sites: &'s Sites, host: &Host) -> Result<&'s Arc<Site>, Refusal> {
+    sites
+        .of_host(&host.name)
+        .ok_or(Refusal::UnknownHost(sites.unknown_host))
 }
 
 /// The first candidate that exists, and what HTTP says about it.
@@ -222,6 +264,24 @@ impl Reply {
             facts: Vec::new(),
             pace: None,
             answering: Answering::Given,
+            judged: None,
+            meter: meters().nobody(),
+            logged: Logged::Yes,
+        }
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    pub(crate) fn new(outcome: &Outcome, effort: Effort) -> Self {
+        Self {
+            verdict: match outcome {
+                Outcome::Proceed(_) => "proceed",
+                Outcome::Respond(_) => "respond",
+                Outcome::Fault(_) => "fault",
+            },
+            effort,
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::Sites;
 use crate::{
     config::{Configuration, errors::without_number},
+    observe::meters,
     site::{Site, SiteSpec},
 };
 use std::{
@@ -82,6 +83,11 @@ impl Loader {
         Ok(Sites::new(generation, configuration.server.unknown_host, sites))
     }
 
+    /// What the files of all sites share.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// From now on nothing else is protected than this.
     pub fn settle(&self, protected: &[PathBuf]) {
         self.pool.protect(protected.to_vec());
@@ -106,6 +112,7 @@ impl Loader {
                 name: spec.name().clone(),
                 chain,
                 files,
+                meter: meters().of_site(spec.name()),
                 spec: spec.clone(),
             })
         }))

@@ -93,9 +93,9 @@ struct Observing {
 
 impl Observers {
     /// Starts a task for each.
-    pub(crate) fn start(observers: Vec<Observer>) -> Self {
-        let start = |observer: Observer| {
-            let (observer, queue) = (Arc::new(observer), Arc::new(Queue::default()));
+    pub(crate) fn start(observers: Vec<Arc<Observer>>) -> Self {
+        let start = |observer: Arc<Observer>| {
+            let queue = Arc::new(Queue::default());
             let task = tokio::spawn(work(observer.clone(), queue.clone()));
             Observing {
                 observer,
@@ -131,6 +131,12 @@ impl Observers {
             .iter()
             .map(|observing| observing.observer.info())
             .collect()
+    }
+
+    pub(crate) fn services_are_current(&self) -> bool {
+        self.observers
+            .iter()
+            .all(|observing| observing.observer.services_are_current())
     }
 
     /// What they were loaded from, with the digests of the files.

@@ -9,20 +9,23 @@ use crate::{
     config,
     failure::Failure,
     grants::Links,
-    host::{Engine, Slot, check_limits},
+    host::{Engine, check_limits},
     instance::{Spare, store},
     journal::Said,
+    lane::Lost,
     link,
+    places::Slot,
     recorder::Recorder,
     running::Meter,
     services::Services,
+    usage::Usage,
 };
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::time::timeout;
 use wasmtime::Store;
@@ -37,6 +40,8 @@ pub(crate) struct Observer {
     code: CodeFrom,
     setting: Arc<Setting>,
     services: Arc<Services>,
+    /// Of the site.
+    usage: Arc<Usage>,
     /// Where the instance waits for the next batch.
     resting: Arc<Resting>,
     told: AtomicU64,
@@ -80,8 +85,9 @@ impl Observer {
         compiled: &Arc<Compiled>,
         spec: PolicySpec,
         site: &Arc<str>,
-    ) -> Result<Self, LoadError> {
-        let observer = Self::try_load(engine, compiled, &spec, site).await;
+        usage: Arc<Usage>,
+    ) -> Result<Arc<Self>, LoadError> {
+        let observer = Self::try_load(engine, compiled, &spec, site, usage).await;
         observer.map_err(|reason| LoadError {
             policy: spec.name,
             wasm: spec.wasm,
@@ -94,7 +100,8 @@ impl Observer {
         compiled: &Arc<Compiled>,
         spec: &PolicySpec,
         site: &Arc<str>,
-    ) -> Result<Self, String> {
+        usage: Arc<Usage>,
+    ) -> Result<Arc<Self>, String> {
         check_limits(&spec.limits)?;
         let links = Links::from(&spec.grants);
         let linker = engine.linker(links).map_err(|error| one_line(&error))?;
@@ -103,7 +110,7 @@ impl Observer {
         let guest = linker.instantiate_pre(&component).and_then(ObserverPre::new);
         let resting = Arc::<Resting>::default();
         engine.spare(&resting);
-        let observer = Self {
+        let observer = Arc::new(Self {
             site: site.clone(),
             digest: compiled.digest.clone(),
             imports: compiled.imports.clone(),
@@ -116,17 +123,17 @@ impl Observer {
                 directories: spec.grants.directories.clone(),
                 seed: engine.seed(),
             }),
-            services: Services::new(&spec.name, &spec.grants, spec.limits.wall, engine.sites.of(site))?,
+            services: Services::new(&spec.name, &spec.grants, spec.limits.wall, usage.services.clone())?,
             resting,
             told: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             engine,
             spec: spec.clone(),
-        };
-        // Compiling keeps processors busy while much is loaded, so the wall time is generous here.
-        let wall = spec.limits.wall.max(spec.limits.configure.saturating_mul(10));
-        let warm = within(wall, observer.instance()).await;
+            usage,
+        });
+        let slot = observer.engine.slot(&observer.usage.places).await;
+        let warm = observer.instance(slot).await;
         let warm = warm.map_err(|failure| failure.while_configuring())?;
         observer.tell(&warm.store.data().journal.take());
         observer.resting.put(warm);
@@ -137,6 +144,10 @@ impl Observer {
             "an observer is loaded"
         );
         Ok(observer)
+    }
+
+    pub fn services_are_current(&self) -> bool {
+        self.services.is_current()
     }
 
     pub fn origin(&self) -> (&PolicySpec, &str) {
@@ -163,24 +174,22 @@ impl Observer {
 
 impl Observer {
     /// Tells a batch. After an error of its own words the instance stays; after any other fault it is thrown away.
-    pub async fn observe(&self, batch: &[Arc<Finished>]) -> Result<(), Failure> {
+    pub async fn observe(self: &Arc<Self>, batch: &[Arc<Finished>]) -> Result<(), Failure> {
         let batch: Vec<_> = batch.iter().map(|finished| self.exchange(finished)).collect();
         // The limit of a call, apart from the waiting for a place: what has to wait for that is nobody's fault.
-        let mut warm = match self.resting.take() {
+        let warm = match self.resting.take() {
             Some(warm) => warm,
             None => {
-                let slot = self.engine.slot().await;
-                within(
-                    self.spec.limits.wall.max(self.spec.limits.configure),
-                    self.instance_in(slot),
-                )
-                .await?
+                let slot = self.engine.slot(&self.usage.places).await;
+                self.instance(slot).await?
             }
         };
         let journal = warm.store.data().journal.clone();
-        let observed = within(self.spec.limits.wall, self.call(&mut warm, &batch)).await;
+        let meter = Meter::new(self.spec.limits.running);
+        let call = self.clone().call(warm, batch, meter.clone());
+        let observed = self.drive(self.spec.limits.wall, call, &meter).await;
         self.tell(&journal.take());
-        let told = observed?;
+        let (warm, told) = observed?;
         // Its place wakes whoever waits for one.
         if self.engine.is_idle() {
             self.resting.put(warm);
@@ -188,40 +197,62 @@ impl Observer {
         told.map_err(Failure::Said)
     }
 
-    async fn call(&self, warm: &mut Warm, batch: &[observation::Exchange]) -> Result<Result<(), String>, Failure> {
+    /// Drives a call to its end as a policy's: on the lane when it takes long, on the account of the site.
+    async fn drive<T: Send>(
+        &self,
+        wall: Duration,
+        call: impl Future<Output = Result<T, Failure>> + Send + 'static,
+        meter: &Meter,
+    ) -> Result<T, Failure> {
         let _ticking = self.engine.ticking();
-        let meter = Meter::new(self.spec.limits.running);
-        warm.store.set_epoch_deadline(1);
-        let call = warm.store.data_mut();
-        call.begin_observing(self.services.clone(), meter.clone());
-        call.end(self.recorder());
-        let observing = warm.guest.wasmserve_policy_observing();
-        let observed = meter.measure(observing.call_observe(&mut warm.store, batch)).await;
-        observed.map_err(Failure::Trapped)
+        let begun = Instant::now();
+        let outcome = timeout(wall, self.engine.lane.drive(call, meter, &self.usage.lane)).await;
+        self.usage.account.charge(meter.used(begun));
+        match outcome {
+            Ok(outcome) => outcome.unwrap_or_else(|Lost| Err(Failure::Lost)),
+            Err(_) => Err(Failure::TooSlow(wall)),
+        }
     }
 
-    async fn instance(&self) -> Result<Box<Warm>, Failure> {
-        let slot = self.engine.slot().await;
-        self.instance_in(slot).await
+    async fn call(
+        self: Arc<Self>,
+        mut warm: Box<Warm>,
+        batch: Vec<observation::Exchange>,
+        meter: Meter,
+    ) -> Result<(Box<Warm>, Result<(), String>), Failure> {
+        warm.store.set_epoch_deadline(1);
+        let call = warm.store.data_mut();
+        call.begin_observing(self.services.clone(), meter);
+        call.end(self.recorder());
+        let observing = warm.guest.wasmserve_policy_observing();
+        let told = observing.call_observe(&mut warm.store, &batch).await;
+        Ok((warm, told.map_err(Failure::Trapped)?))
     }
 
     /// A new instance, configured.
-    async fn instance_in(&self, slot: Slot) -> Result<Box<Warm>, Failure> {
-        let _ticking = self.engine.ticking();
-        let meter = Meter::new(self.spec.limits.configure);
+    async fn instance(self: &Arc<Self>, slot: Slot) -> Result<Box<Warm>, Failure> {
+        // Compiling keeps processors busy while much is loaded, so the wall time is generous here.
+        let limits = &self.spec.limits;
+        let wall = limits.wall.max(limits.configure.saturating_mul(10));
+        let meter = Meter::new(limits.configure);
+        self.drive(wall, self.clone().configured(slot, meter.clone()), &meter)
+            .await
+    }
+
+    async fn configured(self: Arc<Self>, slot: Slot, meter: Meter) -> Result<Box<Warm>, Failure> {
         let mut store = store(
             &self.engine,
             &self.setting,
             &self.spec.limits,
             Phase::Configuring,
             self.recorder(),
-            meter.clone(),
+            meter,
         );
-        let made = meter.measure(async {
+        let made = async {
             let guest = self.guest.instantiate_async(&mut store).await?;
             let configured = guest.wasmserve_policy_observing().call_configure(&mut store).await?;
             Ok::<_, wasmtime::Error>((guest, configured))
-        });
+        };
         let (guest, configured) = made.await.map_err(Failure::Trapped)?;
         configured.map_err(Failure::Said)?;
         Ok(Box::new(Warm {
@@ -298,10 +329,6 @@ impl Observer {
             "an observer cannot keep up: exchanges were not told to it"
         );
     }
-}
-
-async fn within<T>(wall: Duration, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    timeout(wall, call).await.unwrap_or(Err(Failure::TooSlow(wall)))
 }
 
 /// Since 1970.

@@ -77,6 +77,11 @@ impl Services {
         }))
     }
 
+    /// Whether the files that it was made from hold what they held.
+    pub fn is_current(&self) -> bool {
+        self.http.as_ref().is_none_or(|http| http.is_current())
+    }
+
     /// The outbound requests of one call.
     pub fn outbound(&self) -> Outbound {
         Outbound::new(self.http.clone())
@@ -121,8 +126,9 @@ impl SiteServices {
 pub(crate) struct Sites(Mutex<HashMap<Arc<str>, Weak<SiteServices>>>);
 
 impl Sites {
-    /// What the services of a site hold: the same for as long as anything that is loaded for the site lives.
-    pub fn of(&self, site: &Arc<str>) -> Arc<SiteServices> {
+    /// What the services of a site hold: the same for as long as anything that is loaded for the site lives. `budget` is
+    /// for a site that has none yet: one that is served keeps its own until what is loaded takes its place.
+    pub fn of(&self, site: &Arc<str>, budget: &ServiceBudget) -> Arc<SiteServices> {
         let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(services) = sites.get(site).and_then(Weak::upgrade) {
             return services;
@@ -131,7 +137,7 @@ impl Sites {
         if sites.len() == sites.capacity() {
             sites.retain(|_, services| services.strong_count() > 0);
         }
-        let services = Arc::new(SiteServices::new(&ServiceBudget::default()));
+        let services = Arc::new(SiteServices::new(budget));
         sites.insert(site.clone(), Arc::downgrade(&services));
         services
     }

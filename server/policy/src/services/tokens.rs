@@ -90,15 +90,21 @@ impl TokenBuckets {
         if before.is_none() {
             self.make_room(now)?;
         }
-        let mut bucket = TokenBucket {
-            capacity,
-            refill,
-            ..before.unwrap_or(TokenBucket {
+        let mut bucket = match before {
+            Some(bucket) if (bucket.capacity, bucket.refill) == (capacity, refill) => bucket,
+            // What it gained until now, it gained at the rate it had.
+            Some(bucket) => TokenBucket {
+                capacity,
+                refill,
+                level: bucket.level(now).min(capacity as f64),
+                at: now,
+            },
+            None => TokenBucket {
                 capacity,
                 refill,
                 level: capacity as f64,
                 at: now,
-            })
+            },
         };
         let (level, settled) = (bucket.level(now), bucket);
         let granted = level >= 1.0 - ROUNDING;
@@ -169,6 +175,26 @@ mod tests {
             retry_after,
             full_after,
         })
+    }
+
+    /// A faster rate was counted from the last take on, when the bucket had filled slowly until now.
+    #[test]
+    fn another_rate_counts_from_now_on() {
+        let (mut buckets, clock) = buckets(10);
+        let mut take = |at, capacity, refill| {
+            let taken = buckets.take("policy", "key", capacity, refill, clock.at(at)).unwrap();
+            (taken.granted, taken.remaining)
+        };
+        for left in (0..4).rev() {
+            assert_eq!(take(0, 4, 0.001), (true, left));
+        }
+        assert_eq!(take(10_000, 4, 100.0), (false, 0));
+        assert_eq!(take(10_011, 4, 100.0), (true, 0));
+        assert_eq!(take(10_061, 4, 100.0), (true, 3), "it gained five, and holds four");
+        // What is more than the new capacity is gone.
+        assert_eq!(take(10_100, 2, 0.0), (true, 1));
+        assert_eq!(take(99_000, 4, 0.0), (true, 0));
+        assert_eq!(take(99_000, 4, 0.0), (false, 0));
     }
 
     #[test]

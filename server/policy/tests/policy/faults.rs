@@ -370,6 +370,39 @@ async fn calls_beyond_the_pool_wait() {
     assert_eq!(chain.counts()[0].failed, 0);
 }
 
+/// However many calls of one site are under way, another finds a place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_cannot_hold_all_places() {
+    let host = Host::new(HostOptions {
+        instances: 3,
+        ..HostOptions::default()
+    })
+    .unwrap();
+    let mut chains = Chains::one(&forever_on_one_path());
+    chains.spec.policies[0].limits.running = Duration::from_secs(3600);
+    let greedy = Arc::new(host.load(chains.spec.clone()).await.unwrap());
+    chains.spec.site = "another".into();
+    let other = host.load(chains.spec.clone()).await.unwrap();
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let chain = greedy.clone();
+            tokio::spawn(async move { decide(&chain, get("/loop")).await })
+        })
+        .collect();
+    while greedy.counts()[0].ran < 8 {
+        tokio::task::yield_now().await;
+    }
+    for turn in 0..20 {
+        let path = format!("/{turn}");
+        assert_eq!(targets(&decide(&other, get(&path)).await), [path]);
+    }
+    for call in calls {
+        call.abort();
+        assert!(call.await.is_err(), "an endless call ended");
+    }
+    assert_eq!(targets(&decide(&greedy, get("/free")).await), ["/free"]);
+}
+
 #[tokio::test]
 async fn who_waits_longer_than_the_wall_time_for_a_turn_is_told_to_come_back() {
     let mut chains = Chains::one(&forever_on_one_path());

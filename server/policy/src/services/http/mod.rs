@@ -88,6 +88,8 @@ pub(crate) struct HttpClient {
     grant: HttpGrant,
     timeout: Duration,
     tls: TlsConnector,
+    /// What the file of trusted certificates held.
+    trusted: Option<Vec<u8>>,
     site: Arc<SiteServices>,
 }
 
@@ -102,12 +104,16 @@ type Sent = Result<
 impl HttpClient {
     /// The error is one line for the operator.
     pub fn new(grant: &HttpGrant, wall: Duration, site: Arc<SiteServices>) -> Result<Arc<Self>, String> {
-        let roots = match &grant.certificates {
-            Some(file) => certificates(file)
-                .map_err(|reason| format!("cannot trust the certificates of {}: {reason}", file.display()))?,
-            None => RootCertStore {
-                roots: webpki_roots::TLS_SERVER_ROOTS.into(),
-            },
+        let (roots, trusted) = match &grant.certificates {
+            Some(file) => {
+                let (roots, text) = certificates(file)
+                    .map_err(|reason| format!("cannot trust the certificates of {}: {reason}", file.display()))?;
+                (roots, Some(text))
+            }
+            None => {
+                let roots = webpki_roots::TLS_SERVER_ROOTS.into();
+                (RootCertStore { roots }, None)
+            }
         };
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -118,8 +124,17 @@ impl HttpClient {
             timeout: grant.timeout.unwrap_or(wall / 2),
             grant: grant.clone(),
             tls: TlsConnector::from(Arc::new(config)),
+            trusted,
             site,
         }))
+    }
+
+    /// Whether the file of trusted certificates holds what it held.
+    pub fn is_current(&self) -> bool {
+        let (Some(file), Some(held)) = (&self.grant.certificates, &self.trusted) else {
+            return true;
+        };
+        std::fs::read(file).is_ok_and(|holds| holds == *held)
     }
 
     async fn send(self: Arc<Self>, request: http::Request<WasiBody>, options: RequestOptions) -> Sent {
@@ -240,7 +255,8 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-fn certificates(file: &Path) -> Result<RootCertStore, String> {
+/// With the text of the file.
+fn certificates(file: &Path) -> Result<(RootCertStore, Vec<u8>), String> {
     let mut roots = RootCertStore::empty();
     let text = std::fs::read(file).map_err(|error| error.to_string())?;
     for certificate in CertificateDer::pem_slice_iter(&text) {
@@ -249,7 +265,7 @@ fn certificates(file: &Path) -> Result<RootCertStore, String> {
     }
     match roots.is_empty() {
         true => Err("it holds none".into()),
-        false => Ok(roots),
+        false => Ok((roots, text)),
     }
 }
 
