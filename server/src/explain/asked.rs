@@ -117,7 +117,7 @@ mod tests {
                 Target::Resource {
                     host: Host { name, .. },
                     ..
-                } => name,
+                } => name.to_string(),
                 Target::Server => String::new(),
             });
             assert_eq!(host, expected.map(str::to_owned), "{method} {target} {hosts:?}");
