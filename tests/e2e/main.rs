@@ -21,6 +21,7 @@ mod granted;
 mod guides;
 mod headers;
 mod host;
+mod languages;
 mod listeners;
 mod loading;
 mod malformed;
