@@ -73,6 +73,9 @@ pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply
         // On the heap: hardly any request asks for it.
         return Box::pin(debug::traced(sites, arrival)).await;
     }
+    if let Some(narrator) = watch.narrator {
+        return Box::pin(narrator.answer(sites, arrival)).await;
+    }
     let (site, request) = match question(sites, arrival) {
         Ok(Some((site, request))) => (site, Arc::new(request)),
         Ok(None) => return Reply::undecided(capabilities()),
