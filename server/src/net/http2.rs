@@ -47,8 +47,8 @@ const MANY: u64 = 200;
 const ROUNDS: u64 = 2 * STREAMS as u64 * CHUNK_SIZE as u64;
 
 /// What a connection is served with. `head_size`: the most bytes of a request's fields, as they count for
-/// SETTINGS_MAX_HEADER_LIST_SIZE; beyond: 431. Clients that are not there any more are TCP's to find: a PING would wait
-/// behind all that a slow client has not taken yet.
+/// SETTINGS_MAX_HEADER_LIST_SIZE; beyond: 431. No PINGs: one would wait behind all
+/// that a slow client has not taken yet, and a client that is gone is found by what it does not take.
 pub fn builder(head_size: usize, flow: &Arc<Flow>) -> http2::Builder<Streams> {
     let mut http = http2::Builder::new(Streams(flow.clone()));
     http.timer(TokioTimer::new())

@@ -12,7 +12,6 @@ use super::{
 use crate::observe::meters;
 use arc_swap::ArcSwap;
 use rustix::net::sockopt;
-use socket2::{SockRef, TcpKeepalive};
 use std::{fmt, io, net::SocketAddr, os::fd::AsFd, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UnixStream},
@@ -25,11 +24,6 @@ const BACKLOG: u32 = 4096;
 
 /// After an accept error other than a connection's own: usually descriptors or memory ran out, and others' ends free them.
 const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// A client that is not there any more is asked for after so long of silence, so often, and then given up: within 75 s.
-const SILENCE: Duration = Duration::from_secs(45);
-const ASKED_EVERY: Duration = Duration::from_secs(10);
-const ASKED: u32 = 3;
 
 /// A socket that is listening.
 #[derive(Debug)]
@@ -149,7 +143,7 @@ impl Bound {
                 permit,
             };
             match accepted {
-                Ok(Accepted::Tcp(stream, peer)) => match prepare(&stream) {
+                Ok(Accepted::Tcp(stream, peer)) => match stream.set_nodelay(true) {
                     Ok(()) => begin.serve(stream, Peer::Tcp(peer)),
                     // The client is gone already.
                     Err(error) => tracing::debug!(%peer, %error, "a connection broke"),
@@ -227,15 +221,6 @@ fn bind(address: SocketAddr) -> io::Result<Listener> {
         address: listener.local_addr()?,
         listener,
     })
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(SILENCE)
-        .with_interval(ASKED_EVERY)
-        .with_retries(ASKED);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// Whether an accept error is about the connection that was to be accepted, and not about the listener.
