@@ -2,6 +2,7 @@
 //! `cargo xtask test ranges`.
 mod admin;
 mod breaker;
+mod budgets;
 mod chain;
 mod clients;
 mod code_cache;
@@ -18,6 +19,7 @@ mod granted;
 mod guides;
 mod headers;
 mod host;
+mod hostile;
 mod loading;
 mod malformed;
 mod messages;
@@ -40,5 +42,6 @@ mod sharing;
 mod sites;
 mod standard;
 mod stopping;
+mod tenants;
 mod tls;
 mod variants;

@@ -7,8 +7,9 @@ use crate::{
         units::{duration, positive},
         values::{chunk_size, error_status, listen_address, log_filter, record_limit, site_path},
     },
+    limits::SiteBudget,
     observe::LogFormat,
-    site::SiteSpec,
+    site::{SiteHeaders, SiteSpec},
     sites::{HostPattern, LoadErrors, Loader, Sites},
     watch::{RecordOptions, record::rules::Rule},
 };
@@ -325,12 +326,15 @@ impl ServeOptions {
             hosts: vec![HostPattern::Any],
             chain: folder.chain(SITE.into(), roots),
             files,
+            budget: SiteBudget::default(),
+            headers: SiteHeaders::default(),
         };
         let server = self.server();
         sources.extend(server.tls_files());
         Ok(Configuration {
             server,
             sites: vec![site.into()],
+            tenants: None,
             sources,
         })
     }

@@ -40,6 +40,8 @@ pub struct Serving<'a> {
     /// Those of the start, part of which holds until the end.
     started: ServerSettings,
     sources: BTreeSet<PathBuf>,
+    /// Those of a configuration that could be read and not be served: a change of one may mend it.
+    tried: BTreeSet<PathBuf>,
     /// Never served: the sources, and what is for operators alone.
     protected: Vec<PathBuf>,
     loader: Loader,
@@ -94,7 +96,8 @@ impl<'a> Serving<'a> {
         let mut loader = Loader::new(&cache);
         let sites = loader.load(&configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        let server = Server::new(Arc::new(sites), watch, settings.net()?);
+        settings.limit(loader.limits());
+        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), settings.net()?);
         let admin = settings
             .operators
             .socket()
@@ -115,6 +118,7 @@ impl<'a> Serving<'a> {
             started: configuration.server.clone(),
             settings: configuration.server,
             sources: configuration.sources,
+            tried: BTreeSet::new(),
             loader,
             server,
             listeners,
@@ -138,6 +142,7 @@ impl<'a> Serving<'a> {
     pub async fn reload(&mut self, cause: &'static str) {
         let (begun, since) = (Instant::now(), SystemTime::now());
         let before = self.server.sites.load_full();
+        self.tried.clear();
         match self.try_reload(&before).await {
             Ok(sites) => {
                 let unchanged = sites.shared_with(&before);
@@ -154,12 +159,14 @@ impl<'a> Serving<'a> {
 
     async fn try_reload(&mut self, before: &Sites) -> Result<Arc<Sites>, ReloadError> {
         let configuration = self.options.configuration()?;
+        self.tried.clone_from(&configuration.sources);
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
         let net = configuration.server.net()?;
         let fresh = self.listeners.bind(&configuration.server.listen)?;
         // Nothing fails from here on.
         let settings = &configuration.server;
         self.server.set_options(net);
+        settings.limit(self.loader.limits());
         self.server.sites.store(sites.clone());
         let addresses = self.listeners.follow(&settings.listen, fresh);
         if let Err(error) = announce(&addresses, self.server.scheme()) {
@@ -196,7 +203,7 @@ impl<'a> Serving<'a> {
         tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
         self.loader.settle(&self.protected);
         if let Some(changes) = &mut self.changes {
-            changes.follow_failure(error.files());
+            changes.follow_failure(error.files().chain(self.tried.iter().map(PathBuf::as_path)));
         }
     }
 
@@ -212,6 +219,7 @@ impl<'a> Serving<'a> {
     /// Lets observers take note of the exchanges that have ended.
     pub async fn tell_observers(&self) {
         let sites = self.server.sites.load_full();
+        let sites = sites.all();
         let observers = sites.iter().map(|site| site.chain.observers().drain(TELL_OBSERVERS));
         join_all(observers).await;
     }

@@ -5,13 +5,15 @@
 //! refuses the whole: a chain that cannot be read never means a server without it.
 //!
 //! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`site`] with its [`roots`] and its chain
-//! ([`plugins`], [`manifest`], [`limits`], [`grants`]); [`print`] writes what it comes to.
+//! ([`plugins`], [`manifest`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
 
+pub mod budgets;
 pub mod code_cache;
 pub mod document;
 pub mod errors;
 pub mod file;
 pub mod grants;
+pub mod headers;
 pub mod limits;
 pub mod manifest;
 pub mod operators;
@@ -20,6 +22,7 @@ pub mod print;
 pub mod roots;
 pub mod server;
 pub mod site;
+pub mod tenants;
 pub mod texts;
 pub mod units;
 pub mod values;
@@ -30,3 +33,4 @@ pub use file::Configuration;
 pub use manifest::Manifest;
 pub use operators::OperatorSettings;
 pub use server::{ServerSettings, TlsFiles};
+pub use tenants::TenantRules;

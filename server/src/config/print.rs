@@ -4,12 +4,13 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, OperatorSettings, ServerSettings,
+    Configuration, OperatorSettings, ServerSettings, TenantRules, budgets, headers,
     manifest::MANIFEST_FILE,
     plugins::{EVIDENCE, ISOLATION},
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, TlsFiles, UNKNOWN_HOSTS},
     site::{RESOLVERS, UNLIMITED},
+    tenants::OwnPolicies,
     units::exact_size,
 };
 use crate::site::SiteSpec;
@@ -21,14 +22,18 @@ use std::{
 };
 use toml::{Table, Value};
 use wasmserve_files::{Compression, Listings, RootOptions};
-use wasmserve_policy::{Budget, Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
+use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
 
 /// The text of a file.
 pub fn print(configuration: &Configuration) -> String {
     let sites = configuration.sites.iter();
     let sites: Vec<Value> = sites.map(|spec| site(spec, &configuration.sources).into()).collect();
     let server = server(&configuration.server);
-    table([("server", server.into()), ("site", sites.into())]).to_string()
+    let mut whole = table([("server", server.into()), ("site", sites.into())]);
+    if let Some(rules) = &configuration.tenants {
+        whole.insert("sites".into(), tenants(rules, &configuration.sources).into());
+    }
+    whole.to_string()
 }
 
 fn server(settings: &ServerSettings) -> Table {
@@ -37,6 +42,10 @@ fn server(settings: &ServerSettings) -> Table {
         ("idle-timeout", time(settings.idle_timeout)),
         ("head-timeout", time(settings.head_timeout)),
         ("stall-timeout", time(settings.stall_timeout)),
+        ("total-timeout", settings.total_timeout.map_or(UNLIMITED.into(), time)),
+        ("head-size", bytes(settings.head_size as u64)),
+        ("header-fields", count(settings.header_fields)),
+        ("target-size", bytes(settings.target_size as u64)),
         ("drain-timeout", time(settings.drain_timeout)),
         ("chunk-size", bytes(settings.chunk_size as u64)),
         ("cached-files", count(settings.cache.descriptors)),
@@ -46,6 +55,8 @@ fn server(settings: &ServerSettings) -> Table {
         ("log-format", word(settings.log_format, &LOG_FORMATS)),
         ("log", settings.log.clone().into()),
     ]);
+    table.insert("bandwidth".into(), budgets::print_bandwidth(settings.bandwidth));
+    table.insert("client".into(), budgets::print_client(&settings.client).into());
     if let Some(connections) = settings.max_connections {
         table.insert("max-connections".into(), count(connections));
     }
@@ -93,17 +104,53 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("hosts", strings(&spec.hosts)),
         ("compress", spec.files.compression.is_some().into()),
         ("resolver", word(spec.files.resolver, &RESOLVERS)),
-        ("budget", budget(&spec.chain.budget).into()),
+        ("budget", budget(spec).into()),
         ("services", services(&spec.chain.budget.services).into()),
         ("roots", roots.into()),
         ("policy", policies.into()),
         ("observer", observers.into()),
+        ("headers", headers::print(&spec.headers.last).into()),
     ]);
     if let Some(Compression { shortest, longest }) = spec.files.compression {
         table.insert("compress-from".into(), bytes(shortest));
         table.insert("compress-up-to".into(), bytes(longest));
     }
     table
+}
+
+/// `[sites]`: what all tenants inherit, as a site without hosts, and what only they have.
+fn tenants(rules: &TenantRules, sources: &BTreeSet<PathBuf>) -> Table {
+    let spec = rules.inherited();
+    let mut sites = site(&spec, sources);
+    sites.retain(|key, _| !matches!(key, "name" | "hosts" | "roots"));
+    for (_, options) in &spec.files.roots {
+        sites.extend(root(options).into_iter().filter(|(key, _)| key != "path"));
+    }
+    let OwnPolicies {
+        grants: granted,
+        establishes,
+        reads,
+        ceiling,
+        most,
+        size,
+    } = &rules.own;
+    let mut own = table([
+        ("establishes", strings(establishes)),
+        ("reads", strings(reads)),
+        ("limits", limits(ceiling).into()),
+        ("most", count(*most)),
+        ("size", bytes(*size)),
+    ]);
+    own.extend(grants(granted));
+    sites.extend(table([
+        ("directory", path(&rules.directory)),
+        ("root", rules.root.clone().into()),
+        ("forget-after", time(rules.forget_after)),
+        ("loaded", count(rules.loaded)),
+        ("allow", strings(&rules.allow)),
+        ("own-policies", own.into()),
+    ]));
+    sites
 }
 
 fn root(options: &RootOptions) -> Table {
@@ -249,12 +296,15 @@ fn limits(limits: &Limits) -> Table {
     ])
 }
 
-fn budget(budget: &Budget) -> Table {
-    table([
+fn budget(spec: &SiteSpec) -> Table {
+    let budget = &spec.chain.budget;
+    let mut policies = table([
         ("evidence", bytes(budget.evidence as u64)),
         ("concurrent", count(budget.concurrent)),
         ("processor", budget.processor.map_or(UNLIMITED.into(), time)),
-    ])
+    ]);
+    policies.extend(budgets::print_site(&spec.budget));
+    policies
 }
 
 fn services(budget: &ServiceBudget) -> Table {

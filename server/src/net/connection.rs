@@ -5,11 +5,18 @@ use super::{
     activity::{Activity, Deadlines, Stage},
     exchange::{Unanswered, exchange},
     http2::{self, Followed, Streams},
+    refused::turn_away,
     stop::Stop,
     tls::{Protocol, Tls},
     watched::Watched,
 };
-use crate::{observe::record, request::Scheme, sites::Sites, watch::Watch};
+use crate::{
+    limits::{HEADER_FIELDS, Limits, Visitor},
+    observe::record,
+    request::Scheme,
+    sites::Sites,
+    watch::Watch,
+};
 use arc_swap::ArcSwap;
 use http::{Response, StatusCode};
 use hyper::{
@@ -41,6 +48,8 @@ pub struct NetOptions {
     pub sendfile: Sendfile,
     /// The most bytes of a request line and header fields; beyond: 431.
     pub head_size: usize,
+    /// The most header fields of a request; beyond: 431.
+    pub header_fields: usize,
     pub deadlines: Deadlines,
     /// How long a client may take no byte of its response.
     pub stall: Duration,
@@ -51,6 +60,8 @@ pub struct Server {
     /// The current generation: what every request that begins now is answered by.
     pub sites: ArcSwap<Sites>,
     pub watch: Watch,
+    /// What sites and clients use.
+    pub limits: Arc<Limits>,
     /// What connections that begin now are served by.
     protocols: ArcSwap<Protocols>,
 }
@@ -69,16 +80,18 @@ struct Link {
     protocols: Arc<Protocols>,
     activity: Arc<Activity>,
     delivery: Delivery,
+    visitor: Arc<Visitor>,
     client: Option<IpAddr>,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub fn new(sites: Arc<Sites>, watch: Watch, options: NetOptions) -> Arc<Self> {
+    pub fn new(sites: Arc<Sites>, watch: Watch, limits: Arc<Limits>, options: NetOptions) -> Arc<Self> {
         Arc::new(Self {
             sites: ArcSwap::new(sites),
             watch,
+            limits,
             protocols: ArcSwap::from_pointee(Protocols::new(options)),
         })
     }
@@ -107,7 +120,11 @@ impl Protocols {
             .max_buf_size(options.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
-        let http2 = http2::builder(options.head_size, options.stall);
+        // The HTTP library has room for as many without asking for memory.
+        if options.header_fields > HEADER_FIELDS {
+            http1.max_headers(options.header_fields);
+        }
+        let http2 = http2::builder(options.head_size, options.stall, options.deadlines.total);
         Self { options, http1, http2 }
     }
 
@@ -134,9 +151,12 @@ impl Protocols {
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
 pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
     let protocols = server.protocols.load_full();
+    let Ok(visitor) = Visitor::arrive(&server.limits, Some(peer.ip())) else {
+        return turn_away(stream, protocols.scheme()).await;
+    };
     let Some(tls) = &protocols.options.tls else {
         let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
-        let link = Link::new(server, protocols, delivery, peer);
+        let link = Link::new(server, protocols, delivery, visitor, peer);
         return http1(link, io, peer, stop).await;
     };
     let handshake = timeout(protocols.options.deadlines.head, tls.accept(stream));
@@ -150,7 +170,7 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
         },
     };
     let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
-    let link = Link::new(server, protocols, delivery, peer);
+    let link = Link::new(server, protocols, delivery, visitor, peer);
     match protocol {
         Protocol::Http1 => http1(link, io, peer, stop).await,
         Protocol::Http2 => http2(link, io, peer, stop).await,
@@ -199,6 +219,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             biased;
             ended = connection.as_mut() => return note_end(ended, peer, link.client),
             stage = expired.as_mut() => return note_expiry(stage, peer),
+            () = link.visitor.ended() => return,
             () = stop.requested(), if !stopping => {
                 stopping = true;
                 shut_down(connection.as_mut());
@@ -210,12 +231,19 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 // === impl Link ===
 
 impl Link {
-    fn new(server: Arc<Server>, protocols: Arc<Protocols>, delivery: Delivery, peer: SocketAddr) -> Self {
+    fn new(
+        server: Arc<Server>,
+        protocols: Arc<Protocols>,
+        delivery: Delivery,
+        visitor: Arc<Visitor>,
+        peer: SocketAddr,
+    ) -> Self {
         Self {
             server,
             protocols,
             activity: Activity::new(),
             delivery,
+            visitor,
             client: Some(peer.ip().to_canonical()),
         }
     }
@@ -225,11 +253,12 @@ impl Link {
             server,
             activity,
             delivery,
+            visitor,
             client,
             protocols,
         } = self;
         let scheme = protocols.scheme();
-        exchange(server, activity, delivery, client, scheme, request).await
+        exchange(server, activity, delivery, visitor, client, scheme, request).await
     }
 }
 
@@ -259,7 +288,8 @@ fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
 
 fn note_expiry(stage: Stage, peer: SocketAddr) {
     let waited_for = match stage {
-        Stage::Idle | Stage::Linger | Stage::Exchange => return,
+        Stage::Idle | Stage::Linger => return,
+        Stage::Exchange => "the end of a response, which took longer than total-timeout",
         Stage::Head => "the rest of a request's head",
     };
     note_given_up(waited_for, peer);

@@ -1,7 +1,12 @@
 //! One request from hyper to the spine, and its answer back.
 
-use super::{activity::Activity, body::body, connection::Server};
+use super::{
+    activity::Activity,
+    body::{Sending, body},
+    connection::Server,
+};
 use crate::{
+    limits::Visitor,
     observe::Record,
     request::{Answering, Arrival, Scheme, handle},
 };
@@ -35,6 +40,7 @@ pub async fn exchange(
     server: Arc<Server>,
     activity: Arc<Activity>,
     delivery: Delivery,
+    visitor: Arc<Visitor>,
     client: Option<IpAddr>,
     scheme: Scheme,
     request: Request<Incoming>,
@@ -51,6 +57,7 @@ pub async fn exchange(
     let mut reply = handle(
         &sites,
         &server.watch,
+        &visitor,
         Arrival {
             head,
             client,
@@ -60,7 +67,11 @@ pub async fn exchange(
     )
     .await;
 
+    // A tenant may have been loaded meanwhile.
+    record.of_site(&sites);
     if reply.answering == Answering::Withheld {
+        // Of HTTP/2 too the whole connection: an error would end this request alone.
+        visitor.end();
         return Err(Unanswered);
     }
     record.decided(&mut reply);
@@ -73,7 +84,11 @@ pub async fn exchange(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut response = Response::new(body(&delivery, reply.answer.content, reply.pace, record, under_way));
+    let sending = Sending {
+        pace: reply.pace,
+        admitted: reply.admitted,
+    };
+    let mut response = Response::new(body(&delivery, reply.answer.content, sending, record, under_way));
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
     Ok(response)

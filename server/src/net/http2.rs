@@ -41,9 +41,9 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
 /// What connections are served with. `head_size`: the most bytes of a request's fields, as they count for
-/// SETTINGS_MAX_HEADER_LIST_SIZE; beyond: 431.
-pub fn builder(head_size: usize, stall: Duration) -> http2::Builder<Streams> {
-    let mut http = http2::Builder::new(Streams { stall });
+/// SETTINGS_MAX_HEADER_LIST_SIZE; beyond: 431. `total`: how long a request may take to the last byte of its answer.
+pub fn builder(head_size: usize, stall: Duration, total: Option<Duration>) -> http2::Builder<Streams> {
+    let mut http = http2::Builder::new(Streams { stall, total });
     http.timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_pending_accept_reset_streams(RESETS_WAITING)
@@ -62,6 +62,8 @@ pub fn builder(head_size: usize, stall: Duration) -> http2::Builder<Streams> {
 pub struct Streams {
     /// How long a client may take no byte of a response.
     stall: Duration,
+    /// How long a request may take to the last byte of its answer.
+    total: Option<Duration>,
 }
 
 tokio::task_local! {
@@ -70,12 +72,16 @@ tokio::task_local! {
 
 impl<S: Future<Output = ()> + Send + 'static> Executor<S> for Streams {
     fn execute(&self, stream: S) {
-        let (progress, stall) = (Arc::<Progress>::default(), self.stall);
+        let progress = Arc::<Progress>::default();
+        let Self { stall, total } = *self;
         tokio::spawn(PROGRESS.scope(progress.clone(), async move {
             tokio::select! {
                 biased;
                 () = stream => {}
                 // Dropping the stream resets it; the connection goes on.
+                () = sleep(total.unwrap_or_default()), if total.is_some() => {
+                    tracing::info!("a stream was given up: it took longer than total-timeout");
+                }
                 () = progress.stalled(stall) => tracing::info!("a stream was given up: its client took nothing"),
             }
         }));
@@ -220,7 +226,7 @@ mod tests {
             let body = delivery.body([served(request.uri().path(), stall)]);
             async { Ok::<_, Infallible>(Response::new(Followed::new(body))) }
         });
-        tokio::spawn(builder(32 * 1024, stall).serve_connection(io, service));
+        tokio::spawn(builder(32 * 1024, stall, None).serve_connection(io, service));
         let (mut requests, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(64 * 1024)
             .handshake(TokioIo::new(client))

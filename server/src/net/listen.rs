@@ -2,8 +2,10 @@
 
 use super::{
     connection::{Server, serve},
+    reserve::Reserve,
     stop::Stop,
 };
+use futures_util::FutureExt;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -58,17 +60,21 @@ impl Bound {
     /// Accepts connections until told to stop. No error ends it. `room` bounds the connections that are open at once; more
     /// wait in the kernel's queue.
     pub async fn accept(self, server: Arc<Server>, room: Arc<Semaphore>, mut stop: Stop) {
+        let mut reserve = Reserve::new();
         loop {
-            let (accepted, permit) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = stop.requested() => return,
-                accepted = accept_with_room(&self.listener, &room) => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_of_connection(&error) {
                         tracing::warn!(address = %self.address, %error, "cannot accept connections");
+                        if Reserve::is_for(&error) {
+                            reserve.lend(|| self.listener.accept().now_or_never());
+                        }
                         sleep(BACK_OFF).await;
                     }
                     continue;
@@ -79,6 +85,12 @@ impl Bound {
                 tracing::debug!(%peer, %error, "a connection broke");
                 continue;
             }
+            // Only now: a listener that waits would keep its room from the others.
+            let permit = tokio::select! {
+                biased;
+                () = stop.requested() => return,
+                permit = room.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+            };
             let (server, stop) = (server.clone(), stop.clone());
             tokio::spawn(async move {
                 serve(server, stream, peer, stop).await;
@@ -86,20 +98,6 @@ impl Bound {
             });
         }
     }
-}
-
-type Accepted = io::Result<(tokio::net::TcpStream, SocketAddr)>;
-
-async fn accept_with_room(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (Accepted, tokio::sync::OwnedSemaphorePermit) {
-    let permit = room
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
-    (listener.accept().await, permit)
 }
 
 /// Whether an accept error is about the connection that was to be accepted, and not about the listener.

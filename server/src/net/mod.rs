@@ -11,6 +11,8 @@ pub mod connection;
 pub mod exchange;
 pub mod http2;
 pub mod listen;
+mod refused;
+mod reserve;
 pub mod stop;
 pub mod tls;
 pub mod watched;
