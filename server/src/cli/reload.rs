@@ -153,7 +153,13 @@ impl<'a> Serving<'a> {
                     changes.follow(&self.sources, since);
                 }
             }
-            Err(error) => self.note_failure(cause, before.generation, &error),
+            Err(error) => {
+                self.note_failure(cause, before.generation, &error);
+                if let Some(changes) = &mut self.changes {
+                    let tried = self.tried.iter().map(PathBuf::as_path);
+                    changes.follow_failure(error.files().chain(tried), since);
+                }
+            }
         }
     }
 
@@ -202,9 +208,6 @@ impl<'a> Serving<'a> {
         }
         tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
         self.loader.settle(&self.protected);
-        if let Some(changes) = &mut self.changes {
-            changes.follow_failure(error.files().chain(self.tried.iter().map(PathBuf::as_path)));
-        }
     }
 
     pub fn drain_timeout(&self) -> Duration {
