@@ -2,6 +2,7 @@
 
 use crate::{
     limits::{Account, SiteBudget},
+    observe::Meter,
     sites::HostPattern,
 };
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub struct Site {
     pub files: Arc<Files>,
     /// What it uses of the server, against its budget.
     pub account: Arc<Account>,
+    /// Of all sites of this name, in whatever generation.
+    pub meter: &'static Meter,
     /// What it was loaded from.
     pub spec: Arc<SiteSpec>,
 }
@@ -29,6 +32,7 @@ pub struct SiteSpec {
     pub chain: ChainSpec,
     pub budget: SiteBudget,
     pub headers: SiteHeaders,
+    pub logged: Logged,
 }
 
 /// Header fields of every answer of a site.
@@ -49,6 +53,14 @@ impl SiteHeaders {
             last,
         }
     }
+}
+
+/// Whether exchanges leave a line in the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logged {
+    #[default]
+    Yes,
+    No,
 }
 
 // === impl SiteSpec ===

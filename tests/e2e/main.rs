@@ -1,5 +1,6 @@
 //! The real server from outside, one module a feature. Start with `cargo xtask test`, or with a part of a test's name:
 //! `cargo xtask test ranges`.
+mod access_log;
 mod admin;
 mod answers;
 mod breaker;
@@ -25,6 +26,7 @@ mod loading;
 mod malformed;
 mod messages;
 mod methods;
+mod metrics;
 mod misbehaving;
 mod observers;
 mod operators;
@@ -42,6 +44,7 @@ mod shared_cache;
 mod sharing;
 mod sites;
 mod standard;
+mod status_page;
 mod stopping;
 mod tenants;
 mod tls;

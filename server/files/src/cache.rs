@@ -1,13 +1,16 @@
 //! Open files, and names where nothing is, kept for those who ask next. Bounded by descriptors and bytes; whoever is
 //! not asked for is let go of after a while, so that deleted files give their space back.
-use crate::{entry::Entry, options::CacheOptions, root::BaseKey};
+use crate::{entry::Entry, options::CacheOptions, pool::CacheCounts, root::BaseKey, striped::Striped};
 use quick_cache::{
     Equivalent, Weighter,
     sync::{self, DefaultLifecycle},
 };
 use std::{
     hash::{Hash, Hasher, RandomState},
-    sync::{Arc, Once},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,15 @@ const OVERHEAD: u64 = 1536;
 pub(crate) struct Cache {
     entries: Arc<Entries>,
     sweeper: Once,
+    lookups: Striped<Lookups>,
+}
+
+/// How lookups ended.
+#[derive(Debug, Default)]
+struct Lookups {
+    /// What was kept was fresh enough.
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// Hashed with a key of this process: clients choose the paths.
@@ -64,6 +76,7 @@ impl Cache {
         Self {
             entries: Arc::new(entries),
             sweeper: Once::new(),
+            lookups: Striped::default(),
         }
     }
 
@@ -99,6 +112,25 @@ impl Cache {
             self.entries.remove_if(&key, |entry| Arc::ptr_eq(entry, stale));
         }
         self.entries.get_or_insert_async(&key, load).await
+    }
+
+    /// A lookup found what it could use.
+    pub(crate) fn note_hit(&self) {
+        self.lookups.own().hits.fetch_add(1, Relaxed);
+    }
+
+    /// A lookup had to go to the file system.
+    pub(crate) fn note_miss(&self) {
+        self.lookups.own().misses.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> CacheCounts {
+        let sum = |count: fn(&Lookups) -> &AtomicU64| self.lookups.iter().map(|own| count(own).load(Relaxed)).sum();
+        CacheCounts {
+            hits: sum(|lookups| &lookups.hits),
+            misses: sum(|lookups| &lookups.misses),
+            entries: self.entries.len(),
+        }
     }
 
     /// Lets go of everything; downloads keep what they have.

@@ -35,6 +35,7 @@ pub mod representation;
 mod root;
 mod search;
 mod stat;
+pub mod striped;
 mod trouble;
 
 pub use answer::{Answer, answer};
@@ -50,5 +51,6 @@ pub use options::{
 };
 pub use path::{PathError, SitePath};
 pub use plan::{Action, Plan, plan};
-pub use pool::Pool;
+pub use pool::{CacheCounts, Pool};
 pub use representation::Representation;
+pub use striped::Striped;

@@ -28,6 +28,17 @@ pub struct Pool {
     changing: Mutex<()>,
 }
 
+/// What the cache of open files did since the start, and what it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// Lookups that found what was kept, at most a second old.
+    pub hits: u64,
+    /// Lookups that asked the file system.
+    pub misses: u64,
+    /// Open files, and names where nothing is.
+    pub entries: usize,
+}
+
 /// Descriptors of directories that policies placed requests in.
 const PLACES: usize = 128;
 
@@ -65,6 +76,11 @@ impl Pool {
             paths.extend_from_slice(protected.paths());
             self.replace_protected(paths);
         }
+    }
+
+    /// What the cache of open files did.
+    pub fn counts(&self) -> CacheCounts {
+        self.cache.counts()
     }
 
     pub(crate) fn protected(&self) -> Arc<Protected> {

@@ -158,8 +158,10 @@ impl Scope {
         loop {
             let earlier = cache.get(self.base.key, path);
             if let Some(entry) = earlier.as_ref().filter(|entry| entry.is_fresh(generation)) {
+                cache.note_hit();
                 return Ok(Arc::clone(entry));
             }
+            cache.note_miss();
             match Entry::load(self, path, earlier.as_deref(), Patience::Never) {
                 Err(Trouble::WouldBlock) => {}
                 loaded => {

@@ -3,7 +3,7 @@
 //! Decisions that are kept never come here: they are answered whatever is open or spent. Nor do runs of an operator, which
 //! explain or compare.
 use crate::{
-    Fault,
+    Fault, Health, LastFailure,
     breaker::{Breaker, Change, Ending, Leave, Network, Refusal},
     budget::{Account, Spent},
     complaints::{Complaint, Complaints},
@@ -34,6 +34,7 @@ pub(crate) struct Gate {
     calm: AtomicBool,
     failures: Mutex<Complaints>,
     refusals: Mutex<Complaints>,
+    last_failure: Mutex<Option<LastFailure>>,
 }
 
 /// A run that was let in. Dropping it ends the run.
@@ -65,6 +66,18 @@ impl Gate {
             calm: AtomicBool::new(true),
             failures: Mutex::new(Complaints::new(FAILURES)),
             refusals: Mutex::new(Complaints::new(REFUSALS)),
+            last_failure: Mutex::new(None),
+        }
+    }
+
+    pub fn health(&self) -> Health {
+        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let (breaker, kept_out) = breaker.state(Instant::now());
+        let last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        Health {
+            breaker,
+            kept_out,
+            last_failure: last_failure.clone(),
         }
     }
 
@@ -205,6 +218,8 @@ impl Policy {
     /// Writes the one log line of a failure, unless there were many, and makes the fault that the client sees.
     pub fn report(self: &Arc<Self>, failure: &Failure, circumstances: &Circumstances) -> Fault {
         let fault = failure.fault();
+        let last = LastFailure::now(failure.to_string());
+        *self.gate.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         if self.may_complain(|gate| &gate.failures, "a policy failed more often than is written") {
             tracing::error!(
                 policy = %self.spec.name,

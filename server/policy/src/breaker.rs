@@ -7,6 +7,7 @@
 //!
 //! A state machine that is told the time. Clients are told apart by the network that one of them usually has: /24 of IPv4,
 //! /48 of IPv6.
+use crate::BreakerState;
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -149,6 +150,19 @@ impl Breaker {
     pub fn is_calm(&mut self, now: Instant) -> bool {
         self.networks.retain(|_, record| record.matters(now));
         self.position == Position::Closed && self.networks.is_empty()
+    }
+
+    /// Whether runs are let in, and how many networks are kept out.
+    pub fn state(&self, now: Instant) -> (BreakerState, usize) {
+        let state = match self.position {
+            Position::Closed => BreakerState::Closed,
+            Position::Open { until, .. } => BreakerState::Open {
+                seconds: remaining(until, now).unwrap_or_default().as_secs(),
+            },
+            Position::HalfOpen { .. } => BreakerState::HalfOpen,
+        };
+        let kept_out = |record: &&Record| record.until.is_some_and(|until| until > now);
+        (state, self.networks.values().filter(kept_out).count())
     }
 
     /// Asked before each run. What it gives has to be given back to [`Breaker::ended`].

@@ -1,7 +1,7 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Budget, CodeFrom, Fault, Grants, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response,
-    Verdict,
+    Budget, CodeFrom, Effort, Fault, Grants, Health, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request,
+    Response, Verdict,
     component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
@@ -125,23 +125,28 @@ impl Chain {
                 Some(kept) => {
                     policy.tell(&kept.said);
                     policy.counters.reused();
+                    progress.verdict.effort.reused += 1;
                     if let Some(steps) = notes.as_deref_mut() {
                         steps.push(Step::kept(policy.spec.name.clone(), &kept.decision));
                     }
                     Ok(kept)
                 }
                 // On the heap, so that a decision which is found does not carry the room for a call.
-                None => Box::pin(self.run(at, policy, &progress.circumstances, notes.as_deref_mut())).await,
+                None => Box::pin(self.run(at, policy, &mut progress, notes.as_deref_mut())).await,
             };
             if let Some(shadow) = &policy.shadow {
                 shadow.offer(&progress.circumstances, &decided);
             }
             let decided = match decided {
                 Ok(decided) => decided,
-                Err(fault) => return progress.end(Outcome::Fault(fault)),
+                Err(fault) => {
+                    progress.verdict.effort.end_with(policy);
+                    return progress.end(Outcome::Fault(fault));
+                }
             };
             let dependence = self.dependence(&progress.circumstances, &decided);
             if let Some(outcome) = progress.take(&decided, dependence, self.standing(at)) {
+                progress.verdict.effort.end_with(policy);
                 return progress.end(outcome);
             }
         }
@@ -153,19 +158,27 @@ impl Chain {
         &self,
         at: usize,
         policy: &Arc<Policy>,
-        circumstances: &Circumstances,
+        progress: &mut Progress,
         notes: Option<&mut Vec<Step>>,
     ) -> Result<Arc<Decided>, Fault> {
+        let Progress {
+            circumstances, verdict, ..
+        } = progress;
+        let circumstances = &*circumstances;
         let admission = match policy.admit(&self.usage.account, circumstances).await {
             Ok(admission) => admission,
             Err(refused) => return Err(policy.refuse(refused, circumstances)),
         };
         policy.counters.ran();
-        let begun = notes.is_some().then(Instant::now);
+        let begun = Instant::now();
         let ran = policy.run_metered(circumstances, notes.is_some(), admission.meter.clone());
         let ran = ran.await;
         admission.ended(&ran.outcome);
-        if let (Some(steps), Some(begun)) = (notes, begun) {
+        let spent = begun.elapsed();
+        policy.counters.spent(spent);
+        verdict.effort.ran += 1;
+        verdict.effort.spent += spent;
+        if let Some(steps) = notes {
             steps.push(self.step(at, policy, &ran, begun));
         }
         let Ran {
@@ -278,6 +291,11 @@ impl Chain {
         self.policies.iter().map(|policy| policy.counters.counts()).collect()
     }
 
+    /// How the policies are doing, in the order of the chain.
+    pub fn health(&self) -> Vec<Health> {
+        self.policies.iter().map(|policy| policy.gate.health()).collect()
+    }
+
     /// The room that kept decisions take.
     pub fn evidence(&self) -> Room {
         self.evidence.room()
@@ -338,6 +356,7 @@ impl Progress {
             changes: Vec::new(),
             dependences: Vec::new(),
             arrived: request.arrived,
+            effort: Effort::default(),
         };
         Self {
             circumstances,

@@ -1,6 +1,9 @@
 //! What a policy did, counted.
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// What a policy did since it was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -17,6 +20,8 @@ pub struct Counts {
     pub declined: u64,
     /// Runs that came to nothing.
     pub failed: u64,
+    /// Microseconds from the begin of runs to their end, waiting for a turn included.
+    pub spent_microseconds: u64,
     /// Decisions that contradicted a kept one (at most one: nothing is kept after it).
     pub contradicted: u64,
     /// Runs that failed after most of their running time.
@@ -29,6 +34,25 @@ pub struct Counts {
     pub throttled: u64,
     /// or because the site's budget was spent.
     pub over_budget: u64,
+}
+
+impl Counts {
+    /// Adds what another policy did, or this one in another generation.
+    pub fn add(&mut self, other: &Self) {
+        self.ran += other.ran;
+        self.ahead += other.ahead;
+        self.reused += other.reused;
+        self.kept += other.kept;
+        self.declined += other.declined;
+        self.failed += other.failed;
+        self.spent_microseconds += other.spent_microseconds;
+        self.contradicted += other.contradicted;
+        self.burnt += other.burnt;
+        self.opened += other.opened;
+        self.refused += other.refused;
+        self.throttled += other.throttled;
+        self.over_budget += other.over_budget;
+    }
 }
 
 /// The room that the kept decisions of a chain take.
@@ -46,6 +70,7 @@ pub(crate) struct Counters {
     kept: AtomicU64,
     declined: AtomicU64,
     failed: AtomicU64,
+    spent_microseconds: AtomicU64,
     contradicted: AtomicU64,
     burnt: AtomicU64,
     opened: AtomicU64,
@@ -72,6 +97,10 @@ impl Counters {
     }
     pub fn failed(&self) {
         self.failed.fetch_add(1, Relaxed);
+    }
+    pub fn spent(&self, time: Duration) {
+        let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.spent_microseconds.fetch_add(microseconds, Relaxed);
     }
     pub fn contradicted(&self) {
         self.contradicted.fetch_add(1, Relaxed);
@@ -100,6 +129,7 @@ impl Counters {
             kept: self.kept.load(Relaxed),
             declined: self.declined.load(Relaxed),
             failed: self.failed.load(Relaxed),
+            spent_microseconds: self.spent_microseconds.load(Relaxed),
             contradicted: self.contradicted.load(Relaxed),
             burnt: self.burnt.load(Relaxed),
             opened: self.opened.load(Relaxed),

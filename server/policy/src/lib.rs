@@ -10,7 +10,7 @@
 //! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision` (what it
 //! returned, checked), `dependence` (what that means to caches).
 //!
-//! Beside decisions: `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
+//! Beside decisions: `effort` and `health` (what operators are told of them), `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
 //! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
@@ -42,9 +42,11 @@ mod decided;
 mod decision;
 mod dependence;
 mod difference;
+mod effort;
 mod evidence;
 mod failure;
 mod grants;
+mod health;
 mod instance;
 mod journal;
 mod lane;
@@ -67,8 +69,10 @@ pub use chain::{Chain, PolicyInfo};
 pub use code::{CodeCache, CodeFrom, Untrusted};
 pub use counters::{Counts, Room};
 pub use decided::NotKept;
+pub use effort::Effort;
 pub use explain::{Explanation, Step};
 pub use grants::{Grants, KeyValueGrant};
+pub use health::{BreakerState, Health, LastFailure};
 pub use host::{Host, HostError, HostOptions, Loading};
 pub use observer::{Ending, Finished, ObserverCounts, Observers};
 pub use recorder::Exchange;

@@ -1,5 +1,6 @@
 //! What a chain decided, and how it shows in the answer.
 use crate::{
+    Effort,
     decision::HeaderChange,
     dependence::{Dependence, forbid_storing},
     site_headers::HeaderRules,
@@ -27,6 +28,8 @@ pub struct Verdict {
     pub(crate) dependences: Vec<Arc<Dependence>>,
     /// When the request arrived.
     pub arrived: SystemTime,
+    /// How the policies came to it.
+    pub effort: Effort,
 }
 
 #[derive(Debug)]

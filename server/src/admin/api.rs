@@ -1,15 +1,23 @@
-//! What can be asked, and its answer: always JSON. What only reads is a GET, everything else a POST.
+//! What can be asked, and its answer: JSON, but for the status page and the metrics. What only reads is a GET, everything
+//! else a POST.
 
-use super::report::Report;
+use super::{
+    Desk, Serving,
+    metrics::{CONTENT_TYPE, exposition},
+    page,
+    report::{Report, breakers, plugins},
+    status::StatusReport,
+};
 use crate::{
     explain::{Account, Asked, asked, secrets},
     net::Server,
+    observe::meters,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// Bytes of a request's body: more than any head that a client may send to be decided.
 const BODY_SIZE: usize = 256 * 1024;
@@ -38,64 +46,138 @@ pub struct Problem {
     pub error: String,
 }
 
-/// `GET /healthz`.
+/// `GET /healthz` and `GET /readyz`.
 #[derive(Debug, Serialize)]
 struct Health {
     status: &'static str,
     version: &'static str,
 }
 
-type Answered = Response<Full<Bytes>>;
+/// `POST /reload`, when it was done.
+#[derive(Debug, Serialize)]
+struct Reloaded {
+    generation: u64,
+    sites: usize,
+}
+
+/// `POST /reload`, when all stays as it was.
+#[derive(Debug, Serialize)]
+struct NotReloaded {
+    error: &'static str,
+    errors: Vec<String>,
+}
+
+pub type Answered = Response<Full<Bytes>>;
 
 /// Why something was not answered.
-type Refused = (StatusCode, String);
+type Problematic = (StatusCode, String);
+
+/// How long whoever asks for a reload waits for it. It goes on beyond.
+const RELOAD_TIME: Duration = Duration::from_secs(50);
 
 fn get() -> String {
     Method::GET.to_string()
 }
 
-/// Answers one request of an operator.
-pub async fn answer(server: &Server, request: Request<Incoming>) -> Answered {
+/// Answers one request of an operator, whoever that is: who may come in was looked at before.
+pub async fn answer(desk: &Desk, request: Request<Incoming>) -> Answered {
     let path = request.uri().path().to_owned();
     let Some(allowed) = method_of(&path) else {
         return problem(StatusCode::NOT_FOUND, format!("there is no {path} here: {PATHS}"));
     };
-    if request.method() != allowed {
+    let given = request.method();
+    if given != allowed && !(allowed == Method::GET && given == Method::HEAD) {
         let mut refused = problem(
             StatusCode::METHOD_NOT_ALLOWED,
-            format!("{path} takes {allowed}, not {}", request.method()),
+            format!("{path} takes {allowed}, not {given}"),
         );
         let allow = HeaderValue::from_str(allowed.as_str()).expect("a method is a token, and so is a value");
         refused.headers_mut().insert(header::ALLOW, allow);
         return refused;
     }
+    let serving = match (&*path, desk.serving()) {
+        ("/healthz", _) => return json(StatusCode::OK, &health("serving")),
+        ("/readyz", serving) => return readiness(serving.is_some()),
+        (_, Some(serving)) => serving,
+        (_, None) => return problem(StatusCode::SERVICE_UNAVAILABLE, "still loading".into()),
+    };
     let answered = match &*path {
-        "/healthz" => Ok(json(StatusCode::OK, &healthy())),
-        "/sites" => Ok(json(StatusCode::OK, &Report::of(server))),
-        _ => explain(server, request.into_body()).await,
+        "/" => Ok(page::status()),
+        "/status.js" => Ok(page::script()),
+        "/status" => Ok(json(StatusCode::OK, &StatusReport::of(desk, serving))),
+        "/metrics" => Ok(metrics(desk, serving)),
+        "/sites" => Ok(json(StatusCode::OK, &Report::of(&serving.server))),
+        "/plugins" => Ok(json(StatusCode::OK, &plugins(&serving.server))),
+        "/breakers" => Ok(json(StatusCode::OK, &breakers(&serving.server))),
+        "/reload" => reload(desk, serving).await,
+        _ => explain(&serving.server, request.into_body()).await,
     };
     answered.unwrap_or_else(|(status, error)| problem(status, error))
 }
 
-const PATHS: &str = "GET /healthz, GET /sites, POST /explain";
+const PATHS: &str = "GET /, /healthz, /readyz, /metrics, /status, /sites, /plugins, /breakers; POST /reload, /explain";
 
-/// The method that a path takes.
+/// The method that a path takes; HEAD where it is GET.
 fn method_of(path: &str) -> Option<Method> {
     match path {
-        "/healthz" | "/sites" => Some(Method::GET),
-        "/explain" => Some(Method::POST),
+        "/" | "/status.js" | "/status" | "/healthz" | "/readyz" | "/metrics" | "/sites" | "/plugins" | "/breakers" => {
+            Some(Method::GET)
+        }
+        "/explain" | "/reload" => Some(Method::POST),
         _ => None,
     }
 }
 
-fn healthy() -> Health {
+fn health(status: &'static str) -> Health {
     Health {
-        status: "serving",
+        status,
         version: env!("CARGO_PKG_VERSION"),
     }
 }
 
-async fn explain(server: &Server, body: Incoming) -> Result<Answered, Refused> {
+/// Whether requests of the public are wanted.
+fn readiness(loaded: bool) -> Answered {
+    match (loaded, meters().is_draining()) {
+        (false, _) => json(StatusCode::SERVICE_UNAVAILABLE, &health("loading")),
+        (true, true) => json(StatusCode::SERVICE_UNAVAILABLE, &health("draining")),
+        (true, false) => json(StatusCode::OK, &health("ready")),
+    }
+}
+
+fn metrics(desk: &Desk, serving: &Serving) -> Answered {
+    let mut response = Response::new(Full::new(Bytes::from(exposition(desk, serving))));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn reload(desk: &Desk, serving: &Serving) -> Result<Answered, Problematic> {
+    if !desk.reload(RELOAD_TIME).await {
+        let problem = "the reload has not ended yet, or others wait for theirs: the log tells how it ends";
+        return Err((StatusCode::SERVICE_UNAVAILABLE, problem.into()));
+    }
+    let errors = meters().reloads.last().map(|last| last.errors).unwrap_or_default();
+    let sites = serving.server.sites.load();
+    Ok(match errors.is_empty() {
+        true => json(
+            StatusCode::OK,
+            &Reloaded {
+                generation: sites.generation,
+                sites: sites.len(),
+            },
+        ),
+        false => json(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &NotReloaded {
+                error: "not reloaded: the old configuration is served on",
+                errors,
+            },
+        ),
+    })
+}
+
+async fn explain(server: &Server, body: Incoming) -> Result<Answered, Problematic> {
     let body = Limited::new(body, BODY_SIZE).collect().await;
     let body = body.map_err(|error| (StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}")))?;
     let bad = |error: String| (StatusCode::BAD_REQUEST, error);
@@ -108,7 +190,7 @@ async fn explain(server: &Server, body: Incoming) -> Result<Answered, Refused> {
     Ok(json(StatusCode::OK, &account))
 }
 
-fn problem(status: StatusCode, error: String) -> Answered {
+pub fn problem(status: StatusCode, error: String) -> Answered {
     json(status, &Problem { error })
 }
 

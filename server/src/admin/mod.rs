@@ -1,18 +1,25 @@
 //! The admin listener: what an operator asks of a server that runs. Never reachable from the listeners of the public.
 //!
-//! In the order of events: [`socket`] (a Unix socket that only its owner can connect to, from its first moment), [`serve`]
-//! (connections and HTTP/1.1 by hyper, everything bounded), [`api`] (what is asked and answered, as JSON), [`report`] (the
-//! sites as they are), [`client`] (the other end, for the command line).
-//!
-//! Whoever can connect is the operator: the file's mode is the whole of the access control. A listener over TCP would
-//! check its token, Host and Origin between [`serve`] and [`api`], which know nothing of where a request came from.
+//! In the order of events: [`socket`] (a Unix socket that only its owner can connect to, from its first moment) and a TCP
+//! listener where the operator wants one, [`serve`] (connections and HTTP/1.1 by hyper, everything bounded), [`guard`] (who
+//! is let in) and [`login`] (how a browser shows a token), [`api`] (what is asked and answered), about what is on the
+//! [`desk`]: [`report`] (sites, plugins, breakers), [`metrics`], [`status`] and its [`page`]. [`client`] is the other end,
+//! for the command line.
 
 pub mod api;
 pub mod client;
+pub mod desk;
+pub mod guard;
+pub mod login;
+pub mod metrics;
+pub mod page;
 pub mod report;
 pub mod serve;
 pub mod socket;
+pub mod status;
 
 pub use client::{Client, ClientError};
-pub use serve::serve;
+pub use desk::{Desk, Serving};
+pub use guard::{Guard, Via};
+pub use serve::{Counter, serve, serve_tcp};
 pub use socket::{Socket, SocketError};

@@ -1,4 +1,4 @@
-//! `GET /sites`: what is loaded, and what it did so far.
+//! `GET /sites`, `/plugins` and `/breakers`: what is loaded, and what it did so far.
 
 use crate::{
     config::grants,
@@ -7,9 +7,10 @@ use crate::{
     watch::{Recording, record::RecordCounts},
 };
 use serde::Serialize;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use wasmserve_policy::{
-    CodeFrom, Configured, Counts, Limits, ObserverCounts, PolicyInfo, Room, ShadowCounts, ShadowInfo,
+    BreakerState, CodeFrom, Configured, Counts, Health, Limits, ObserverCounts, PolicyInfo, Room, ShadowCounts,
+    ShadowInfo,
 };
 
 /// Everything, for one answer.
@@ -85,6 +86,95 @@ struct LimitsReport {
     memory_bytes: usize,
     answers_bytes: usize,
     concurrent: usize,
+}
+
+/// `GET /plugins`: one file of a plugin, and who runs it.
+#[derive(Debug, Serialize)]
+pub struct PluginReport {
+    digest: String,
+    file: String,
+    contract: String,
+    imports: Vec<String>,
+    /// `SITE/POLICY`, the first [`USERS`] of them,
+    used_by: Vec<String>,
+    /// and how many there are.
+    uses: usize,
+}
+
+/// `GET /breakers`: whether a policy of a site is run, and how it failed last.
+#[derive(Debug, Serialize)]
+pub struct BreakerReport {
+    site: String,
+    policy: String,
+    #[serde(flatten)]
+    health: Health,
+    burnt: u64,
+    opened: u64,
+    failed: u64,
+    refused: u64,
+    throttled: u64,
+}
+
+/// Sites that are named as users of a plugin.
+const USERS: usize = 20;
+
+/// Every plugin file that is loaded, once.
+pub fn plugins(server: &Server) -> Vec<PluginReport> {
+    let mut plugins: BTreeMap<String, PluginReport> = BTreeMap::new();
+    for site in server.sites.load().iter() {
+        let observers = site.chain.observers().infos();
+        for info in site.chain.policies().into_iter().chain(observers) {
+            let user = format!("{}/{}", site.name, info.name);
+            let plugin = plugins.entry(info.digest).or_insert_with_key(|digest| PluginReport {
+                digest: format!("sha256:{digest}"),
+                file: info.wasm.display().to_string(),
+                contract: info.contract,
+                imports: info.imports,
+                used_by: Vec::new(),
+                uses: 0,
+            });
+            plugin.uses += 1;
+            if plugin.used_by.len() < USERS {
+                plugin.used_by.push(user);
+            }
+        }
+    }
+    plugins.into_values().collect()
+}
+
+/// Every policy of every site.
+pub fn breakers(server: &Server) -> Vec<BreakerReport> {
+    let mut breakers = Vec::new();
+    for site in server.sites.load().iter() {
+        let policies = site.chain.policies().into_iter().zip(site.chain.counts());
+        for ((policy, counts), health) in policies.zip(site.chain.health()) {
+            breakers.push(BreakerReport {
+                site: site.name.to_string(),
+                policy: policy.name,
+                health,
+                burnt: counts.burnt,
+                opened: counts.opened,
+                failed: counts.failed,
+                refused: counts.refused,
+                throttled: counts.throttled,
+            });
+        }
+    }
+    breakers
+}
+
+// === impl BreakerReport ===
+
+impl BreakerReport {
+    /// Whether an operator should know of it.
+    pub fn is_trouble(&self) -> bool {
+        let Health {
+            breaker,
+            kept_out,
+            last_failure,
+        } = &self.health;
+        *breaker != BreakerState::Closed || *kept_out > 0 || last_failure.is_some()
+    }
 }
 
 // === impl Report ===

@@ -4,6 +4,9 @@ pub mod build;
 mod check;
 mod descriptors;
 mod explain;
+mod manual;
+mod observing;
+mod operators;
 mod options;
 mod password;
 mod reload;
@@ -71,6 +74,12 @@ enum Command {
     ///
     /// Prints the URL with the parameters `expires` and `signature`, and with `prefix` and `client` where they are given.
     Sign(sign::SignOptions),
+    /// Print completions for a shell
+    ///
+    /// To be written to where the shell looks for them, such as /usr/share/bash-completion/completions/wasmserve.
+    Completions(manual::CompletionOptions),
+    /// Print the manual page, or write one for each command into a folder
+    Man(manual::ManOptions),
 }
 
 /// Runs the command that the process was started with.
@@ -84,6 +93,8 @@ pub fn main() -> ExitCode {
         Some(Command::Build(options)) => build::run(&options),
         Some(Command::Password) => password::run(),
         Some(Command::Sign(options)) => sign::run(&options),
+        Some(Command::Completions(options)) => manual::completions(&options),
+        Some(Command::Man(options)) => manual::man(&options),
     };
     outcome.unwrap_or_else(|error| {
         report::print(&*error);

@@ -1,5 +1,6 @@
 //! The options of serving, as they are typed. Their texts are the manual.
 
+use super::observing::ObservingOptions;
 use crate::{
     config::{
         CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings, TlsFiles,
@@ -9,7 +10,7 @@ use crate::{
     },
     limits::SiteBudget,
     observe::LogFormat,
-    site::{SiteHeaders, SiteSpec},
+    site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, LoadErrors, Loader, Sites},
     watch::{RecordOptions, record::rules::Rule},
 };
@@ -42,7 +43,8 @@ pub struct ServeOptions {
             "root", "listen", "plugins", "listing", "index", "error_pages", "fallback", "dotfiles", "symlinks",
             "no_precompressed", "compress", "chunk_size", "log_format", "log", "drain_timeout", "idle_timeout",
             "head_timeout", "stall_timeout", "max_connections", "sendfile", "admin", "debug_secret_file", "record",
-            "record_limit", "record_one_in", "record_redact", "tls_cert", "tls_key", "code_cache",
+            "record_limit", "record_one_in", "record_redact", "tls_cert", "tls_key", "code_cache", "access_log",
+            "access_log_format", "admin_listen", "admin_token_file", "admin_host", "metrics_by_site",
         ]
     )]
     config: Option<PathBuf>,
@@ -150,6 +152,9 @@ pub struct ServeOptions {
     /// folder that RUNTIME_DIRECTORY names, as systemd sets it; otherwise none]
     #[arg(long, value_name = "SOCKET", help_heading = "Operators")]
     admin: Option<PathBuf>,
+
+    #[command(flatten)]
+    observing: ObservingOptions,
 
     /// File with a secret: a request whose header field Wasmserve-Debug has it explains itself
     ///
@@ -328,6 +333,7 @@ impl ServeOptions {
             files,
             budget: SiteBudget::default(),
             headers: SiteHeaders::default(),
+            logged: Logged::Yes,
         };
         let server = self.server();
         sources.extend(server.tls_files());
@@ -373,6 +379,10 @@ impl ServeOptions {
             admin: self.admin.clone(),
             debug_secret_file: self.debug_secret_file.clone(),
             record,
+            access: self.observing.access(),
+            listener: self.observing.listener(),
+            hosts: self.observing.hosts(),
+            metrics_by_site: self.observing.metrics_by_site(),
         }
     }
 

@@ -4,14 +4,14 @@
 //! until then anything that is wrong leaves all as it was. Then sites, options and listeners are swapped. Requests under
 //! way end on the generation that they began on.
 
-use super::{ServeOptions, descriptors::Descriptors, options::ConfigurationError};
+use super::{ServeOptions, descriptors::Descriptors, operators::Operators, options::ConfigurationError};
 use crate::{
-    admin::{self, Socket},
+    admin,
     changes::Changes,
     config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
     listeners::Listeners,
     net::{ListenError, Server, TlsError, stop::Stopped},
-    observe::LogGuard,
+    observe::{Destination, LogGuard, meters},
     request::Scheme,
     sites::{LoadErrors, Loader, Sites},
     watch::{Recording, Secret, Watch},
@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::sync::Semaphore;
 
 /// How long observers have, when all exchanges have ended, to take note of them.
 const TELL_OBSERVERS: Duration = Duration::from_secs(5);
@@ -48,7 +48,16 @@ pub struct Serving<'a> {
     server: Arc<Server>,
     listeners: Listeners,
     room: Room,
-    admin: Option<JoinHandle<()>>,
+    operators: Operators,
+    changes: Option<Changes>,
+}
+
+/// What serving begins with.
+struct Parts {
+    loader: Loader,
+    server: Arc<Server>,
+    listeners: Listeners,
+    room: Room,
     changes: Option<Changes>,
 }
 
@@ -78,40 +87,43 @@ struct Room {
 // === impl Serving ===
 
 impl<'a> Serving<'a> {
-    /// Loads everything, binds the addresses and accepts. The reading of the configuration began at `begun`.
+    /// Loads everything, binds the addresses and accepts. The reading of the configuration began at `begun`. When that
+    /// fails, operators are answered no more.
     pub async fn start(
         options: &'a ServeOptions,
         log: &'a LogGuard,
         configuration: Configuration,
         begun: SystemTime,
-        descriptors: Descriptors,
+        operators: Operators,
     ) -> Result<Self, anyhow::Error> {
-        // Before anything that takes long, so that no change of it is missed.
-        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
-        let settings = &configuration.server;
-        let room = Room::new(settings, descriptors);
-        let mut cache = settings.cache;
-        cache.descriptors = cache.descriptors.min(descriptors.cached_files());
-        let watch = watch(&settings.operators)?;
-        let mut loader = Loader::new(&cache);
-        let sites = loader.load(&configuration, None).await;
-        let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        settings.limit(loader.limits());
-        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), settings.net()?);
-        let admin = settings
-            .operators
-            .socket()
-            .map(|path| Socket::bind(&path))
-            .transpose()?;
-        let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
-        let fresh = listeners.bind(&settings.listen)?;
-        let addresses = listeners.follow(&settings.listen, fresh);
-        announce(&addresses, server.scheme()).context("cannot write to standard output")?;
-        let admin = admin.map(|socket| {
-            tracing::info!(path = %socket.path().display(), "listening for operators");
-            tokio::spawn(admin::serve(socket, server.clone()))
+        match Parts::load(options, &configuration, begun).await {
+            Ok(parts) => Ok(Self::open(options, log, configuration, operators, parts)),
+            Err(error) => {
+                operators.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn open(
+        options: &'a ServeOptions,
+        log: &'a LogGuard,
+        configuration: Configuration,
+        operators: Operators,
+        parts: Parts,
+    ) -> Self {
+        let Parts {
+            loader,
+            server,
+            listeners,
+            room,
+            changes,
+        } = parts;
+        operators.desk.open(admin::Serving {
+            server: server.clone(),
+            pool: loader.pool().clone(),
         });
-        Ok(Self {
+        Self {
             options,
             log,
             protected: configuration.protected(),
@@ -123,9 +135,9 @@ impl<'a> Serving<'a> {
             server,
             listeners,
             room,
-            admin,
+            operators,
             changes,
-        })
+        }
     }
 
     /// Ends when what the configuration was read from has changed, with the cause of the reload; never when nobody watches.
@@ -149,6 +161,7 @@ impl<'a> Serving<'a> {
                 let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let (generation, sites) = (sites.generation, sites.len());
                 tracing::info!(cause, generation, sites, unchanged, took_ms, "reloaded");
+                meters().reloads.note(Vec::new());
                 if let Some(changes) = &mut self.changes {
                     changes.follow(&self.sources, since);
                 }
@@ -174,8 +187,9 @@ impl<'a> Serving<'a> {
         self.server.set_options(net);
         settings.limit(self.loader.limits());
         self.server.sites.store(sites.clone());
+        self.operators.desk.retired.retire(before, &sites);
         let addresses = self.listeners.follow(&settings.listen, fresh);
-        if let Err(error) = announce(&addresses, self.server.scheme()) {
+        if let Err(error) = announce(&addresses, self.server.scheme(), settings) {
             tracing::warn!(%error, "cannot write to standard output");
         }
         self.room.resize(settings);
@@ -196,6 +210,7 @@ impl<'a> Serving<'a> {
 
     fn note_failure(&mut self, cause: &'static str, generation: u64, error: &ReloadError) {
         let lines = error.lines();
+        meters().reloads.note(lines.iter().take(TOLD).cloned().collect());
         for error in lines.iter().take(TOLD) {
             tracing::error!(cause, error, "the new configuration cannot be used");
         }
@@ -229,11 +244,7 @@ impl<'a> Serving<'a> {
 
     /// Ends what goes on while responses are finished.
     pub async fn end(self) {
-        if let Some(admin) = self.admin {
-            admin.abort();
-            // Its socket is removed when it has ended.
-            let _ = admin.await;
-        }
+        self.operators.end().await;
         if let Some(recording) = &self.server.watch.record {
             tokio::task::block_in_place(|| recording.finish());
         }
@@ -245,18 +256,60 @@ impl<'a> Serving<'a> {
 /// # Errors
 /// When the secret's file has none, or when nothing can be recorded.
 fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
-    let secret = settings.debug_secret_file.as_deref().map(Secret::read).transpose()?;
+    let secret = settings.debug_secret_file.as_deref();
+    let secret = secret.map(|file| Secret::read("the debug secret", file)).transpose()?;
     let record = settings.record.clone().map(Recording::start).transpose()?;
     Ok(Watch { debug: secret, record })
 }
 
-/// One line for each address, for people and for programs.
-fn announce(addresses: &[SocketAddr], scheme: Scheme) -> io::Result<()> {
+/// One line for each address, for people and for programs; in the log when standard output is the access log's.
+fn announce(addresses: &[SocketAddr], scheme: Scheme, settings: &ServerSettings) -> io::Result<()> {
+    if settings.operators.access.destination == Destination::Stdout {
+        for address in addresses {
+            tracing::info!("listening on {}://{address}", scheme.as_str());
+        }
+        return Ok(());
+    }
     let mut output = io::stdout().lock();
     for address in addresses {
         writeln!(output, "listening on {}://{address}", scheme.as_str())?;
     }
     output.flush()
+}
+
+// === impl Parts ===
+
+impl Parts {
+    async fn load(
+        options: &ServeOptions,
+        configuration: &Configuration,
+        begun: SystemTime,
+    ) -> Result<Self, anyhow::Error> {
+        // Before anything that takes long, so that no change of it is missed.
+        let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
+        let descriptors = Descriptors::raise();
+        let settings = &configuration.server;
+        let room = Room::new(settings, descriptors);
+        let mut cache = settings.cache;
+        cache.descriptors = cache.descriptors.min(descriptors.cached_files());
+        let watch = watch(&settings.operators)?;
+        let mut loader = Loader::new(&cache);
+        let sites = loader.load(configuration, None).await;
+        let sites = sites.map_err(|errors| options.cannot_load(errors))?;
+        settings.limit(loader.limits());
+        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), settings.net()?);
+        let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
+        let fresh = listeners.bind(&settings.listen)?;
+        let addresses = listeners.follow(&settings.listen, fresh);
+        announce(&addresses, server.scheme(), settings).context("cannot write to standard output")?;
+        Ok(Self {
+            loader,
+            server,
+            listeners,
+            room,
+            changes,
+        })
+    }
 }
 
 // === impl ReloadError ===

@@ -31,6 +31,6 @@ pub use code_cache::CodeCacheOption;
 pub use errors::{ConfigError, ConfigErrors};
 pub use file::Configuration;
 pub use manifest::Manifest;
-pub use operators::OperatorSettings;
+pub use operators::{AdminListener, OperatorSettings};
 pub use server::{ServerSettings, TlsFiles};
 pub use tenants::TenantRules;

@@ -1,11 +1,21 @@
 //! What is for operators alone: where they ask, and what they have watched of real requests.
 
-use super::{ConfigErrors, document::Section, values::record_limit};
-use crate::watch::{
-    RecordOptions,
-    record::{file, rules::Rule},
+use super::{
+    ConfigErrors,
+    document::Section,
+    values::{listen_address, record_limit},
 };
-use std::path::{Path, PathBuf};
+use crate::{
+    observe::{AccessOptions, Destination, access::Format},
+    watch::{
+        RecordOptions,
+        record::{file, rules::Rule},
+    },
+};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// What an operator has for himself, resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,7 +27,26 @@ pub struct OperatorSettings {
     pub debug_secret_file: Option<PathBuf>,
     /// `[server.record]`: where decisions are recorded for `wasmserve replay`. Default: nothing is.
     pub record: Option<RecordOptions>,
+    /// `access-log`: where its lines go: `"log"` (the default: into the log, with the target `access`), `"stdout"`, `"off"`
+    /// or a file; and `access-log-format`: `"json"` (the default) or `"combined"`, of the latter two.
+    pub access: AccessOptions,
+    /// `admin-listen` and `admin-token-file`: the address that answers operators over TCP, and a file with the token that
+    /// they show. Default: none.
+    pub listener: Option<AdminListener>,
+    /// `admin-hosts`: names by which operators reach it, other than `localhost` and addresses. Default: none.
+    pub hosts: Vec<String>,
+    /// `metrics-by-site`: whether metrics count requests for each site by itself. Default: `false`.
+    pub metrics_by_site: bool,
 }
+
+/// Where operators are answered over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminListener {
+    pub address: SocketAddr,
+    pub token_file: PathBuf,
+}
+
+pub(super) const ACCESS_FORMATS: [(&str, Format); 2] = [("json", Format::Json), ("combined", Format::Combined)];
 
 /// The size at which a recording is begun anew.
 pub const RECORD_LIMIT: u64 = 64 << 20;
@@ -37,6 +66,15 @@ impl OperatorSettings {
             record: section
                 .section("record", errors)
                 .and_then(|section| record(folder, section, errors)),
+            access: access(folder, section, errors),
+            listener: listener(folder, section, errors),
+            hosts: section
+                .strings("admin-hosts", errors)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|host| host.value)
+                .collect(),
+            metrics_by_site: section.flag("metrics-by-site", errors).unwrap_or_default(),
         }
     }
 
@@ -55,7 +93,47 @@ impl OperatorSettings {
     pub fn secrets(&self) -> impl Iterator<Item = PathBuf> {
         let recordings = self.record.iter().map(|record| &record.file);
         let recordings = recordings.flat_map(|file| [file.clone(), file::before(file)]);
-        self.debug_secret_file.clone().into_iter().chain(recordings)
+        let token = self.listener.iter().map(|listener| listener.token_file.clone());
+        let access = match &self.access.destination {
+            Destination::File(file) => Some(file.clone()),
+            Destination::Log | Destination::Stdout | Destination::Off => None,
+        };
+        let secrets = self.debug_secret_file.clone().into_iter().chain(recordings);
+        secrets.chain(token).chain(access)
+    }
+}
+
+fn access(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> AccessOptions {
+    let destination = section.string("access-log", errors);
+    let format = section.choice("access-log-format", &ACCESS_FORMATS, errors);
+    AccessOptions {
+        destination: destination
+            .map(|text| Destination::of(&text.value, |path| folder.join(path)))
+            .unwrap_or_default(),
+        format: format.unwrap_or_default(),
+    }
+}
+
+fn listener(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<AdminListener> {
+    let typed = section.string("admin-listen", errors);
+    let token = section.string("admin-token-file", errors);
+    match (typed, token) {
+        (Some(typed), Some(token)) => match listen_address(&typed.value) {
+            Ok(address) => Some(AdminListener {
+                address,
+                token_file: folder.join(token.value),
+            }),
+            Err(problem) => {
+                errors.push(section.error_at(&typed, format!("`admin-listen`: {problem}")));
+                None
+            }
+        },
+        (None, None) => None,
+        (Some(lonely), None) | (None, Some(lonely)) => {
+            let problem = "`admin-listen` and `admin-token-file` go together: over TCP a token is needed";
+            errors.push(section.error_at(&lonely, problem));
+            None
+        }
     }
 }
 

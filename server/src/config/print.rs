@@ -6,6 +6,7 @@
 use super::{
     Configuration, OperatorSettings, ServerSettings, TenantRules, budgets, headers,
     manifest::MANIFEST_FILE,
+    operators::ACCESS_FORMATS,
     plugins::{EVIDENCE, ISOLATION},
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, TlsFiles, UNKNOWN_HOSTS},
@@ -13,7 +14,10 @@ use super::{
     tenants::OwnPolicies,
     units::exact_size,
 };
-use crate::site::SiteSpec;
+use crate::{
+    observe::Destination,
+    site::{Logged, SiteSpec},
+};
 use humantime::format_duration;
 use std::{
     collections::BTreeSet,
@@ -80,6 +84,23 @@ fn operators(settings: &OperatorSettings) -> Table {
         .into_iter()
         .filter_map(|(key, named)| Some((key, path(named.as_deref()?))));
     let mut operators = table(paths);
+    let access = match &settings.access.destination {
+        Destination::File(file) => path(file),
+        word => word.text().into(),
+    };
+    operators.insert("access-log".into(), access);
+    operators.insert(
+        "access-log-format".into(),
+        word(settings.access.format, &ACCESS_FORMATS),
+    );
+    operators.insert("metrics-by-site".into(), settings.metrics_by_site.into());
+    if let Some(listener) = &settings.listener {
+        operators.insert("admin-listen".into(), listener.address.to_string().into());
+        operators.insert("admin-token-file".into(), path(&listener.token_file));
+    }
+    if !settings.hosts.is_empty() {
+        operators.insert("admin-hosts".into(), strings(&settings.hosts));
+    }
     if let Some(options) = &settings.record {
         let record = table([
             ("file", path(&options.file)),
@@ -102,6 +123,7 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
     let mut table = table([
         ("name", spec.name().to_string().into()),
         ("hosts", strings(&spec.hosts)),
+        ("access-log", (spec.logged == Logged::Yes).into()),
         ("compress", spec.files.compression.is_some().into()),
         ("resolver", word(spec.files.resolver, &RESOLVERS)),
         ("budget", budget(spec).into()),

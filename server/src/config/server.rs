@@ -198,7 +198,10 @@ impl ServerSettings {
     pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 4] {
         [
             ("code-cache", self.code_cache != other.code_cache),
-            ("admin, debug-secret-file, record", self.operators != other.operators),
+            (
+                "admin, debug-secret-file, record, access-log, metrics",
+                self.operators != other.operators,
+            ),
             ("cached-files, cache-memory", self.cache != other.cache),
             ("log-format", self.log_format != other.log_format),
         ]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::SiteBudget,
-    site::{SiteHeaders, SiteSpec},
+    site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, Hosts},
 };
 use std::{
@@ -47,6 +47,8 @@ pub struct GivenSite {
     services: Option<ServiceBudget>,
     /// `[site.headers]`: header fields of every answer, errors and redirects included, after those of policies.
     headers: Option<HeaderRules>,
+    /// `access-log`: whether its exchanges leave a line in the access log. Default: `true`.
+    access_log: Option<bool>,
 }
 
 /// `[site.budget]`: what the policies of a site may use together.
@@ -105,6 +107,7 @@ impl GivenSite {
             headers: section
                 .section("headers", errors)
                 .map(|section| headers::read(section, errors)),
+            access_log: section.flag("access-log", errors),
         }
     }
 
@@ -120,6 +123,7 @@ impl GivenSite {
             budget: self.budget.over(&base.budget),
             services: self.services.or_else(|| base.services.clone()),
             headers: self.headers.or_else(|| base.headers.clone()),
+            access_log: self.access_log.or(base.access_log),
         }
     }
 
@@ -151,6 +155,13 @@ impl GivenSite {
             observers: chain.observers,
             roots,
             budget: self.budget.resolve(services, budget),
+        }
+    }
+
+    pub(super) fn logged(&self) -> Logged {
+        match self.access_log {
+            Some(false) => Logged::No,
+            Some(true) | None => Logged::Yes,
         }
     }
 
@@ -275,6 +286,7 @@ impl<'c> SiteReader<'c> {
             chain: given.chain_spec(&name, names, &Budget::default()),
             budget: given.traffic(),
             files: given.files_options(roots),
+            logged: given.logged(),
             headers: SiteHeaders::of_operator(given.headers.unwrap_or_default()),
         }
     }

@@ -232,6 +232,7 @@ impl TenantRules {
             files: given.files(self, &folder),
             chain,
             budget: self.base.traffic(),
+            logged: self.base.logged(),
             headers: SiteHeaders {
                 first: given.given.headers().cloned().unwrap_or_default(),
                 last: self.base.headers().cloned().unwrap_or_default(),
@@ -471,6 +472,7 @@ impl TenantRules {
             files: GivenTenant::none().files(self, &self.directory),
             chain: self.ring(""),
             budget: self.base.traffic(),
+            logged: self.base.logged(),
             headers: SiteHeaders::of_operator(self.base.headers().cloned().unwrap_or_default()),
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     limits::Admitted,
     request::{
-        Answering, Arrival, Reply,
+        Answering, Arrival, Judged, Reply,
         handle::{capabilities, carry_out, question},
     },
     site::Site,
@@ -152,7 +152,13 @@ impl Account {
             Outcome::Fault(_) => Ruling::Fault { policy: ended },
         };
         let answer = carry_out(site, &request, &verdict).await;
-        let Verdict { facts, pace, .. } = verdict;
+        let Verdict {
+            facts,
+            pace,
+            outcome,
+            effort,
+            ..
+        } = verdict;
         self.pace = pace;
         let told = facts.iter();
         self.facts = told.map(|(name, value)| Field::new(name, value.clone())).collect();
@@ -163,6 +169,9 @@ impl Account {
             pace,
             admitted: Admitted::default(),
             answering: Answering::Given,
+            judged: Some(Judged::new(&outcome, effort)),
+            meter: site.meter,
+            logged: site.spec.logged,
         }
     }
 }

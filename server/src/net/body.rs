@@ -48,12 +48,28 @@ fn note_end(mut record: Record, end: Summary) {
     record.ending = match end.ended {
         Ended::Completed => Ending::Completed,
         // Of a client that is too slow the connection tells.
-        Ended::Aborted | Ended::Failed(Fault::Stalled) => Ending::Aborted,
+        Ended::Aborted => Ending::Aborted,
+        Ended::Failed(Fault::Stalled) => {
+            record.abort = Some("stalled");
+            Ending::Aborted
+        }
         Ended::Failed(fault) => {
             tracing::warn!(path = record.path(), error = %fault, "a response was broken off");
+            record.abort = Some(word(fault));
             Ending::Failed
         }
     };
+}
+
+/// In the access log.
+fn word(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Stalled => "stalled",
+        Fault::Changed | Fault::Shrunk => "file-changed",
+        Fault::Unreadable(_) | Fault::Source(_) => "file-unreadable",
+        // Those of the transport with itself.
+        _ => "internal",
+    }
 }
 
 /// Parts as the transport has them. Ranges of one file share what stands for it.

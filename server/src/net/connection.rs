@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     limits::{HEADER_FIELDS, Limits, Visitor},
-    observe::record,
+    observe::{meters, record},
     request::Scheme,
     sites::Sites,
     watch::Watch,
@@ -150,6 +150,7 @@ impl Protocols {
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
 pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
+    let _open = meters().connections.open();
     let protocols = server.protocols.load_full();
     let Ok(visitor) = Visitor::arrive(&server.limits, Some(peer.ip())) else {
         return turn_away(stream, protocols.scheme()).await;
@@ -163,11 +164,14 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
     let (stream, protocol) = tokio::select! {
         biased;
         () = stop.requested() => return,
-        shaken = handshake => match shaken {
-            Ok(Ok(secured)) => secured,
-            Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
-            Err(_) => return note_given_up("the rest of a TLS handshake", peer),
-        },
+        shaken = handshake => {
+            meters().connections.handshake(matches!(shaken, Ok(Ok(_))));
+            match shaken {
+                Ok(Ok(secured)) => secured,
+                Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
+                Err(_) => return note_given_up("the rest of a TLS handshake", peer),
+            }
+        }
     };
     let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
     let link = Link::new(server, protocols, delivery, visitor, peer);

@@ -5,6 +5,7 @@ use super::{
     reserve::Reserve,
     stop::Stop,
 };
+use crate::observe::meters;
 use futures_util::FutureExt;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -71,6 +72,7 @@ impl Bound {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_of_connection(&error) {
+                        meters().connections.unaccepted();
                         tracing::warn!(address = %self.address, %error, "cannot accept connections");
                         if Reserve::is_for(&error) {
                             reserve.lend(|| self.listener.accept().now_or_never());

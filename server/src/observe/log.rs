@@ -5,7 +5,7 @@
 
 use super::line::Line;
 use crate::config::ServerSettings;
-use std::{io, panic};
+use std::{io, panic, sync::OnceLock};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
@@ -22,8 +22,15 @@ pub enum LogFormat {
 #[derive(Debug)]
 pub struct LogGuard {
     _worker: WorkerGuard,
-    lost: ErrorCounter,
     refilter: reload::Handle<EnvFilter, Registry>,
+}
+
+/// Counts the lines that were lost.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that were lost so far because nobody took them in time.
+pub fn lost() -> u64 {
+    LOST.get().map_or(0, |lost| lost.dropped_lines() as u64)
 }
 
 /// Lines that may wait to be written: some 4 MiB of access log.
@@ -39,7 +46,7 @@ pub fn start(settings: &ServerSettings) -> LogGuard {
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
         .finish(io::BufWriter::new(io::stderr()));
-    let lost = writer.error_counter();
+    let _ = LOST.set(writer.error_counter());
     let (filter, refilter) = reload::Layer::new(EnvFilter::new(&settings.log));
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     let filtered = tracing_subscriber::registry().with(filter);
@@ -51,7 +58,6 @@ pub fn start(settings: &ServerSettings) -> LogGuard {
     panic::set_hook(Box::new(|bug| tracing::error!(%bug, "a bug")));
     LogGuard {
         _worker: worker,
-        lost,
         refilter,
     }
 }
@@ -63,10 +69,5 @@ impl LogGuard {
     pub fn set_filter(&self, filter: &str) {
         // It fails only when nothing logs any more.
         let _ = self.refilter.reload(EnvFilter::new(filter));
-    }
-
-    /// Lines that were lost so far because nobody took them in time.
-    pub fn lost(&self) -> usize {
-        self.lost.dropped_lines()
     }
 }

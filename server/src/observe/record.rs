@@ -1,19 +1,22 @@
 //! The record of one exchange. It rides in the response's body, so that it is complete when the body ends: after the last
-//! byte, or when the client went away. However an exchange ends, it leaves exactly one line in the access log, and its
-//! site's observers are told once.
-//!
-//! The query is not written down: links carry tokens in it.
+//! byte, or when the client went away. However an exchange ends, it leaves exactly one line in the access log, is counted
+//! once, and its site's observers are told once.
 
+use super::{
+    access::{self, Entry, PolicyPart},
+    meter::{Exchange, Meter, meters},
+};
 use crate::{
-    request::{Host, Reply, target::Scheme},
-    site::Site,
+    request::{Host, Judged, Reply, target::Scheme},
+    site::{Logged, Site},
     sites::Sites,
 };
-use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts};
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use wasmserve_policy::{Ending, Finished, Request};
 
@@ -21,6 +24,7 @@ use wasmserve_policy::{Ending, Finished, Request};
 pub struct Record {
     arrived: Instant,
     scheme: Scheme,
+    version: Version,
     /// The site, when it has observers.
     observed: Option<Arc<Site>>,
     method: Method,
@@ -29,10 +33,17 @@ pub struct Record {
     client: Option<IpAddr>,
     request: Option<Arc<Request>>,
     status: Option<StatusCode>,
+    /// From the request's first byte to its answer's head.
+    head: Option<Duration>,
+    judged: Option<Judged>,
     facts: Vec<(String, String)>,
+    meter: &'static Meter,
+    logged: Logged,
     /// Bytes of body that were handed to the connection.
     pub bytes: u64,
     pub ending: Ending,
+    /// Why it was not completed, as far as that is known.
+    pub abort: Option<&'static str>,
 }
 
 // === impl Record ===
@@ -40,9 +51,11 @@ pub struct Record {
 impl Record {
     /// Begins with a request's head, whose first byte `arrived` then.
     pub fn begin(head: &Parts, client: Option<IpAddr>, scheme: Scheme, arrived: Instant) -> Self {
+        meters().begin();
         Self {
             arrived,
             scheme,
+            version: head.version,
             observed: None,
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -50,9 +63,14 @@ impl Record {
             client,
             request: None,
             status: None,
+            head: None,
+            judged: None,
             facts: Vec::new(),
+            meter: meters().nobody(),
+            logged: Logged::Yes,
             bytes: 0,
             ending: Ending::Aborted,
+            abort: None,
         }
     }
 
@@ -69,8 +87,12 @@ impl Record {
     /// Takes over what was decided and will be sent.
     pub fn decided(&mut self, reply: &mut Reply) {
         self.status = Some(reply.answer.status);
+        self.head = Some(self.arrived.elapsed());
         self.request = reply.request.clone();
+        self.judged = reply.judged.take();
         self.facts = std::mem::take(&mut reply.facts);
+        self.meter = reply.meter;
+        self.logged = reply.logged;
     }
 
     fn host(&self) -> &str {
@@ -91,34 +113,58 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.log();
-        self.tell();
+        let duration = self.arrived.elapsed();
+        self.meter.count(&Exchange {
+            status: self.status,
+            ending: self.ending,
+            bytes: self.bytes,
+            head: self.head,
+            whole: duration,
+        });
+        if self.logged == Logged::Yes {
+            access::write(|| self.entry(duration));
+        }
+        self.tell(duration);
     }
 }
 
 impl Record {
-    fn log(&self) {
-        if !tracing::enabled!(target: "access", tracing::Level::INFO) {
-            return;
+    fn entry(&self, duration: Duration) -> Entry<'_> {
+        let request = self.request.as_deref();
+        let headers = request.map(|request| &request.headers);
+        Entry {
+            time: SystemTime::now(),
+            client: self.client,
+            site: request.map(|request| &*request.site),
+            method: Some(self.method.as_str()),
+            scheme: Some(self.scheme.as_str()),
+            host: self.host(),
+            path: Some(self.path()),
+            protocol: Some(protocol(self.version)),
+            status: self.status.map(|status| status.as_u16()),
+            bytes: self.bytes,
+            duration,
+            head: self.head,
+            ending: self.ending,
+            abort: match self.ending {
+                Ending::Completed => None,
+                Ending::Aborted | Ending::Failed => self.abort.or(Some("client-left")),
+            },
+            policy: self.judged.as_ref().map(|judged| PolicyPart {
+                verdict: judged.verdict,
+                by: judged.effort.decided_by(),
+                ran: judged.effort.ran,
+                kept: judged.effort.reused,
+                spent: judged.effort.spent,
+            }),
+            facts: &self.facts,
+            referer: field(headers, &header::REFERER).map(without_query),
+            user_agent: field(headers, &header::USER_AGENT),
         }
-        tracing::info!(
-            target: "access",
-            method = self.method.as_str(),
-            site = self.request.as_ref().map(|request| &*request.site),
-            host = self.host(),
-            path = self.path(),
-            status = self.status.map(|status| status.as_u16()),
-            bytes = self.bytes,
-            duration_us = u64::try_from(self.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
-            client = self.client.map(tracing::field::display),
-            outcome = word(self.ending),
-            facts = facts(&self.facts),
-        );
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self, duration: Duration) {
         let Some(site) = self.observed.take() else { return };
-        let duration = self.arrived.elapsed();
         site.chain.observers().observe(Finished {
             arrived: SystemTime::now()
                 .checked_sub(duration)
@@ -144,40 +190,64 @@ impl Record {
 /// The line of a head that could not be read: no policy was asked, and nothing in it is known. `status` is what it was
 /// answered with, if with anything.
 pub fn unreadable(status: Option<StatusCode>, client: Option<IpAddr>) {
-    tracing::info!(
-        target: "access",
-        status = status.map(|status| status.as_u16()),
-        bytes = 0,
-        client = client.map(tracing::field::display),
-        outcome = "unreadable",
-    );
+    let exchange = Exchange {
+        status,
+        ending: Ending::Failed,
+        bytes: 0,
+        head: None,
+        whole: Duration::ZERO,
+    };
+    meters().begin();
+    meters().nobody().count(&exchange);
+    access::write(|| Entry {
+        time: SystemTime::now(),
+        client,
+        site: None,
+        method: None,
+        scheme: None,
+        host: "",
+        path: None,
+        protocol: None,
+        status: status.map(|status| status.as_u16()),
+        bytes: 0,
+        duration: Duration::ZERO,
+        head: None,
+        ending: Ending::Failed,
+        abort: Some("unreadable"),
+        policy: None,
+        facts: &[],
+        referer: None,
+        user_agent: None,
+    });
 }
 
-/// `user=alice tier="two words"`; none at all when there are none.
-fn facts(facts: &[(String, String)]) -> Option<String> {
-    let text: Vec<String> = facts
-        .iter()
-        .map(|(name, value)| format!("{name}={}", quoted(value)))
-        .collect();
-    (!text.is_empty()).then(|| text.join(" "))
-}
-
-/// A value in quotes, unless it cannot be mistaken for anything else without them.
-fn quoted(value: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._@/:".contains(c);
-    if !value.is_empty() && value.chars().all(plain) {
-        value.to_owned()
-    } else {
-        format!("{value:?}")
+/// As requests of that version are written.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
     }
 }
 
-/// In the access log.
-fn word(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Completed => "completed",
-        Ending::Aborted => "aborted",
-        Ending::Failed => "failed",
+fn field<'a>(headers: Option<&'a HeaderMap>, name: &HeaderName) -> Option<Cow<'a, str>> {
+    let value = headers?.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()))
+}
+
+/// A page that a client came from, without what may be a secret in it.
+fn without_query(url: Cow<'_, str>) -> Cow<'_, str> {
+    match url.find(['?', '#']) {
+        None => url,
+        Some(end) => match url {
+            Cow::Borrowed(url) => Cow::Borrowed(&url[..end]),
+            Cow::Owned(mut url) => {
+                url.truncate(end);
+                Cow::Owned(url)
+            }
+        },
     }
 }
 
@@ -186,23 +256,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_fact_can_pass_for_another() {
+    fn no_query_of_any_page_is_told() {
         for (given, expected) in [
-            (&[][..], None),
-            (&[("user", "ada")][..], Some("user=ada")),
-            (
-                &[("user", "ada"), ("tier", "two words")],
-                Some(r#"user=ada tier="two words""#),
-            ),
-            (&[("user", "ada role=admin")], Some(r#"user="ada role=admin""#)),
-            (&[("user", "a\"b\n")], Some(r#"user="a\"b\n""#)),
-            (&[("user", "")], Some(r#"user="""#)),
+            ("https://a.example/x?token=1", "https://a.example/x"),
+            ("https://a.example/x#token=1?", "https://a.example/x"),
+            ("https://a.example/x", "https://a.example/x"),
+            ("", ""),
         ] {
-            let given: Vec<_> = given
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect();
-            assert_eq!(facts(&given).as_deref(), expected);
+            assert_eq!(without_query(given.into()), expected);
+            assert_eq!(without_query(given.to_owned().into()), expected);
         }
     }
 }

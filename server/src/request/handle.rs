@@ -10,14 +10,15 @@ use super::{
 };
 use crate::{
     limits::{Admitted, Over, Visitor},
-    site::Site,
+    observe::{Meter, meters},
+    site::{Logged, Site},
     sites::{Sites, UnknownHost},
     watch::{Watch, debug},
 };
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
-use wasmserve_policy::{Mapping, Outcome, Request, Response, Verdict};
+use wasmserve_policy::{Effort, Mapping, Outcome, Request, Response, Verdict};
 
 /// A request's head and what the connection knows about it.
 pub struct Arrival {
@@ -40,6 +41,19 @@ pub struct Reply {
     /// Held until the last byte of the answer is sent.
     pub admitted: Admitted,
     pub answering: Answering,
+    /// What policies decided; `None` when none were asked.
+    pub judged: Option<Judged>,
+    /// Whose counters count it.
+    pub meter: &'static Meter,
+    pub logged: Logged,
+}
+
+/// A chain's verdict in a word, for the access log, and what it took.
+#[derive(Debug)]
+pub struct Judged {
+    /// `proceed`, `respond` or `fault`.
+    pub verdict: &'static str,
+    pub effort: Effort,
 }
 
 /// Whether a client gets its answer.
@@ -74,7 +88,13 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         Some(recording) => Box::pin(recording.decide(&site, &request)).await,
     };
     let answer = carry_out(&site, &request, &verdict).await;
-    let Verdict { facts, pace, .. } = verdict;
+    let Verdict {
+        facts,
+        pace,
+        outcome,
+        effort,
+        ..
+    } = verdict;
     Reply {
         answer,
         request: Some(request),
@@ -82,6 +102,9 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         pace,
         admitted,
         answering: Answering::Given,
+        judged: Some(Judged::new(&outcome, effort)),
+        meter: site.meter,
+        logged: site.spec.logged,
     }
 }
 
@@ -238,6 +261,9 @@ impl Reply {
             pace: None,
             admitted: Admitted::default(),
             answering: Answering::Given,
+            judged: None,
+            meter: meters().nobody(),
+            logged: Logged::Yes,
         }
     }
 
@@ -249,6 +275,22 @@ impl Reply {
             rules.apply(reply.answer.status, &mut reply.answer.headers);
         }
         reply.request = Some(request);
+        (reply.meter, reply.logged) = (site.meter, site.spec.logged);
         reply
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    pub(crate) fn new(outcome: &Outcome, effort: Effort) -> Self {
+        Self {
+            verdict: match outcome {
+                Outcome::Proceed(_) => "proceed",
+                Outcome::Respond(_) => "respond",
+                Outcome::Fault(_) => "fault",
+            },
+            effort,
+        }
     }
 }

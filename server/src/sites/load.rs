@@ -8,6 +8,7 @@ use super::{Sites, Tenants, tenants::Engine};
 use crate::{
     config::{Configuration, errors::without_number},
     limits::Limits,
+    observe::meters,
     site::{Site, SiteSpec},
 };
 use std::{
@@ -104,6 +105,11 @@ impl Loader {
         Ok(sites.with_tenants(tenants))
     }
 
+    /// What the files of all sites share.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// From now on nothing else is protected than this.
     pub fn settle(&self, protected: &[PathBuf]) {
         self.pool.protect(protected.to_vec());
@@ -164,6 +170,7 @@ impl Loader {
                 account: self.limits.account(spec.name(), &spec.budget),
                 chain,
                 files,
+                meter: meters().of_site(spec.name()),
                 spec: spec.clone(),
             })
         }))

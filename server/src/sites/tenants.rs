@@ -12,6 +12,7 @@ use super::SiteError;
 use crate::{
     config::{ConfigErrors, TenantRules, tenants::Tenant},
     limits::Limits,
+    observe::meters,
     site::Site,
 };
 use folder::{Folder, Seen};
@@ -375,6 +376,7 @@ impl Tenants {
         };
         Ok(Arc::new(Site {
             account: self.limits.account(&name, &spec.budget),
+            meter: meters().of_site(&name),
             name,
             chain,
             files,

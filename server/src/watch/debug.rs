@@ -54,25 +54,35 @@ pub struct Secret {
 /// Why a file holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("cannot read the debug secret {}", .path.display())]
-    Io { path: PathBuf, source: io::Error },
-    #[error("the debug secret {} {problem}", .path.display())]
-    Unfit { path: PathBuf, problem: String },
+    #[error("cannot read {what} {}", .path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{what} {} {problem}", .path.display())]
+    Unfit {
+        what: &'static str,
+        path: PathBuf,
+        problem: String,
+    },
 }
 
 // === impl Secret ===
 
 impl Secret {
-    /// Reads a file that holds the secret and perhaps a line's end.
+    /// Reads a file that holds the secret and perhaps a line's end. `what` it is, for errors: `the debug secret`.
     ///
     /// # Errors
     /// When it cannot be read, when others may read it, or when it is not a secret that a header field can carry.
-    pub fn read(path: &Path) -> Result<Self, SecretError> {
+    pub fn read(what: &'static str, path: &Path) -> Result<Self, SecretError> {
         let (text, mode) = read(path).map_err(|source| SecretError::Io {
+            what,
             path: path.to_owned(),
             source,
         })?;
         let unfit = |problem: String| SecretError::Unfit {
+            what,
             path: path.to_owned(),
             problem,
         };
@@ -82,7 +92,7 @@ impl Secret {
         Self::new(text.trim_end_matches(['\r', '\n'])).map_err(unfit)
     }
 
-    fn new(secret: &str) -> Result<Self, String> {
+    pub(crate) fn new(secret: &str) -> Result<Self, String> {
         if !(MIN_SECRET..=MAX_SECRET).contains(&secret.len()) {
             let length = secret.len();
             return Err(format!(
@@ -98,7 +108,7 @@ impl Secret {
     }
 
     /// Digests are compared. How long that takes tells about the digests alone, which nobody can aim at without the key.
-    fn is(&self, given: &[u8]) -> bool {
+    pub(crate) fn is(&self, given: &[u8]) -> bool {
         given.len() <= MAX_SECRET && self.key.digest(given) == self.digest
     }
 }

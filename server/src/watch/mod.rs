@@ -4,7 +4,7 @@
 //! Nothing here changes what is decided.
 
 pub mod debug;
-mod key;
+pub mod key;
 pub mod record;
 
 pub use debug::{Secret, SecretError};

@@ -1,14 +1,15 @@
 //! The project's tasks behind `cargo xtask`: what README.md's two commands do.
 //!
 //! Each task is a module. [`setup`] installs what is missing, [`build`] makes server and plugins, [`serve`] runs them,
-//! [`test`] runs every check and test, [`measure`] starts the programs under `tests/bench`, [`reference`]
-//! writes the page of all keys. Uses nothing but the standard
+//! [`test`] runs every check and test, [`package`] makes a Debian package, [`measure`] starts the programs under
+//! `tests/bench`, [`reference`] writes the page of all keys. Uses nothing but the standard
 //! library, so that it is built in seconds on a machine that has built nothing yet.
 #![forbid(unsafe_code)]
 
 mod build;
 mod command;
 mod measure;
+mod package;
 mod reference;
 mod serve;
 mod setup;
@@ -34,6 +35,7 @@ Tasks:
                       minutes; tests/bench/stress.rs names the scenarios.
   messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
   reference           Write server/docs/reference.md anew, from the docs of what configuration is read into.
+  package             Build server and plugins, and make a Debian package of them in target/debian. Needs cargo-deb.
   help                Print this.
 
 Tests of disks that fail or hang mount file systems in user space; where that cannot be done they fail, unless
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "setup" => setup::for_tests(),
         "reference" => reference::run(&rest),
+        "package" => package::run_all(),
         "messages" => test::record_messages(),
         "bench" | "stress" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {

@@ -66,6 +66,14 @@ const TEST_TOOLS: &[Tool] = &[
         package: "python3-pip",
         present: "python3 -m pip --version",
     },
+    Tool {
+        package: "python3-prometheus-client",
+        present: "/usr/bin/python3 -c 'import prometheus_client.parser'",
+    },
+    Tool {
+        package: "chromium",
+        present: "command -v chromium",
+    },
     NGINX,
 ];
 
