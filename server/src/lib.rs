@@ -4,7 +4,8 @@
 //! [`site`]; replaced when [`changes`] are seen or asked for), [`listeners`] and [`net`] (connections and HTTP), [`limits`] (what sites and
 //! clients may use), [`request`]
 //! (one request's way: the spine), [`observe`] (what is remembered of it). For operators: [`explain`] (why a request is
-//! answered as it is), [`watch`] (what is watched of real requests), [`admin`] (what is asked of a server that runs).
+//! answered as it is), [`watch`] (what is watched of real requests), [`admin`] (what is asked of a server that runs), [`supervisor`]
+//! (what the service manager is told).
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -19,4 +20,5 @@ pub mod observe;
 pub mod request;
 pub mod site;
 pub mod sites;
+pub mod supervisor;
 pub mod watch;

@@ -3,9 +3,17 @@
 //! An address that stays keeps its socket, with all that waits on it. In the order of events: [`Listeners::bind`] before
 //! anything is replaced, because it may fail; then [`Listeners::follow`], which cannot.
 
-use crate::net::{Bound, ListenError, Server, Stopper, stop::Stopped};
+use crate::net::{
+    Bound, Inherited, ListenAddress, ListenError, ListenerOptions, Server, Stopper, listener::Security, stop::Stopped,
+};
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use tokio::sync::Semaphore;
 
 /// What is listened on.
@@ -20,13 +28,15 @@ pub struct Listeners {
 
 struct Listening {
     /// As it was asked for: port 0 stays 0.
-    asked: SocketAddr,
-    address: SocketAddr,
+    asked: ListenAddress,
+    /// The socket, until it is told to stop.
+    bound: Weak<Bound>,
+    options: Arc<ArcSwap<ListenerOptions>>,
     stopper: Stopper,
 }
 
 /// Addresses that are bound and not accepted from yet.
-pub struct Fresh(Vec<(SocketAddr, Bound)>);
+pub struct Fresh(Vec<(ListenerOptions, Bound)>);
 
 // === impl Listeners ===
 
@@ -40,37 +50,54 @@ impl Listeners {
         }
     }
 
-    /// Binds those of the addresses that are not listened on yet.
+    /// Binds those of the addresses that are not listened on yet, or takes the inherited sockets that have them.
     ///
     /// # Errors
     /// When one cannot be bound; then none is.
-    pub fn bind(&self, addresses: &[SocketAddr]) -> Result<Fresh, ListenError> {
-        let mut open: Vec<SocketAddr> = self.open.iter().map(|listening| listening.asked).collect();
-        let fresh = addresses.iter().filter(|address| !take(&mut open, **address));
-        let bound = fresh.map(|address| Ok((*address, Bound::new(*address)?)));
+    pub fn bind(&self, wanted: &[ListenerOptions], inherited: &mut Inherited) -> Result<Fresh, ListenError> {
+        let mut open: Vec<&ListenAddress> = self.open.iter().map(|listening| &listening.asked).collect();
+        let fresh = wanted.iter().filter(|options| {
+            // Port 0 may be asked for several times.
+            let place = open.iter().position(|other| **other == options.address);
+            place.map(|place| open.swap_remove(place)).is_none()
+        });
+        let bound = fresh.map(|options| Ok((options.clone(), Bound::new(options, inherited)?)));
         bound.collect::<Result<_, _>>().map(Fresh)
     }
 
-    /// Accepts from the addresses that were bound, and no longer from those that are not among `addresses`: connections
-    /// that came by one of them end with the response under way. Gives the new ones, with their ports.
-    pub fn follow(&mut self, addresses: &[SocketAddr], fresh: Fresh) -> Vec<SocketAddr> {
-        let mut wanted = addresses.to_vec();
+    /// Accepts from the addresses that were bound, and no longer from those that are not wanted: connections that came by
+    /// one of them end with the response under way. Those that stay do from now on what their options say. Gives a line
+    /// for each of the new ones.
+    pub fn follow(&mut self, wanted: &[ListenerOptions], fresh: Fresh) -> Vec<String> {
+        let mut wanted: Vec<&ListenerOptions> = wanted.iter().collect();
         let (open, gone) = std::mem::take(&mut self.open)
             .into_iter()
-            .partition(|listening: &Listening| take(&mut wanted, listening.asked));
+            .partition(|listening: &Listening| listening.stays(&mut wanted));
         self.open = open;
         self.leaving.retain(|stopper| !stopper.is_done());
-        for Listening { address, stopper, .. } in gone {
-            tracing::info!(%address, "no longer listening");
+        for Listening { bound, stopper, .. } in gone {
+            let address = bound.upgrade().map(tracing::field::display);
+            tracing::info!(address, "no longer listening");
             stopper.ask();
             self.leaving.push(stopper);
         }
         let fresh = fresh.0.into_iter();
-        fresh.map(|(asked, bound)| self.accept(asked, bound)).collect()
+        fresh.map(|(options, bound)| self.accept(options, bound)).collect()
+    }
+
+    /// Descriptors of all that is listened on, each with the address that was asked for.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn descriptors(&self) -> io::Result<Vec<(ListenAddress, OwnedFd)>> {
+        let open = self.open.iter();
+        let open = open.filter_map(|listening| Some((&listening.asked, listening.bound.upgrade()?)));
+        open.map(|(asked, bound)| Ok((asked.clone(), bound.descriptor()?)))
+            .collect()
     }
 
     /// Ends everything, and waits until all responses are finished, or until `limit`.
-    pub async fn stop(&self, limit: Duration) -> Stopped {
+    pub async fn stop(&self, limit: Option<Duration>) -> Stopped {
         let open = self.open.iter().map(|listening| &listening.stopper);
         let stopping = open.chain(&self.leaving).map(|stopper| stopper.stop(limit));
         let unfinished = join_all(stopping).await.into_iter().map(|stopped| match stopped {
@@ -83,21 +110,42 @@ impl Listeners {
         }
     }
 
-    fn accept(&mut self, asked: SocketAddr, bound: Bound) -> SocketAddr {
+    fn accept(&mut self, options: ListenerOptions, bound: Bound) -> String {
         let (stopper, stop) = Stopper::new();
-        let address = bound.address;
-        tokio::spawn(bound.accept(self.server.clone(), self.room.clone(), stop));
+        let line = match (&options.address, options.security) {
+            (ListenAddress::Unix(_), _) => bound.to_string(),
+            (_, Security::Plain) => format!("http://{bound}"),
+            (_, Security::Tls) => format!("https://{bound}"),
+        };
+        let bound = Arc::new(bound);
+        let asked = options.address.clone();
+        let options = Arc::new(ArcSwap::from_pointee(options));
         self.open.push(Listening {
             asked,
-            address,
+            bound: Arc::downgrade(&bound),
+            options: options.clone(),
             stopper,
         });
-        address
+        tokio::spawn(bound.accept(options, self.server.clone(), self.room.clone(), stop));
+        line
     }
 }
 
-/// Takes one of these addresses out, if it is there: port 0 may be asked for several times.
-fn take(addresses: &mut Vec<SocketAddr>, address: SocketAddr) -> bool {
-    let place = addresses.iter().position(|other| *other == address);
-    place.map(|place| addresses.swap_remove(place)).is_some()
+// === impl Listening ===
+
+impl Listening {
+    /// Whether it is still wanted: then it does what its options say now, and they are taken out.
+    fn stays(&self, wanted: &mut Vec<&ListenerOptions>) -> bool {
+        let place = wanted.iter().position(|options| options.address == self.asked);
+        let Some(options) = place.map(|place| wanted.swap_remove(place)) else {
+            return false;
+        };
+        if **self.options.load() != *options {
+            if let Some(bound) = self.bound.upgrade() {
+                bound.follow(options);
+            }
+            self.options.store(Arc::new(options.clone()));
+        }
+        true
+    }
 }

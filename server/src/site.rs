@@ -2,6 +2,7 @@
 
 use crate::{
     limits::{Account, SiteBudget},
+    net::tls::TlsFiles,
     observe::Meter,
     sites::HostPattern,
 };
@@ -28,6 +29,8 @@ pub struct SiteSpec {
     pub hosts: Vec<HostPattern>,
     /// The bounds of the cache and what is never served are those of all sites: see [`wasmserve_files::Pool`].
     pub files: FilesOptions,
+    /// The certificate that its hosts are asked for with; `None`: the server's.
+    pub tls: Option<Arc<TlsFiles>>,
     /// With the site's name. No policies: every file is served to everyone.
     pub chain: ChainSpec,
     pub budget: SiteBudget,

@@ -12,7 +12,7 @@ pub use hosts::{HostPattern, Hosts};
 pub use load::{LoadErrors, Loader, SiteError};
 pub use tenants::{Tenants, Unready};
 
-use crate::site::Site;
+use crate::{net::tls::TlsFiles, site::Site};
 use std::{collections::HashSet, sync::Arc};
 
 /// The sites of one generation.
@@ -108,6 +108,12 @@ impl Sites {
         }
         let site = self.hosts.find(host).ok_or(NoSite::Unknown(self.unknown_host))?;
         Ok(site.clone())
+    }
+
+    /// The certificate that a host is asked for with; `None`: the server's. A tenant has that of the site whose wildcard
+    /// covers its host.
+    pub fn tls_of(&self, host: &str) -> Option<&Arc<TlsFiles>> {
+        self.hosts.find(host)?.spec.tls.as_ref()
     }
 
     /// The same, of what is loaded now.

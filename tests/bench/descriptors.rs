@@ -19,12 +19,22 @@ const HOLD: Duration = Duration::from_secs(3);
 /// What the server may use of a processor while nobody reads.
 const MOST_CPU: Duration = Duration::from_millis(1000);
 
+/// With as many connections as the server takes by itself, and with so many that files cannot all be opened.
 pub fn descriptors() -> Verdict {
-    println!("{CLIENTS} clients of a server with {LIMIT} descriptors ...");
+    let (usual, greedy) = (clients(&[]), clients(&["--max-connections", "116"]));
+    Verdict {
+        holds: usual.holds && greedy.holds,
+        text: format!("{}\n      with --max-connections 116: {}", usual.text, greedy.text),
+    }
+}
+
+fn clients(arguments: &[&str]) -> Verdict {
+    println!("{CLIENTS} clients of a server with {LIMIT} descriptors {arguments:?} ...");
     let tree = (0..CLIENTS).fold(Tree::new(), |tree, number| tree.sparse(&format!("{number}.bin"), SIZE));
     let tree = tree.file("small.txt", "content");
     let mut server = Launch::new(&tree)
-        .arguments(["--log", "warn"])
+        .arguments(["--log", "error"])
+        .arguments(arguments)
         .descriptors(LIMIT)
         .start();
     let address = server.address();

@@ -17,7 +17,7 @@ mod site;
 mod workloads;
 
 use clap::Parser;
-use report::Run;
+use report::{Run, Shown};
 use std::{path::PathBuf, process::ExitCode};
 use workloads::{Part, WORKLOADS, Workload};
 
@@ -126,10 +126,9 @@ fn measure(options: Options) -> Result<(), String> {
         // After each, so that a run that is cut short has shown something.
         run.write()?;
     }
-    let table = run.table();
-    println!("{table}");
+    println!("{}", run.table(Shown::Everything));
     if let Some(readme) = options.readme {
-        report::put_into(&readme, &table)?;
+        report::put_into(&readme, &run.table(Shown::Chosen))?;
     }
     eprintln!("raw figures and plots: {}", run.folder().display());
     Ok(())

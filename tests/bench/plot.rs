@@ -1,5 +1,9 @@
-//! Curves as SVG, both axes logarithmic: what grows in proportion is a straight line.
-use plotters::prelude::*;
+//! Curves as SVG, both axes logarithmic: what grows in proportion is a straight line. An axis that begins with nothing is
+//! linear.
+use plotters::{
+    coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter},
+    prelude::*,
+};
 
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0xd6, 0x27, 0x28),
@@ -22,24 +26,44 @@ pub fn curves(title: &str, unit: &str, curves: &[(String, Vec<(f64, f64)>)]) -> 
 type Failure = Box<dyn std::error::Error>;
 
 fn draw(text: &mut String, title: &str, unit: &str, curves: &[(String, Vec<(f64, f64)>)]) -> Result<(), Failure> {
+    let x = range(curves, |point| point.0);
+    if curves.iter().flat_map(|(_, points)| points).any(|point| point.0 == 0.0) {
+        draw_on(text, title, unit, curves, 0.0..x.end)
+    } else {
+        draw_on(text, title, unit, curves, x.log_scale())
+    }
+}
+
+/// From the least value above nothing to the greatest, with room around.
+fn range(curves: &[(String, Vec<(f64, f64)>)], value: fn(&(f64, f64)) -> f64) -> std::ops::Range<f64> {
+    let values = curves.iter().flat_map(|(_, points)| points).map(value);
+    let (low, high) = values
+        .filter(|value| *value > 0.0)
+        .fold((f64::MAX, f64::MIN), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+    (low / 1.3)..(high * 1.3)
+}
+
+fn draw_on<X>(
+    text: &mut String,
+    title: &str,
+    unit: &str,
+    curves: &[(String, Vec<(f64, f64)>)],
+    x: X,
+) -> Result<(), Failure>
+where
+    X: AsRangedCoord<Value = f64>,
+    X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
     let area = SVGBackend::with_string(text, (900, 540)).into_drawing_area();
     area.fill(&WHITE).map_err(|error| error.to_string())?;
-    let points = || curves.iter().flat_map(|(_, points)| points);
-    let range = |value: fn(&(f64, f64)) -> f64| {
-        let (low, high) = points()
-            .map(value)
-            .filter(|value| *value > 0.0)
-            .fold((f64::MAX, f64::MIN), |(low, high), value| {
-                (low.min(value), high.max(value))
-            });
-        (low / 1.3)..(high * 1.3)
-    };
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(64)
-        .build_cartesian_2d(range(|point| point.0).log_scale(), range(|point| point.1).log_scale())
+        .build_cartesian_2d(x, range(curves, |point| point.1).log_scale())
         .map_err(|error| error.to_string())?;
     chart
         .configure_mesh()
@@ -50,7 +74,7 @@ fn draw(text: &mut String, title: &str, unit: &str, curves: &[(String, Vec<(f64,
         .map_err(|error| error.to_string())?;
     for (place, (name, points)) in curves.iter().enumerate() {
         let colour = COLOURS[place % COLOURS.len()];
-        let line = points.iter().copied().filter(|(x, y)| *x > 0.0 && *y > 0.0);
+        let line = points.iter().copied().filter(|(_, y)| *y > 0.0);
         chart
             .draw_series(LineSeries::new(line, colour.stroke_width(2)).point_size(3))
             .map_err(|error| error.to_string())?

@@ -47,6 +47,27 @@ struct Machine {
 /// Figures are told apart by workload and figure; a table shows one.
 type Table<'a> = BTreeMap<(usize, &'a str), BTreeMap<(usize, &'a str), Vec<f64>>>;
 
+/// How much a table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Everything,
+    /// What the README shows of a run.
+    Chosen,
+}
+
+/// Workloads and figures that the README shows: what the machine's other work and the client do to a figure least.
+const CHOSEN: &[(&str, &str)] = &[
+    ("small", "CPU per request"),
+    ("policy", "CPU per request"),
+    ("many", "CPU per request"),
+    ("large", "CPU per GB"),
+    ("large", "time for all to finish"),
+    ("latency", "p99 at 500/s"),
+    ("memory", "resident"),
+    ("memory", "for each connection"),
+    ("start", "from start to first byte"),
+];
+
 const BEGIN: &str = "<!-- bench: begin (cargo xtask bench --readme README.md) -->";
 const END: &str = "<!-- bench: end -->";
 
@@ -108,7 +129,7 @@ impl Run {
         put("samples.csv", &csv)?;
         let json = serde_json::json!({ "machine": self.machine, "samples": self.samples });
         put("run.json", &format!("{json:#}\n"))?;
-        put("table.md", &self.table())?;
+        put("table.md", &self.table(Shown::Everything))?;
         for (workload, figure, unit) in self.figures() {
             let curves = self.curves(workload, figure);
             if curves.iter().any(|(_, points)| points.len() > 1) {
@@ -122,7 +143,7 @@ impl Run {
 
     /// Tables in Markdown: a row for each contestant, a column for each point; medians, and in parentheses the ratio to
     /// the first contestant.
-    pub fn table(&self) -> String {
+    pub fn table(&self, shown: Shown) -> String {
         let Machine {
             date,
             kernel,
@@ -138,7 +159,10 @@ impl Run {
             .collect();
         text.push_str(&versions.join(", "));
         text.push_str(".\n");
-        for (workload, figure, unit) in self.figures() {
+        let figures = self.figures().into_iter();
+        for (workload, figure, unit) in
+            figures.filter(|(workload, figure, _)| shown == Shown::Everything || CHOSEN.contains(&(*workload, *figure)))
+        {
             let table = self.medians(workload, figure);
             let mut points: Vec<(usize, &str)> = Vec::new();
             for row in table.values() {

@@ -9,6 +9,7 @@
 pub mod certificate;
 pub mod chain;
 pub mod client;
+pub mod frames;
 pub mod hosting;
 pub mod nginx;
 pub mod process;

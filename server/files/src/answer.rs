@@ -64,7 +64,6 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn of(representation: &Representation) -> Self {
         let content_type = &representation.content_type;
-        // Room for all of a 200 and a few of the policies'.
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CONTENT_LENGTH, representation.length.into());
         headers.insert(header::CONTENT_TYPE, content_type.clone());
@@ -79,6 +78,8 @@ impl Head {
             headers.insert(header::LAST_MODIFIED, modified.to_header());
         }
         vary(&mut headers, representation);
+        // For every answer; put in here because a clone has no room for one more, and would have to grow.
+        headers.insert(header::SERVER, SERVER);
         Self {
             headers,
             media_type: essence(content_type),

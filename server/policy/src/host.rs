@@ -13,7 +13,7 @@ use crate::{
     observer::Observer,
     places::{Held, Places, Slot},
     policy::{Calls, Company, Policy},
-    running::{Ticker, Ticking},
+    running::{TICK, Ticker, Ticking},
     services::Sites,
     shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
@@ -24,6 +24,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
 };
 use tokio::sync::Semaphore;
 use wasmtime::{
@@ -53,6 +54,9 @@ pub struct HostOptions {
     pub instances: u32,
     /// Where compiled code is kept from one start to the next. `None`: everything is compiled at each start.
     pub code: Option<Arc<CodeCache>>,
+    /// How often calls are looked at that are under way. Longer only where instructions are counted, which makes calls
+    /// slow: what a call may run where it began, and its running time, are told from these ticks.
+    pub tick: Duration,
 }
 
 impl Default for HostOptions {
@@ -60,6 +64,7 @@ impl Default for HostOptions {
         Self {
             instances: 256,
             code: None,
+            tick: TICK,
         }
     }
 }
@@ -118,7 +123,7 @@ impl Host {
         let instances = options.instances.max(1);
         let config = engine_config(instances);
         let wasm = wasmtime::Engine::new(&config).map_err(|error| HostError(error.into()))?;
-        let ticker = Ticker::start(&wasm).map_err(|error| HostError(error.into()))?;
+        let ticker = Ticker::start(&wasm, options.tick).map_err(|error| HostError(error.into()))?;
         let engine = Engine {
             codes: Codes::new(wasm.clone(), config, options.code),
             wasm,

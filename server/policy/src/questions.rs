@@ -208,7 +208,7 @@ impl Circumstances {
             Question::HeaderValues(name) => Answer::Values(values(request, name).collect()),
             Question::Cookie(name) => Answer::Optional(cookie(request, name)),
             Question::Scheme => Answer::Text(request.scheme.into()),
-            Question::Host => Answer::Text(request.host.as_str().into()),
+            Question::Host => Answer::Text((*request.host).into()),
             Question::Site => Answer::Text((&*request.site).into()),
             Question::ClientAddress => Answer::Optional(request.client.map(|a| unmapped(a).to_string().into())),
             Question::ClientWithin(block) => Answer::Flag(request.client.is_some_and(|a| within(a, block))),

@@ -14,7 +14,7 @@ pub struct Request {
     /// `http` or `https`.
     pub scheme: &'static str,
     /// Lower case, without port or final dot.
-    pub host: String,
+    pub host: Arc<str>,
     pub site: Arc<str>,
     /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
     pub client: Option<IpAddr>,

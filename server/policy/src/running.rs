@@ -19,7 +19,7 @@ use std::{
 use wasmtime::{Engine, UpdateDeadline};
 
 /// How often the epoch ticks.
-const TICK: Duration = Duration::from_micros(250);
+pub(crate) const TICK: Duration = Duration::from_micros(250);
 /// Ticks without any call after which the ticker sleeps until the next one.
 const IDLE_TICKS: u32 = 400;
 /// What a call may run where it began, counted from the first tick that it meets: so it is at most twice this and a tick.
@@ -44,6 +44,7 @@ struct MeterState {
     mark: AtomicU64,
     polled: AtomicBool,
     lane: AtomicBool,
+    long: AtomicBool,
 }
 
 /// The trap of a guest that ran for too long.
@@ -60,6 +61,7 @@ impl Meter {
             mark: AtomicU64::new(UNKNOWN),
             polled: AtomicBool::new(false),
             lane: AtomicBool::new(false),
+            long: AtomicBool::new(false),
         }))
     }
 
@@ -111,6 +113,12 @@ impl Meter {
         .await;
     }
 
+    /// It ran for longer than a first slice, as far as that was measured: what a call ran before its first tick is not
+    /// known, and a short call meets one now and then.
+    pub fn ran_long(&self) -> bool {
+        self.0.long.load(Relaxed)
+    }
+
     /// It has asked to be handed over.
     pub fn wants_lane(&self) -> bool {
         self.0.lane.load(Relaxed)
@@ -148,9 +156,12 @@ impl Meter {
         // than a tenth of such a call.
         let mark = state.mark.swap(UNKNOWN, Relaxed);
         if mark != UNKNOWN {
-            let before_mark = if first { TICK } else { Duration::ZERO };
-            let ran = processor_time().saturating_sub(mark) + nanoseconds(before_mark);
-            state.nanoseconds.fetch_add(ran, Relaxed);
+            let slice = processor_time().saturating_sub(mark);
+            let before_mark = if first { nanoseconds(TICK) } else { 0 };
+            state.nanoseconds.fetch_add(slice + before_mark, Relaxed);
+            if slice >= nanoseconds(FIRST_SLICE) {
+                state.long.store(true, Relaxed);
+            }
         }
         outcome
     }
@@ -178,7 +189,7 @@ impl Habit {
     /// Takes note of a call that has ended, however it did. Two at once may count as one: it is a guess.
     pub fn note(&self, meter: &Meter) {
         let before = self.0.load(Relaxed);
-        let long = if meter.ran() >= TICK { Self::LONG } else { 0 };
+        let long = if meter.ran_long() { Self::LONG } else { 0 };
         // An average that forgets an eighth with each call.
         let after = before - before / 8 + long / 8;
         if after != before {
@@ -216,7 +227,7 @@ struct TickerState {
 pub(crate) struct Ticking(Arc<TickerState>);
 
 impl Ticker {
-    pub fn start(engine: &Engine) -> std::io::Result<Self> {
+    pub fn start(engine: &Engine, tick: Duration) -> std::io::Result<Self> {
         let state = Arc::new(TickerState::default());
         let (weak_engine, weak_state) = (engine.weak(), Arc::downgrade(&state));
         let thread = std::thread::Builder::new()
@@ -226,7 +237,7 @@ impl Ticker {
                 while let Some(engine) = weak_engine.upgrade() {
                     engine.increment_epoch();
                     drop(engine);
-                    if !rest(&weak_state, &mut idle) {
+                    if !rest(&weak_state, &mut idle, tick) {
                         return;
                     }
                 }
@@ -248,8 +259,8 @@ impl Ticker {
 }
 
 /// Waits for the next tick. `false`: the ticker is gone.
-fn rest(state: &Weak<TickerState>, idle: &mut u32) -> bool {
-    std::thread::sleep(TICK);
+fn rest(state: &Weak<TickerState>, idle: &mut u32, tick: Duration) -> bool {
+    std::thread::sleep(tick);
     let Some(state) = state.upgrade() else { return false };
     *idle = if state.calls.load(SeqCst) == 0 { *idle + 1 } else { 0 };
     if *idle < IDLE_TICKS {
@@ -284,7 +295,7 @@ mod tests {
     #[test]
     fn a_habit_is_acquired_by_one_long_call_in_eight() {
         let (short, long) = (Meter::new(TICK), Meter::new(TICK));
-        long.0.nanoseconds.store(nanoseconds(TICK), Relaxed);
+        long.0.long.store(true, Relaxed);
         for (every, expected) in [(1, true), (2, true), (8, true), (100, false)] {
             let habit = Habit::default();
             for at in 0..400 {
@@ -294,6 +305,24 @@ mod tests {
             assert_eq!(habit.is_long(), expected, "every {every}: {habit:?}");
             (0..30).for_each(|_| habit.note(&short));
             assert!(!habit.is_long(), "every {every}: {habit:?} is not forgotten");
+        }
+    }
+
+    #[test]
+    fn a_short_call_that_meets_a_tick_is_no_long_one() {
+        for (ran, expected) in [(Duration::ZERO, false), (FIRST_SLICE, true)] {
+            let meter = Meter::new(Duration::from_secs(1));
+            let tick = meter.clone();
+            let call = async move {
+                assert!(matches!(tick.at_tick(), Ok(UpdateDeadline::Continue(1))));
+                let begun = processor_time();
+                while processor_time() < begun + nanoseconds(ran) {}
+            };
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            assert!(meter.poll(pin!(call), &mut context).is_ready());
+            // What it may have run before the tick is charged either way.
+            assert!(meter.ran() >= TICK);
+            assert_eq!(meter.ran_long(), expected, "{ran:?}");
         }
     }
 

@@ -40,7 +40,7 @@ pub fn run(options: &CheckOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let (configuration, sites) = runtime.block_on(options.serve.load())?;
     // What else serving reads.
-    configuration.server.net()?;
+    configuration.tls(None)?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
         (false, Some(_)) => all(&sites) + &runtime.block_on(tenants(&sites))?,

@@ -34,10 +34,16 @@ impl Descriptors {
         self.0 / 4
     }
 
-    /// The most connections, at least one.
+    /// The most connections that may all send a file at once, at least one.
     pub fn connections(self) -> usize {
+        (self.sockets() / A_CONNECTION).max(1)
+    }
+
+    /// The most connections that an operator may ask for, at least one: most of them wait, and hold a socket alone. Where
+    /// they do not, files that cannot be opened are answered with 503.
+    pub fn sockets(self) -> usize {
         let free = self.0 - RESERVED.min(self.0 / 5 * 2);
-        ((free - free / 4) / A_CONNECTION).max(1)
+        (free - free / 4).max(1)
     }
 }
 
@@ -53,7 +59,7 @@ mod tests {
             assert!(held <= limit.max(A_CONNECTION), "{limit}");
         }
         assert_eq!(Descriptors(1024).connections(), 234);
-        assert_eq!(Descriptors(256).connections(), 58);
+        assert_eq!((Descriptors(256).connections(), Descriptors(256).sockets()), (58, 116));
         assert!(Descriptors(usize::MAX).connections() > 1 << 40);
     }
 }

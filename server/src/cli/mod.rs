@@ -14,6 +14,7 @@ mod replay;
 mod report;
 mod serve;
 mod sign;
+mod upgrade;
 
 pub use options::ServeOptions;
 

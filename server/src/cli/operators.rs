@@ -1,28 +1,40 @@
 //! Answering operators: from before anything is loaded until everything has ended.
 
 use crate::{
-    admin::{Counter, Desk, Guard, Socket, desk::Reload, serve, serve_tcp},
+    admin::{self, Counter, Desk, Guard, Socket, desk::Reload, serve, serve_tcp},
     config::OperatorSettings,
+    net::{Inherited, inherited, unix::Name},
     watch::Secret,
 };
 use anyhow::Context;
-use std::sync::Arc;
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 
 /// The admin listeners.
 pub struct Operators {
     pub desk: Arc<Desk>,
     tasks: Vec<JoinHandle<()>>,
+    /// Other descriptors of what is listened on, by path or address.
+    sockets: Vec<(String, OwnedFd)>,
 }
 
 // === impl Operators ===
 
 impl Operators {
-    /// Binds and answers. Reloads that are asked for come by the receiver.
+    /// Binds, or takes what the process before this one listened on, and answers. Reloads that are asked for come by the receiver.
     ///
     /// # Errors
     /// A socket or an address that cannot be listened on; a token that cannot be read.
-    pub async fn start(settings: &OperatorSettings) -> Result<(Self, mpsc::Receiver<Reload>), anyhow::Error> {
+    pub async fn start(
+        settings: &OperatorSettings,
+        inherited: &mut Inherited,
+    ) -> Result<(Self, mpsc::Receiver<Reload>), anyhow::Error> {
         let (desk, reloads) = Desk::new(settings.metrics_by_site);
         let listener = settings.listener.as_ref();
         let token = listener.map(|listener| Secret::read("the admin token", &listener.token_file));
@@ -31,11 +43,16 @@ impl Operators {
             guard: Guard::new(&settings.hosts, token.transpose()?),
         });
         let mut tasks = Vec::new();
-        let socket = settings.socket().map(|path| Socket::bind(&path)).transpose()?;
+        let mut sockets = Vec::new();
+        let socket = settings
+            .socket()
+            .map(|path| unix_socket(&path, inherited))
+            .transpose()?;
         if let Some(listener) = listener {
             let address = listener.address;
-            let bound = TcpListener::bind(address).await;
+            let bound = tcp_listener(address, inherited).await;
             let bound = bound.with_context(|| format!("cannot listen for operators on {address}"))?;
+            sockets.push((address.to_string(), bound.as_fd().try_clone_to_owned()?));
             let address = bound.local_addr().context("cannot listen for operators")?;
             tracing::info!(%address, "listening for operators who show the token");
             if !address.ip().is_loopback() {
@@ -45,13 +62,33 @@ impl Operators {
         }
         if let Some(socket) = socket {
             tracing::info!(path = %socket.path().display(), "listening for operators");
+            let descriptor = socket.listener.as_fd().try_clone_to_owned()?;
+            sockets.push((socket.path().display().to_string(), descriptor));
             tasks.push(tokio::spawn(serve(socket, counter)));
         }
         if !tasks.is_empty() {
             let desk = desk.clone();
             tasks.push(tokio::spawn(async move { desk.watch().await }));
         }
-        Ok((Self { desk, tasks }, reloads))
+        Ok((Self { desk, tasks, sockets }, reloads))
+    }
+
+    /// Descriptors of what is listened on, by path or address, for the process that replaces this one.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn descriptors(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let sockets = self.sockets.iter();
+        sockets
+            .map(|(name, socket)| Ok((name.clone(), socket.try_clone()?)))
+            .collect()
+    }
+
+    /// Accepts nothing more: another process does.
+    pub fn withdraw(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 
     /// Answers nobody any more.
@@ -61,5 +98,23 @@ impl Operators {
             // A socket is removed when its task has ended.
             let _ = task.await;
         }
+    }
+}
+
+fn unix_socket(path: &Path, inherited: &mut Inherited) -> Result<Socket, anyhow::Error> {
+    match inherited.admin(&path.display().to_string()) {
+        Some(inherited::Socket::Unix(listener)) => Socket::inherited(listener, path, Name::Ours)
+            .with_context(|| format!("cannot listen on the socket {}", path.display())),
+        _ => Ok(Socket::bind(path, admin::MODE)?),
+    }
+}
+
+async fn tcp_listener(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
+    match inherited.admin(&address.to_string()) {
+        Some(inherited::Socket::Tcp(listener)) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        }
+        _ => TcpListener::bind(address).await,
     }
 }

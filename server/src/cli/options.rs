@@ -3,12 +3,13 @@
 use super::observing::ObservingOptions;
 use crate::{
     config::{
-        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings, TlsFiles,
+        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings,
         plugins::PluginFolder,
         units::{duration, positive},
-        values::{chunk_size, error_status, listen_address, log_filter, record_limit, site_path},
+        values::{chunk_size, error_status, log_filter, record_limit, site_path},
     },
     limits::SiteBudget,
+    net::{ListenAddress, tls::TlsFiles},
     observe::LogFormat,
     site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, LoadErrors, Loader, Sites},
@@ -17,7 +18,6 @@ use crate::{
 use clap::{Args, ValueEnum};
 use http::StatusCode;
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -61,17 +61,17 @@ pub struct ServeOptions {
 
     /// Address and port to listen on; may be given several times
     ///
-    /// Such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80 (all addresses, IPv4 too). Port 0 lets the system choose. Each
-    /// address is printed to standard output, one a line, once connections are accepted.
+    /// Such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80 (all addresses, IPv4 too). Port 0 lets the system choose. unix:PATH is
+    /// a Unix socket, for the server's user and group; systemd:NAME a socket that systemd passes by that name. Each address
+    /// is printed to standard output, one a line, once connections are accepted.
     #[arg(
         long,
         short,
         default_value = "127.0.0.1:8080",
         value_name = "ADDR",
-        value_parser = listen_address,
         help_heading = "Connections"
     )]
-    listen: Vec<SocketAddr>,
+    listen: Vec<ListenAddress>,
 
     /// Certificate of this server, and those that lead from it to one that clients trust, in PEM: speaks HTTPS
     ///
@@ -333,10 +333,11 @@ impl ServeOptions {
             files,
             budget: SiteBudget::default(),
             headers: SiteHeaders::default(),
+            tls: None,
             logged: Logged::Yes,
         };
         let server = self.server();
-        sources.extend(server.tls_files());
+        sources.extend(server.tls.iter().flat_map(TlsFiles::paths));
         Ok(Configuration {
             server,
             sites: vec![site.into()],
@@ -359,13 +360,21 @@ impl ServeOptions {
                 SendfileRule::Always => Sendfile::Always,
                 SendfileRule::Off => Sendfile::Off,
             },
-            tls: self.tls_cert.clone().zip(self.tls_key.clone()).map(TlsFiles::from),
+            tls: self.tls(),
             code_cache: self.code_cache.clone(),
             operators: self.operators(),
             log_format: self.log_format,
             log: self.log.clone(),
             ..ServerSettings::default()
         }
+    }
+
+    fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            certificate: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+            clients: None,
+        })
     }
 
     fn operators(&self) -> OperatorSettings {

@@ -4,16 +4,18 @@
 //! until then anything that is wrong leaves all as it was. Then sites, options and listeners are swapped. Requests under
 //! way end on the generation that they began on.
 
-use super::{ServeOptions, descriptors::Descriptors, operators::Operators, options::ConfigurationError};
+use super::{
+    ServeOptions, descriptors::Descriptors, operators::Operators, options::ConfigurationError, upgrade::Sockets,
+};
 use crate::{
     admin,
     changes::Changes,
     config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
     listeners::Listeners,
-    net::{ListenError, Server, TlsError, stop::Stopped},
+    net::{Inherited, ListenError, Server, TlsError, stop::Stopped},
     observe::{Destination, LogGuard, meters},
-    request::Scheme,
     sites::{LoadErrors, Loader, Sites},
+    supervisor,
     watch::{Recording, Secret, Watch},
 };
 use anyhow::Context;
@@ -22,7 +24,6 @@ use std::{
     collections::BTreeSet,
     future::pending,
     io::{self, Write},
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -49,6 +50,8 @@ pub struct Serving<'a> {
     listeners: Listeners,
     room: Room,
     operators: Operators,
+    /// Handed over and not used yet.
+    inherited: Inherited,
     changes: Option<Changes>,
 }
 
@@ -58,6 +61,7 @@ struct Parts {
     server: Arc<Server>,
     listeners: Listeners,
     room: Room,
+    inherited: Inherited,
     changes: Option<Changes>,
 }
 
@@ -95,8 +99,9 @@ impl<'a> Serving<'a> {
         configuration: Configuration,
         begun: SystemTime,
         operators: Operators,
+        inherited: Inherited,
     ) -> Result<Self, anyhow::Error> {
-        match Parts::load(options, &configuration, begun).await {
+        match Parts::load(options, &configuration, begun, inherited).await {
             Ok(parts) => Ok(Self::open(options, log, configuration, operators, parts)),
             Err(error) => {
                 operators.end().await;
@@ -117,6 +122,7 @@ impl<'a> Serving<'a> {
             server,
             listeners,
             room,
+            inherited,
             changes,
         } = parts;
         operators.desk.open(admin::Serving {
@@ -136,6 +142,7 @@ impl<'a> Serving<'a> {
             listeners,
             room,
             operators,
+            inherited,
             changes,
         }
     }
@@ -180,16 +187,18 @@ impl<'a> Serving<'a> {
         let configuration = self.options.configuration()?;
         self.tried.clone_from(&configuration.sources);
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
-        let net = configuration.server.net()?;
-        let fresh = self.listeners.bind(&configuration.server.listen)?;
+        let tls = configuration.tls(self.server.tls().as_ref())?;
+        let net = configuration.server.net(tls);
+        let wanted = configuration.listeners();
+        let fresh = self.listeners.bind(&wanted, &mut self.inherited)?;
         // Nothing fails from here on.
         let settings = &configuration.server;
         self.server.set_options(net);
         settings.limit(self.loader.limits());
         self.server.sites.store(sites.clone());
         self.operators.desk.retired.retire(before, &sites);
-        let addresses = self.listeners.follow(&settings.listen, fresh);
-        if let Err(error) = announce(&addresses, self.server.scheme(), settings) {
+        let addresses = self.listeners.follow(&wanted, fresh);
+        if let Err(error) = announce(&addresses, settings) {
             tracing::warn!(%error, "cannot write to standard output");
         }
         self.room.resize(settings);
@@ -229,8 +238,34 @@ impl<'a> Serving<'a> {
         self.settings.drain_timeout
     }
 
-    /// Accepts nothing more, and waits until all responses are finished, or until `limit`.
-    pub async fn stop(&self, limit: Duration) -> Stopped {
+    pub fn drain_delay(&self) -> Duration {
+        self.settings.drain_delay
+    }
+
+    /// The server serves: whoever started it may know.
+    pub fn ready(&mut self) {
+        self.inherited.settle();
+        supervisor::ready();
+    }
+
+    /// Operators ask another process from now on.
+    pub fn withdraw(&self) {
+        self.operators.withdraw();
+    }
+
+    /// Descriptors of all that is listened on, for the process that replaces this one.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn sockets(&self) -> io::Result<Sockets> {
+        Ok(Sockets {
+            listeners: self.listeners.descriptors()?,
+            admin: self.operators.descriptors()?,
+        })
+    }
+
+    /// Accepts nothing more, and waits until all responses are finished, or until `limit`, if there is one.
+    pub async fn stop(&self, limit: Option<Duration>) -> Stopped {
         self.listeners.stop(limit).await
     }
 
@@ -263,16 +298,16 @@ fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
 }
 
 /// One line for each address, for people and for programs; in the log when standard output is the access log's.
-fn announce(addresses: &[SocketAddr], scheme: Scheme, settings: &ServerSettings) -> io::Result<()> {
+fn announce(addresses: &[String], settings: &ServerSettings) -> io::Result<()> {
     if settings.operators.access.destination == Destination::Stdout {
         for address in addresses {
-            tracing::info!("listening on {}://{address}", scheme.as_str());
+            tracing::info!("listening on {address}");
         }
         return Ok(());
     }
     let mut output = io::stdout().lock();
     for address in addresses {
-        writeln!(output, "listening on {}://{address}", scheme.as_str())?;
+        writeln!(output, "listening on {address}")?;
     }
     output.flush()
 }
@@ -284,6 +319,7 @@ impl Parts {
         options: &ServeOptions,
         configuration: &Configuration,
         begun: SystemTime,
+        mut inherited: Inherited,
     ) -> Result<Self, anyhow::Error> {
         // Before anything that takes long, so that no change of it is missed.
         let changes = options.watch().then(|| Changes::new(&configuration.sources, begun));
@@ -297,16 +333,19 @@ impl Parts {
         let sites = loader.load(configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
         settings.limit(loader.limits());
-        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), settings.net()?);
+        let net = settings.net(configuration.tls(None)?);
+        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), net);
         let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
-        let fresh = listeners.bind(&settings.listen)?;
-        let addresses = listeners.follow(&settings.listen, fresh);
-        announce(&addresses, server.scheme(), settings).context("cannot write to standard output")?;
+        let wanted = configuration.listeners();
+        let fresh = listeners.bind(&wanted, &mut inherited)?;
+        let addresses = listeners.follow(&wanted, fresh);
+        announce(&addresses, settings).context("cannot write to standard output")?;
         Ok(Self {
             loader,
             server,
             listeners,
             room,
+            inherited,
             changes,
         })
     }
@@ -328,8 +367,9 @@ impl ReloadError {
                 None => error.to_string(),
             }],
             Self::Listen(error) => {
-                let cause = reason(&error.source);
-                vec![format!("{error}: {cause}")]
+                let source = std::error::Error::source(error);
+                let cause = source.and_then(|source| source.downcast_ref::<io::Error>()).map(reason);
+                vec![cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))]
             }
         }
     }
@@ -377,7 +417,7 @@ impl Room {
 
 /// How many connections may be open at once, as far as the limit of open files goes.
 fn allowed(settings: &ServerSettings, descriptors: Descriptors) -> usize {
-    let allowed = descriptors.connections().min(Semaphore::MAX_PERMITS);
+    let allowed = descriptors.sockets().min(Semaphore::MAX_PERMITS);
     match settings.max_connections {
         Some(wanted) if wanted > allowed => {
             tracing::warn!(
@@ -388,6 +428,6 @@ fn allowed(settings: &ServerSettings, descriptors: Descriptors) -> usize {
             allowed
         }
         Some(wanted) => wanted,
-        None => allowed,
+        None => descriptors.connections().min(Semaphore::MAX_PERMITS),
     }
 }

@@ -1,10 +1,16 @@
-//! Serving: load, listen, reload when asked to, and end gracefully.
+//! Serving: load, listen, reload and upgrade when asked to, and end gracefully.
 
-use super::{Outcome, ServeOptions, operators::Operators, reload::Serving};
+use super::{
+    Outcome, ServeOptions,
+    operators::Operators,
+    reload::Serving,
+    upgrade::{Program, UpgradeError},
+};
 use crate::{
     config::Configuration,
-    net::stop::Stopped,
+    net::{Inherited, stop::Stopped, unix},
     observe::{LogGuard, access, log, meters},
+    supervisor,
 };
 use anyhow::Context;
 use std::{io, process::ExitCode, time::Duration, time::SystemTime};
@@ -17,10 +23,11 @@ use tokio::{
 pub fn run(options: &ServeOptions) -> Outcome {
     let begun = SystemTime::now();
     let configuration = options.configuration()?;
+    let inherited = Inherited::take().context("cannot take the sockets that the process was started with")?;
     let log = log::start(&configuration.server);
     access::start(&configuration.server.operators.access)?;
     let runtime = Runtime::new().context("cannot start")?;
-    let outcome = runtime.block_on(serve(options, configuration, begun, &log));
+    let outcome = runtime.block_on(serve(options, configuration, begun, &log, inherited));
     // A read that the disk does not answer must not keep the process.
     runtime.shutdown_background();
     access::finish();
@@ -33,29 +40,49 @@ pub fn run(options: &ServeOptions) -> Outcome {
     outcome
 }
 
-async fn serve(options: &ServeOptions, configuration: Configuration, begun: SystemTime, log: &LogGuard) -> Outcome {
+async fn serve(
+    options: &ServeOptions,
+    configuration: Configuration,
+    begun: SystemTime,
+    log: &LogGuard,
+    mut inherited: Inherited,
+) -> Outcome {
     // Before anything that takes time, so that a signal is never missed.
     let mut signals = Signals::new().context("cannot wait for signals")?;
     let reopen = signal(SignalKind::user_defined1()).context("cannot wait for signals")?;
     tokio::spawn(reopen_logs(reopen));
-    let (operators, mut reloads) = Operators::start(&configuration.server.operators).await?;
-    let mut serving = Serving::start(options, log, configuration, begun, operators).await?;
-    let name = loop {
+    let program = Program::this().context("cannot tell which program this is")?;
+    let (operators, mut reloads) = Operators::start(&configuration.server.operators, &mut inherited).await?;
+    let mut serving = Serving::start(options, log, configuration, begun, operators, inherited).await?;
+    tokio::spawn(supervisor::watchdog());
+    serving.ready();
+    let end = loop {
         let mut operator = None;
-        let cause = tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Reload(name) => name,
-                Asked::Stop(name) => break name,
-            },
-            cause = serving.changed() => cause,
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            cause = serving.changed() => Asked::Reload(cause),
             Some(reload) = reloads.recv() => {
                 operator = Some(reload);
-                "an operator"
+                Asked::Reload("an operator")
             }
         };
-        tokio::select! {
-            () = serving.reload(cause) => {}
-            name = signals.stop() => break name,
+        match asked {
+            Asked::Stop(name) => break End::Stop(name),
+            Asked::Reload(cause) => {
+                supervisor::reloading();
+                tokio::select! {
+                    () = serving.reload(cause) => {}
+                    name = signals.stop() => break End::Stop(name),
+                }
+                supervisor::ready();
+            }
+            Asked::Upgrade => tokio::select! {
+                upgraded = upgrade(&program, &serving) => match upgraded {
+                    Ok(pid) => break End::Upgraded(pid),
+                    Err(error) => note_not_upgraded(&error),
+                },
+                name = signals.stop() => break End::Stop(name),
+            },
         }
         if let Some(operator) = operator {
             // Nobody waits any more when the connection has ended.
@@ -63,9 +90,29 @@ async fn serve(options: &ServeOptions, configuration: Configuration, begun: Syst
         }
     };
     meters().drain();
-    tracing::info!(signal = name, "stopping: responses under way are finished");
-    let limit = serving.drain_timeout();
+    let limit = match end {
+        End::Stop(name) => {
+            supervisor::stopping();
+            tracing::info!(signal = name, "stopping: responses under way are finished");
+            Some(serving.drain_timeout())
+        }
+        End::Upgraded(pid) => {
+            supervisor::replaced_by(pid);
+            unix::hand_over();
+            serving.withdraw();
+            tracing::info!(
+                pid,
+                "upgraded: another process serves, responses under way are finished"
+            );
+            // Nobody waits for this process: downloads have the time that they take.
+            None
+        }
+    };
     let finish = async {
+        if let End::Stop(_) = end {
+            // So that a load balancer sees that the server is not ready.
+            tokio::time::sleep(serving.drain_delay()).await;
+        }
         note_stopped(serving.stop(limit).await, limit);
         serving.tell_observers().await;
     };
@@ -77,16 +124,30 @@ async fn serve(options: &ServeOptions, configuration: Configuration, begun: Syst
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts the program anew, and ends when that serves.
+async fn upgrade(program: &Program, serving: &Serving<'_>) -> Result<u32, UpgradeError> {
+    let sockets = serving.sockets().map_err(UpgradeError::Start)?;
+    let mut successor = program.start(sockets)?;
+    tracing::info!(pid = successor.pid(), "upgrading: a new process is started");
+    successor.serves().await?;
+    Ok(successor.pid())
+}
+
+fn note_not_upgraded(error: &UpgradeError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(%error, cause, "not upgraded: this process serves on");
+}
+
 /// Of both logs.
 fn lines_lost() -> u64 {
     log::lost() + access::lost()
 }
 
-fn note_stopped(stopped: Stopped, limit: Duration) {
+fn note_stopped(stopped: Stopped, limit: Option<Duration>) {
     match stopped {
         Stopped::Done => tracing::info!("stopped"),
         Stopped::Unfinished(connections) => {
-            let limit = humantime::format_duration(limit).to_string();
+            let limit = limit.map(|limit| humantime::format_duration(limit).to_string());
             tracing::warn!(connections, limit, "stopped before all responses were finished");
         }
     }
@@ -104,6 +165,14 @@ async fn reopen_logs(mut asked: Signal) {
 enum Asked {
     Reload(&'static str),
     Stop(&'static str),
+    Upgrade,
+}
+
+/// Why this process ends.
+enum End {
+    Stop(&'static str),
+    /// The process that serves now.
+    Upgraded(u32),
 }
 
 /// The signals that ask for something.
@@ -111,6 +180,7 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    user_2: Signal,
 }
 
 // === impl Signals ===
@@ -121,6 +191,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
     /// The name of the next signal that asks to end.
@@ -137,6 +208,7 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
             _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
             _ = self.hangup.recv() => Asked::Reload("SIGHUP"),
+            _ = self.user_2.recv() => Asked::Upgrade,
         }
     }
 }

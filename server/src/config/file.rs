@@ -3,12 +3,16 @@
 use super::{
     ConfigError, ConfigErrors,
     document::Document,
+    listeners,
     plugins::Catalogue,
     server::ServerSettings,
     site::{GivenSite, SiteReader},
     tenants::TenantRules,
 };
-use crate::site::SiteSpec;
+use crate::{
+    net::{ListenerOptions, Tls, TlsError, listener::Security, tls::TlsFiles},
+    site::SiteSpec,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -56,7 +60,10 @@ impl Configuration {
         let mut errors = ConfigErrors::default();
         let folder = folder_of(file)?;
         let server = root.section("server", &mut errors);
+        let listen = server.as_ref().is_some_and(|section| section.contains("listen"));
         let server = server.map(|section| ServerSettings::read(&folder, section, &mut errors));
+        let mut server = server.unwrap_or_default();
+        listeners::read(&folder, &mut root, listen, &mut server, &mut errors);
         let mut catalogue = Catalogue::default();
         let mut defaults = GivenSite::default();
         if let Some(mut section) = root.section("defaults", &mut errors) {
@@ -72,7 +79,7 @@ impl Configuration {
             let hint = "add a [[site]] with `name`, `hosts` and `root`";
             errors.push(ConfigError::new(file, "has no site: there is nothing to serve").hint(hint));
         }
-        let mut reader = SiteReader::new(folder, &mut catalogue, defaults);
+        let mut reader = SiteReader::new(folder, &mut catalogue, defaults, server.tls.clone());
         let sections = sections.unwrap_or_default().into_iter();
         let sites: Vec<Arc<SiteSpec>> = sections
             .map(|section| Arc::new(reader.read(section, &mut errors)))
@@ -84,14 +91,51 @@ impl Configuration {
         errors.check()?;
         let mut sources = catalogue.into_protected();
         sources.insert(file.to_owned());
-        let server = server.unwrap_or_default();
-        sources.extend(server.tls_files());
-        Ok(Self {
+        let mut configuration = Self {
             server,
             sites,
             tenants,
             sources,
-        })
+        };
+        configuration
+            .sources
+            .extend(configuration.tls_files().collect::<Vec<_>>());
+        if !configuration.has_certificate() && configuration.listeners().iter().any(|l| l.security == Security::Tls) {
+            let hint = "give `tls-cert` and `tls-key` in [server], or [site.tls]";
+            return Err(
+                ConfigError::new(file, "a listener speaks TLS and there is no certificate")
+                    .hint(hint)
+                    .into(),
+            );
+        }
+        Ok(configuration)
+    }
+
+    /// Everything that is listened on.
+    pub fn listeners(&self) -> Vec<ListenerOptions> {
+        self.server.listeners(self.has_certificate())
+    }
+
+    /// The certificates of the server and of its sites. Those that are what they were `before` are taken over.
+    ///
+    /// # Errors
+    /// A certificate or key that cannot be used.
+    pub fn tls(&self, before: Option<&Tls>) -> Result<Option<Tls>, TlsError> {
+        Tls::load(self.server.tls.as_ref(), self.own_tls(), before)
+    }
+
+    fn has_certificate(&self) -> bool {
+        self.server.tls.is_some() || self.own_tls().next().is_some()
+    }
+
+    fn own_tls(&self) -> impl Iterator<Item = &Arc<TlsFiles>> {
+        self.sites.iter().filter_map(|site| site.tls.as_ref())
+    }
+
+    /// Read again at each reload, and never served.
+    pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
+        let own = self.own_tls().map(|files| &**files);
+        self.server.tls.iter().chain(own).flat_map(TlsFiles::paths)
     }
 }
 
@@ -126,6 +170,11 @@ mod tests {
     use super::*;
     use crate::{
         config::print::print,
+        net::{
+            ListenAddress,
+            listener::{Answers, ForwardedField},
+            tls::Demand,
+        },
         sites::{HostPattern, UnknownHost},
     };
     use std::{fs, time::Duration};
@@ -164,6 +213,10 @@ mod tests {
     const WHOLE: &str = r#"
         [server]
         listen = ["127.0.0.1:80", "[::1]:0", "[::1]:0"]
+        tls-cert = "tls/cert.pem"
+        tls-key = "tls/key.pem"
+        tls-client-ca = "tls/ca.pem"
+        drain-delay = "4s"
         idle-timeout = "1m 30s"
         head-timeout = "2s"
         stall-timeout = "3s"
@@ -189,6 +242,20 @@ mod tests {
         limit = "1MiB"
         one-in = 10
         redact = ["client=drop", "header:x-team=keep"]
+
+        [[listener]]
+        address = "0.0.0.0:80"
+        redirect = "https"
+        redirect-port = 8443
+        [[listener]]
+        address = "unix:run/http.sock"
+        mode = "600"
+        tls = false
+        trusted = ["10.0.0.0/8", "2001:db8::1", "unix"]
+        proxy-protocol = true
+        forwarded = "x-forwarded-for"
+        [[listener]]
+        address = "systemd:https"
 
         [defaults]
         index = ["start.html"]
@@ -233,6 +300,9 @@ mod tests {
         evidence = "never"
         limits = { running = "1ms" }
         config = { users = { ada = "hash" }, number = 1.5 }
+        [site.tls]
+        client-ca = "tls/others.pem"
+        client-certificates = "optional"
         [site.budget]
         evidence = "8MiB"
         concurrent = 9
@@ -277,6 +347,20 @@ mod tests {
         let server = &read.server;
         assert_eq!(server.listen.len(), 3);
         assert_eq!(server.idle_timeout, Duration::from_secs(90));
+        let listeners: Vec<_> = read.listeners().into_iter().skip(3).collect();
+        let [redirecting, proxied, passed] = &listeners[..] else {
+            panic!("{} listeners", listeners.len())
+        };
+        assert_eq!(redirecting.answers, Answers::RedirectToHttps { port: 8443 });
+        let socket = ListenAddress::Unix(folder.path().join("run/http.sock"));
+        assert_eq!((&proxied.address, proxied.mode), (&socket, 0o600));
+        assert_eq!(proxied.proxies.forwarded, Some(ForwardedField::XForwardedFor));
+        assert!(proxied.proxies.proxy_protocol && proxied.proxies.trusted.unix);
+        assert_eq!(proxied.proxies.trusted.networks.len(), 2);
+        let securities = listeners.iter().map(|listener| listener.security);
+        let expected = [Security::Plain, Security::Plain, Security::Tls];
+        assert_eq!(securities.collect::<Vec<_>>(), expected);
+        assert_eq!(passed.address, ListenAddress::Systemd("https".into()));
         assert_eq!((server.max_connections, server.cache.descriptors), (Some(5), 6));
         assert_eq!((server.cache.bytes, server.chunk_size), (1_000_003, 5 << 10));
         assert_eq!(
@@ -339,6 +423,12 @@ mod tests {
         assert_eq!((roots[0].0, roots[1].0), ("default", "other"));
         assert_eq!((roots[0].1.listing, roots[1].1.listing), (Listings::On, Listings::Off));
         assert_eq!(roots[1].1.path, Path::new("/other"));
+        assert_eq!(first.tls, None, "it has the server's");
+        let tls = second.tls.as_ref().expect("what it asks of clients is its own");
+        assert_eq!(tls.certificate, folder.path().join("tls/cert.pem"));
+        let clients = tls.clients.as_ref().expect("they are asked");
+        assert_eq!(clients.authorities, folder.path().join("tls/others.pem"));
+        assert_eq!(clients.demand, Demand::Optional);
         let budget = &second.chain.budget;
         assert_eq!((budget.evidence, budget.concurrent), (8 << 20, 9));
         assert_eq!(budget.processor, Some(std::time::Duration::from_millis(200)));
@@ -356,6 +446,9 @@ mod tests {
             "plugins/b.wasm",
             "guard/plugin.toml",
             "guard/guard.wasm",
+            "tls/key.pem",
+            "tls/ca.pem",
+            "tls/others.pem",
         ] {
             assert!(read.sources.contains(&folder.path().join(source)), "{source}");
         }
@@ -433,7 +526,7 @@ mod tests {
             ),
             (
                 &format!("[server]\nlisten = [\"[::]:80\", \"[::]:80\", \"x\"]\n{SITE}"),
-                "wasmserve.toml:2:22: `listen` names [::]:80 twice\n\
+                "wasmserve.toml:2:22: `listen`: [::]:80 is listened on twice\n\
                  wasmserve.toml:2:33: `listen`: must be an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:80 or [::]:80",
             ),
             (

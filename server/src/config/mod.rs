@@ -4,7 +4,7 @@
 //! specifications that the crates `policy` and `files` take. Every error of a file is reported at once. What is wrong
 //! refuses the whole: a chain that cannot be read never means a server without it.
 //!
-//! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`site`] with its [`roots`] and its chain
+//! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`listeners`] and `tls`, [`site`] with its [`roots`] and its chain
 //! ([`plugins`], [`manifest`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
 
 pub mod budgets;
@@ -15,6 +15,7 @@ pub mod file;
 pub mod grants;
 pub mod headers;
 pub mod limits;
+pub mod listeners;
 pub mod manifest;
 pub mod operators;
 pub mod plugins;
@@ -24,13 +25,15 @@ pub mod server;
 pub mod site;
 pub mod tenants;
 pub mod texts;
+mod tls;
 pub mod units;
 pub mod values;
 
 pub use code_cache::CodeCacheOption;
 pub use errors::{ConfigError, ConfigErrors};
 pub use file::Configuration;
+pub use listeners::ListenerSettings;
 pub use manifest::Manifest;
 pub use operators::{AdminListener, OperatorSettings};
-pub use server::{ServerSettings, TlsFiles};
+pub use server::ServerSettings;
 pub use tenants::TenantRules;

@@ -4,17 +4,20 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, OperatorSettings, ServerSettings, TenantRules, budgets, headers,
+    Configuration, ListenerSettings, OperatorSettings, ServerSettings, TenantRules, budgets, headers,
+    listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
     operators::ACCESS_FORMATS,
     plugins::{EVIDENCE, ISOLATION},
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
-    server::{LOG_FORMATS, SENDFILE, TlsFiles, UNKNOWN_HOSTS},
+    server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
     site::{RESOLVERS, UNLIMITED},
     tenants::OwnPolicies,
+    tls::DEMANDS,
     units::exact_size,
 };
 use crate::{
+    net::tls::TlsFiles,
     observe::Destination,
     site::{Logged, SiteSpec},
 };
@@ -33,7 +36,12 @@ pub fn print(configuration: &Configuration) -> String {
     let sites = configuration.sites.iter();
     let sites: Vec<Value> = sites.map(|spec| site(spec, &configuration.sources).into()).collect();
     let server = server(&configuration.server);
+    let listeners = configuration.server.listeners.iter();
+    let listeners: Vec<Value> = listeners.map(|settings| listener(settings).into()).collect();
     let mut whole = table([("server", server.into()), ("site", sites.into())]);
+    if !listeners.is_empty() {
+        whole.insert("listener".into(), listeners.into());
+    }
     if let Some(rules) = &configuration.tenants {
         whole.insert("sites".into(), tenants(rules, &configuration.sources).into());
     }
@@ -42,7 +50,6 @@ pub fn print(configuration: &Configuration) -> String {
 
 fn server(settings: &ServerSettings) -> Table {
     let mut table = table([
-        ("listen", strings(&settings.listen)),
         ("idle-timeout", time(settings.idle_timeout)),
         ("head-timeout", time(settings.head_timeout)),
         ("stall-timeout", time(settings.stall_timeout)),
@@ -51,6 +58,7 @@ fn server(settings: &ServerSettings) -> Table {
         ("header-fields", count(settings.header_fields)),
         ("target-size", bytes(settings.target_size as u64)),
         ("drain-timeout", time(settings.drain_timeout)),
+        ("drain-delay", time(settings.drain_delay)),
         ("chunk-size", bytes(settings.chunk_size as u64)),
         ("cached-files", count(settings.cache.descriptors)),
         ("cache-memory", bytes(settings.cache.bytes)),
@@ -61,17 +69,51 @@ fn server(settings: &ServerSettings) -> Table {
     ]);
     table.insert("bandwidth".into(), budgets::print_bandwidth(settings.bandwidth));
     table.insert("client".into(), budgets::print_client(&settings.client).into());
+    if !settings.listen.is_empty() {
+        table.insert("listen".into(), strings(&settings.listen));
+    }
     if let Some(connections) = settings.max_connections {
         table.insert("max-connections".into(), count(connections));
     }
-    if let Some(TlsFiles { certificate, key }) = &settings.tls {
-        table.insert("tls-cert".into(), path(certificate));
-        table.insert("tls-key".into(), path(key));
+    if let Some(files) = &settings.tls {
+        let keys = tls(files).into_iter();
+        table.extend(keys.map(|(key, value)| (format!("tls-{key}"), value)));
     }
     if let Some(option) = &settings.code_cache {
         table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
     }
     table.extend(operators(&settings.operators));
+    table
+}
+
+fn tls(files: &TlsFiles) -> Table {
+    let mut table = table([("cert", path(&files.certificate)), ("key", path(&files.key))]);
+    if let Some(clients) = &files.clients {
+        table.insert("client-ca".into(), path(&clients.authorities));
+        table.insert("client-certificates".into(), word(clients.demand, &DEMANDS));
+    }
+    table
+}
+
+fn listener(settings: &ListenerSettings) -> Table {
+    let trusted = settings.trusted.networks.iter().map(ToString::to_string);
+    let trusted = trusted.chain(settings.trusted.unix.then(|| UNIX.to_owned()));
+    let mut table = table([
+        ("address", settings.address.to_string().into()),
+        ("mode", format!("{:o}", settings.mode).into()),
+        ("trusted", strings(trusted)),
+        ("proxy-protocol", settings.proxy_protocol.into()),
+    ]);
+    if let Some(tls) = settings.tls {
+        table.insert("tls".into(), tls.into());
+    }
+    if let Some(port) = settings.redirect {
+        table.insert("redirect".into(), "https".into());
+        table.insert("redirect-port".into(), i64::from(port).into());
+    }
+    if let Some(field) = settings.forwarded {
+        table.insert("forwarded".into(), word(field, &FORWARDED));
+    }
     table
 }
 
@@ -133,6 +175,9 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("observer", observers.into()),
         ("headers", headers::print(&spec.headers.last).into()),
     ]);
+    if let Some(files) = &spec.tls {
+        table.insert("tls".into(), tls(files).into());
+    }
     if let Some(Compression { shortest, longest }) = spec.files.compression {
         table.insert("compress-from".into(), bytes(shortest));
         table.insert("compress-up-to".into(), bytes(longest));

@@ -3,17 +3,18 @@
 use super::{
     CodeCacheOption, ConfigErrors, OperatorSettings, budgets,
     document::Section,
+    listeners::{Addresses, ListenerSettings},
+    tls,
     units::{duration, positive, size},
-    values::{chunk_size, head_size, listen_address, log_filter},
+    values::{chunk_size, head_size, log_filter},
 };
 use crate::{
     limits::{ClientBudget, HEADER_FIELDS, Limits, TARGET_SIZE},
-    net::{NetOptions, Tls, TlsError, activity::Deadlines},
+    net::{ListenAddress, ListenerOptions, NetOptions, Tls, activity::Deadlines, listener::Security, tls::TlsFiles},
     observe::LogFormat,
     sites::UnknownHost,
 };
 use std::{
-    collections::HashSet,
     net::SocketAddr,
     num::NonZeroU64,
     path::{Path, PathBuf},
@@ -25,8 +26,11 @@ use wasmserve_transport::Sendfile;
 /// What holds for the whole process, resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerSettings {
-    /// `listen`: addresses and ports, such as `["0.0.0.0:80", "[::1]:8080"]`. Default: `["127.0.0.1:8080"]`.
-    pub listen: Vec<SocketAddr>,
+    /// `listen`: addresses and ports, such as `["0.0.0.0:80", "[::1]:8080"]`; also `"unix:PATH"` and `"systemd:NAME"`.
+    /// Default: `["127.0.0.1:8080"]`, or none where there are `[[listener]]` tables.
+    pub listen: Vec<ListenAddress>,
+    /// `[[listener]]` tables: addresses of which more is said.
+    pub listeners: Vec<ListenerSettings>,
     /// `idle-timeout`: how long a connection may wait for its next request. Default: `"60s"`.
     pub idle_timeout: Duration,
     /// `head-timeout`: how long a request's head may take from its first byte to its last. Default: `"30s"`.
@@ -44,6 +48,9 @@ pub struct ServerSettings {
     pub target_size: usize,
     /// `drain-timeout`: how long responses may take to finish after SIGINT or SIGTERM. Default: `"30s"`.
     pub drain_timeout: Duration,
+    /// `drain-delay`: how long connections are still accepted after SIGINT or SIGTERM, while `/readyz` says that the server
+    /// is not ready: so that a load balancer sees it. Default: `"0s"`.
+    pub drain_delay: Duration,
     /// `max-connections`: connections open at once. Default: what the limit of open files allows.
     pub max_connections: Option<usize>,
     /// `chunk-size`: most bytes of a file that a connection holds in memory. Default: `"64KiB"`.
@@ -58,7 +65,9 @@ pub struct ServerSettings {
     /// `sendfile`: to which clients the kernel copies the content of files by itself: `"remote"` (those on other
     /// machines), `"always"` or `"off"`. Default: `"remote"`.
     pub sendfile: Sendfile,
-    /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken. Default: plain HTTP.
+    /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken, to sites that have no certificate of their own too.
+    /// Default: plain HTTP. `tls-client-ca` and `tls-client-certificates`: as `client-ca` and `client-certificates` of
+    /// `[site.tls]`.
     pub tls: Option<TlsFiles>,
     /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: systemd's
     /// `CACHE_DIRECTORY`, else `wasmserve` in `XDG_CACHE_HOME` or `~/.cache`.
@@ -73,14 +82,6 @@ pub struct ServerSettings {
     pub log_format: LogFormat,
     /// `log`: what is logged, such as `"info,access=off"`. Default: `"info"`.
     pub log: String,
-}
-
-/// What HTTPS is spoken with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The server's certificate, and those that lead from it to one that clients trust.
-    pub certificate: PathBuf,
-    pub key: PathBuf,
 }
 
 pub(super) const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -111,7 +112,8 @@ const LINGER: Duration = Duration::from_secs(5);
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080)).into()],
+            listeners: Vec::new(),
             idle_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
@@ -120,6 +122,7 @@ impl Default for ServerSettings {
             header_fields: HEADER_FIELDS,
             target_size: TARGET_SIZE,
             drain_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             max_connections: None,
             chunk_size: 64 << 10,
             cache: CacheOptions::default(),
@@ -141,7 +144,8 @@ impl ServerSettings {
     pub fn read(folder: &Path, mut section: Section<'_>, errors: &mut ConfigErrors) -> Self {
         let defaults = Self::default();
         let settings = Self {
-            listen: listen(&mut section, errors).unwrap_or(defaults.listen),
+            listen: listen(folder, &mut section, errors).unwrap_or(defaults.listen),
+            listeners: Vec::new(),
             idle_timeout: section
                 .parsed("idle-timeout", positive, errors)
                 .unwrap_or(defaults.idle_timeout),
@@ -163,6 +167,9 @@ impl ServerSettings {
             drain_timeout: section
                 .parsed("drain-timeout", duration, errors)
                 .unwrap_or(defaults.drain_timeout),
+            drain_delay: section
+                .parsed("drain-delay", duration, errors)
+                .unwrap_or(defaults.drain_delay),
             max_connections: section.count("max-connections", errors),
             chunk_size: section
                 .parsed("chunk-size", chunk_size, errors)
@@ -177,7 +184,7 @@ impl ServerSettings {
             },
             unknown_host: unknown_host(&mut section, errors).unwrap_or_default(),
             sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
-            tls: tls(folder, &mut section, errors),
+            tls: tls::of_server(folder, &mut section, errors),
             code_cache: code_cache(folder, &mut section, errors),
             bandwidth: budgets::limit(&mut section, "bandwidth", budgets::bandwidth, errors).flatten(),
             client: section
@@ -207,14 +214,24 @@ impl ServerSettings {
         ]
     }
 
-    /// How connections are served.
-    ///
-    /// # Errors
-    /// A certificate or key that cannot be used.
-    pub fn net(&self) -> Result<NetOptions, TlsError> {
-        let tls = self.tls.as_ref();
-        Ok(NetOptions {
-            tls: tls.map(|files| Tls::load(&files.certificate, &files.key)).transpose()?,
+    /// Everything that is listened on. `certificate`: whether the server or a site has one.
+    pub fn listeners(&self, certificate: bool) -> Vec<ListenerOptions> {
+        let short = self.listen.iter().map(|address| {
+            let security = match (address, certificate) {
+                // Whoever is on the same machine is a proxy, as a rule.
+                (ListenAddress::Unix(_), _) | (_, false) => Security::Plain,
+                _ => Security::Tls,
+            };
+            ListenerOptions::new(address.clone(), security)
+        });
+        let long = self.listeners.iter().map(|listener| listener.options(certificate));
+        short.chain(long).collect()
+    }
+
+    /// How connections are served, with these certificates.
+    pub fn net(&self, tls: Option<Tls>) -> NetOptions {
+        NetOptions {
+            tls,
             chunk_size: self.chunk_size,
             sendfile: self.sendfile,
             head_size: self.head_size,
@@ -226,7 +243,7 @@ impl ServerSettings {
                 linger: LINGER,
             },
             stall: self.stall_timeout,
-        })
+        }
     }
 
     /// What sites, clients and requests may use of the server from now on.
@@ -249,18 +266,6 @@ impl ServerSettings {
         let secrets = self.operators.secrets();
         secrets.chain(code.folder().map(Path::to_owned)).collect()
     }
-
-    /// Read again at each reload, and never served.
-    pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
-        let files = self.tls.iter();
-        files.flat_map(|files| [files.certificate.clone(), files.key.clone()])
-    }
-}
-
-impl From<(PathBuf, PathBuf)> for TlsFiles {
-    fn from((certificate, key): (PathBuf, PathBuf)) -> Self {
-        Self { certificate, key }
-    }
 }
 
 fn code_cache(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<CodeCacheOption> {
@@ -270,34 +275,17 @@ fn code_cache(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigError
     }
 }
 
-fn tls(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<TlsFiles> {
-    let certificate = section.string("tls-cert", errors);
-    let key = section.string("tls-key", errors);
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => Some(TlsFiles {
-            certificate: folder.join(certificate.value),
-            key: folder.join(key.value),
-        }),
-        (None, None) => None,
-        (Some(lonely), None) | (None, Some(lonely)) => {
-            errors.push(section.error_at(&lonely, "`tls-cert` and `tls-key` go together".to_owned()));
-            None
-        }
-    }
-}
-
-fn listen(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Vec<SocketAddr>> {
+fn listen(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Vec<ListenAddress>> {
     let typed = section.strings("listen", errors)?;
     if typed.is_empty() {
         errors.push(section.error("`listen` names no address: nobody could connect"));
     }
     let mut addresses = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = Addresses::default();
     for text in typed {
-        match listen_address(&text.value) {
-            Ok(address) if address.port() != 0 && !seen.insert(address) => {
-                errors.push(section.error_at(&text, format!("`listen` names {address} twice")));
-            }
+        let address = text.value.parse::<ListenAddress>();
+        let address = address.map(|address| address.beneath(folder));
+        match address.and_then(|address| seen.add(&address).map(|()| address)) {
             Ok(address) => addresses.push(address),
             Err(problem) => errors.push(section.error_at(&text, format!("`listen`: {problem}"))),
         }

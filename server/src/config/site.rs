@@ -7,10 +7,12 @@ use super::{
     grants, headers,
     plugins::{Catalogue, GivenChain},
     roots::GivenRoot,
+    tls,
     units::{positive, size},
 };
 use crate::{
     limits::SiteBudget,
+    net::tls::TlsFiles,
     site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, Hosts},
 };
@@ -73,6 +75,8 @@ pub struct SiteReader<'c> {
     pub defaults: GivenSite,
     names: HashSet<String>,
     hosts: Hosts<String>,
+    /// What `[site.tls]` leaves out.
+    server: Option<TlsFiles>,
 }
 
 /// The root that `root = "DIR"` makes, and where paths are looked up if there are several.
@@ -263,13 +267,14 @@ fn memory(text: &str) -> Result<usize, String> {
 // === impl SiteReader ===
 
 impl<'c> SiteReader<'c> {
-    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite) -> Self {
+    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite, server: Option<TlsFiles>) -> Self {
         Self {
             folder,
             catalogue,
             defaults,
             names: HashSet::new(),
             hosts: Hosts::default(),
+            server,
         }
     }
 
@@ -279,6 +284,8 @@ impl<'c> SiteReader<'c> {
         let hosts = self.hosts(&name, &mut section, errors);
         let given = GivenSite::read(&self.folder, &mut section, self.catalogue, errors).over(&self.defaults);
         let roots = self.roots(&mut section, &given.root, errors);
+        let tls = section.section("tls", errors);
+        let tls = tls.and_then(|tls| tls::of_site(&self.folder, tls, self.server.as_ref(), errors));
         section.finish(errors);
         let names = roots.iter().map(|(name, _)| name.clone()).collect();
         SiteSpec {
@@ -288,6 +295,7 @@ impl<'c> SiteReader<'c> {
             files: given.files_options(roots),
             logged: given.logged(),
             headers: SiteHeaders::of_operator(given.headers.unwrap_or_default()),
+            tls,
         }
     }
 

@@ -232,6 +232,7 @@ impl TenantRules {
             files: given.files(self, &folder),
             chain,
             budget: self.base.traffic(),
+            tls: None,
             logged: self.base.logged(),
             headers: SiteHeaders {
                 first: given.given.headers().cloned().unwrap_or_default(),
@@ -267,7 +268,7 @@ impl TenantRules {
 
 /// Whether the name of a folder can be that of a tenant: a host in the one form that requests are found by.
 pub fn is_host(name: &str) -> bool {
-    Host::parse(name).is_some_and(|host| host.port.is_none() && host.name == name)
+    Host::parse(name).is_some_and(|host| host.port.is_none() && *host.name == *name)
 }
 
 /// What tenants get where nothing else is said: they are strangers.
@@ -472,6 +473,7 @@ impl TenantRules {
             files: GivenTenant::none().files(self, &self.directory),
             chain: self.ring(""),
             budget: self.base.traffic(),
+            tls: None,
             logged: self.base.logged(),
             headers: SiteHeaders::of_operator(self.base.headers().cloned().unwrap_or_default()),
         }

@@ -21,14 +21,17 @@ const LOCALHOST: HeaderValue = HeaderValue::from_static("localhost");
 impl Asked {
     /// As if it arrived now.
     pub fn arrival(&self) -> Arrival {
+        // That of the URL, as if it came by a connection of that kind.
+        let scheme = match self.url.scheme_str() {
+            Some("https") => Scheme::Https,
+            _ => Scheme::Http,
+        };
         Arrival {
             head: self.head(),
             client: self.client.map(|client| client.to_canonical()),
-            // That of the URL, as if it came by a connection of that kind.
-            scheme: match self.url.scheme_str() {
-                Some("https") => Scheme::Https,
-                _ => Scheme::Http,
-            },
+            scheme,
+            spoken: scheme,
+            secured: None,
             at: SystemTime::now(),
         }
     }
@@ -114,7 +117,7 @@ mod tests {
                 Target::Resource {
                     host: Host { name, .. },
                     ..
-                } => name,
+                } => name.to_string(),
                 Target::Server => String::new(),
             });
             assert_eq!(host, expected.map(str::to_owned), "{method} {target} {hosts:?}");

@@ -4,7 +4,10 @@
 use super::{
     activity::{Activity, Deadlines, Stage},
     exchange::{Unanswered, exchange},
-    http2::{self, Followed, Streams},
+    http2::{self, Flow, Followed, Verdict},
+    listener::{ListenerOptions, Security},
+    origin::{Origin, Peer},
+    proxy::{self, Peek},
     refused::turn_away,
     stop::Stop,
     tls::{Protocol, Tls},
@@ -13,7 +16,6 @@ use super::{
 use crate::{
     limits::{HEADER_FIELDS, Limits, Visitor},
     observe::{meters, record},
-    request::Scheme,
     sites::Sites,
     watch::Watch,
 };
@@ -27,20 +29,25 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use std::{
+    future::pending,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpStream, time::timeout};
-use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, accept, guard};
+use tokio::{io::AsyncRead, time::timeout};
+use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, Socket, accept, guard};
+
+/// What the kernel queues of an encrypted connection beyond what is on its way: the rest waits where it can be seen.
+const UNSENT: u32 = 128 * 1024;
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct NetOptions {
-    /// Without it connections are plain HTTP/1.1.
+    /// What listeners that speak TLS speak it with.
     pub tls: Option<Tls>,
     /// The most bytes of a file that a connection holds in memory.
     pub chunk_size: usize,
@@ -70,7 +77,6 @@ pub struct Server {
 struct Protocols {
     options: NetOptions,
     http1: http1::Builder,
-    http2: hyper_http2::Builder<Streams>,
 }
 
 /// What the requests of a connection have in common.
@@ -81,7 +87,7 @@ struct Link {
     activity: Arc<Activity>,
     delivery: Delivery,
     visitor: Arc<Visitor>,
-    client: Option<IpAddr>,
+    origin: Arc<Origin>,
 }
 
 // === impl Server ===
@@ -96,14 +102,14 @@ impl Server {
         })
     }
 
+    /// The certificates that are shown now.
+    pub fn tls(&self) -> Option<Tls> {
+        self.protocols.load().options.tls.clone()
+    }
+
     /// How connections that begin from now on are served.
     pub fn set_options(&self, options: NetOptions) {
         self.protocols.store(Arc::new(Protocols::new(options)));
-    }
-
-    /// What clients call connections that begin now.
-    pub fn scheme(&self) -> Scheme {
-        self.protocols.load().scheme()
     }
 }
 
@@ -124,15 +130,7 @@ impl Protocols {
         if options.header_fields > HEADER_FIELDS {
             http1.max_headers(options.header_fields);
         }
-        let http2 = http2::builder(options.head_size, options.stall, options.deadlines.total);
-        Self { options, http1, http2 }
-    }
-
-    fn scheme(&self) -> Scheme {
-        match self.options.tls {
-            Some(_) => Scheme::Https,
-            None => Scheme::Http,
-        }
+        Self { options, http1 }
     }
 
     fn transport(&self, protocol: Protocol) -> Options {
@@ -149,19 +147,42 @@ impl Protocols {
 }
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
-pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut stop: Stop) {
+pub async fn serve<S>(server: Arc<Server>, options: Arc<ListenerOptions>, stream: S, peer: Peer, mut stop: Stop)
+where
+    S: Socket + AsyncRead + Peek + 'static,
+{
     let _open = meters().connections.open();
     let protocols = server.protocols.load_full();
-    let Ok(visitor) = Visitor::arrive(&server.limits, Some(peer.ip())) else {
-        return turn_away(stream, protocols.scheme()).await;
+    let mut origin = Origin::new(peer, options.clone());
+    if options.proxies.proxy_protocol {
+        let header = timeout(protocols.options.deadlines.head, handed_on(&mut origin, &stream));
+        let handed_on = tokio::select! {
+            biased;
+            () = stop.requested() => return,
+            handed_on = header => handed_on,
+        };
+        match handed_on {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::info!(%peer, %error, "a connection is not a proxy's"),
+            Err(_) => return note_given_up("the rest of a PROXY header", peer),
+        }
+    }
+    let Ok(visitor) = Visitor::arrive(&server.limits, origin.client) else {
+        return turn_away(stream, options.security).await;
     };
-    let Some(tls) = &protocols.options.tls else {
-        let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
-        let link = Link::new(server, protocols, delivery, visitor, peer);
-        return http1(link, io, peer, stop).await;
+    let tls = match (options.security, &protocols.options.tls) {
+        (Security::Plain, _) => {
+            let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
+            let link = Link::new(server, protocols, delivery, visitor, origin);
+            return http1(link, io, peer, stop).await;
+        }
+        (Security::Tls, Some(tls)) => tls.clone(),
+        // A reload took the certificates away a moment ago.
+        (Security::Tls, None) => return,
     };
-    let handshake = timeout(protocols.options.deadlines.head, tls.accept(stream));
-    let (stream, protocol) = tokio::select! {
+    let sites = server.sites.load_full();
+    let handshake = timeout(protocols.options.deadlines.head, tls.accept(&sites, stream));
+    let (stream, protocol, secured) = tokio::select! {
         biased;
         () = stop.requested() => return,
         shaken = handshake => {
@@ -173,57 +194,80 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, mut
             }
         }
     };
+    drop(sites);
+    // For HTTP/2 whose turn it is among streams is decided late then, and a slow client is seen to take something.
+    if let Err(error) = SockRef::from(stream.get_ref().0).set_tcp_notsent_lowat(UNSENT) {
+        tracing::trace!(%peer, %error, "the kernel queues what it likes");
+    }
+    origin.secured = Some(Arc::new(secured));
     let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
-    let link = Link::new(server, protocols, delivery, visitor, peer);
+    let link = Link::new(server, protocols, delivery, visitor, origin);
     match protocol {
         Protocol::Http1 => http1(link, io, peer, stop).await,
         Protocol::Http2 => http2(link, io, peer, stop).await,
     }
 }
 
-async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
+/// Reads for whom a proxy connects.
+async fn handed_on(origin: &mut Origin, stream: &impl Peek) -> io::Result<()> {
+    if !origin.is_proxy() {
+        return Err(io::Error::other("the peer is none of the trusted proxies"));
+    }
+    origin.hand_on(proxy::read(stream).await?);
+    Ok(())
+}
+
+async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, stop: Stop) {
     let io = Watched::new(io, link.activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let link = link.clone();
         link.exchange(request)
     });
     let connection = pin!(link.protocols.http1.serve_connection(io, service));
-    drive(&link, connection, http1::Connection::graceful_shutdown, peer, stop).await;
-}
-
-async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: SocketAddr, stop: Stop) {
-    let io = Watched::multiplexed(io, link.activity.clone());
-    let service = service_fn(|request: Request<Incoming>| {
-        let link = link.clone();
-        async move { Ok::<_, Unanswered>(link.exchange(request).await?.map(Followed::new)) }
-    });
-    let connection = pin!(link.protocols.http2.serve_connection(io, service));
+    let never = pending();
     drive(
         &link,
         connection,
-        hyper_http2::Connection::graceful_shutdown,
+        http1::Connection::graceful_shutdown,
+        never,
         peer,
         stop,
     )
     .await;
 }
 
-/// Polls a connection until it ends.
+async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, stop: Stop) {
+    let io = Watched::multiplexed(io, link.activity.clone());
+    let service = service_fn(|request: Request<Incoming>| {
+        let link = link.clone();
+        async move { Ok::<_, Unanswered>(link.exchange(request).await?.map(Followed::new)) }
+    });
+    let options = &link.protocols.options;
+    let flow = Flow::new(options.stall);
+    let connection = pin!(http2::builder(options.head_size, &flow).serve_connection(io, service));
+    let shut_down = hyper_http2::Connection::graceful_shutdown;
+    drive(&link, connection, shut_down, flow.watch(), peer, stop).await;
+}
+
+/// Polls a connection until it ends, or until there is a verdict on its client.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     link: &Link,
     mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
-    peer: SocketAddr,
+    verdict: impl Future<Output = Verdict>,
+    peer: Peer,
     mut stop: Stop,
 ) {
     let mut expired = pin!(link.activity.expired(&link.protocols.options.deadlines));
+    let mut verdict = pin!(verdict);
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return note_end(ended, peer, link.client),
+            ended = connection.as_mut() => return note_end(ended, peer, link.origin.client),
             stage = expired.as_mut() => return note_expiry(stage, peer),
             () = link.visitor.ended() => return,
+            verdict = verdict.as_mut() => return note_verdict(verdict, peer),
             () = stop.requested(), if !stopping => {
                 stopping = true;
                 shut_down(connection.as_mut());
@@ -240,7 +284,7 @@ impl Link {
         protocols: Arc<Protocols>,
         delivery: Delivery,
         visitor: Arc<Visitor>,
-        peer: SocketAddr,
+        origin: Origin,
     ) -> Self {
         Self {
             server,
@@ -248,7 +292,7 @@ impl Link {
             activity: Activity::new(),
             delivery,
             visitor,
-            client: Some(peer.ip().to_canonical()),
+            origin: Arc::new(origin),
         }
     }
 
@@ -258,15 +302,14 @@ impl Link {
             activity,
             delivery,
             visitor,
-            client,
-            protocols,
+            origin,
+            ..
         } = self;
-        let scheme = protocols.scheme();
-        exchange(server, activity, delivery, visitor, client, scheme, request).await
+        exchange(server, activity, delivery, visitor, &origin, request).await
     }
 }
 
-fn note_end(ended: hyper::Result<()>, peer: SocketAddr, client: Option<IpAddr>) {
+fn note_end(ended: hyper::Result<()>, peer: Peer, client: Option<IpAddr>) {
     let Err(error) = ended else { return };
     if is_stall(&error) {
         note_given_up("the client to take more of a response", peer);
@@ -290,7 +333,7 @@ fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
     }
 }
 
-fn note_expiry(stage: Stage, peer: SocketAddr) {
+fn note_expiry(stage: Stage, peer: Peer) {
     let waited_for = match stage {
         Stage::Idle | Stage::Linger => return,
         Stage::Exchange => "the end of a response, which took longer than total-timeout",
@@ -299,7 +342,14 @@ fn note_expiry(stage: Stage, peer: SocketAddr) {
     note_given_up(waited_for, peer);
 }
 
-fn note_given_up(waited_for: &str, peer: SocketAddr) {
+fn note_verdict(verdict: Verdict, peer: Peer) {
+    match verdict {
+        Verdict::Stalled => note_given_up("the client to take more of a response", peer),
+        Verdict::Flooded => tracing::info!(%peer, "a connection was ended: its client took back what it asked for"),
+    }
+}
+
+fn note_given_up(waited_for: &str, peer: Peer) {
     tracing::info!(%peer, waited_for, "a connection was given up");
 }
 

@@ -4,16 +4,18 @@ use super::{
     activity::Activity,
     body::{Sending, body},
     connection::Server,
+    listener::Answers,
+    origin::{Asker, Origin},
 };
 use crate::{
     limits::Visitor,
     observe::Record,
-    request::{Answering, Arrival, Scheme, handle},
+    request::{Answering, Arrival, handle, redirect},
 };
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use std::{net::IpAddr, sync::Arc, time::Duration, time::SystemTime};
+use std::{sync::Arc, time::Duration, time::SystemTime};
 use tokio::time::timeout;
 use wasmserve_files::Content;
 use wasmserve_transport::{Body, Delivery};
@@ -41,31 +43,33 @@ pub async fn exchange(
     activity: Arc<Activity>,
     delivery: Delivery,
     visitor: Arc<Visitor>,
-    client: Option<IpAddr>,
-    scheme: Scheme,
+    origin: &Origin,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Unanswered> {
     let under_way = activity.begin();
     let (mut head, unread) = request.into_parts();
     name_host(&mut head);
     let afterwards = discard(&head, unread, activity);
+    let Asker { client, scheme } = origin.asker(&head.headers);
     let mut record = Record::begin(&head, client, scheme, under_way.since);
     let head_only = head.method == Method::HEAD;
 
     let sites = server.sites.load_full();
     record.of_site(&sites);
-    let mut reply = handle(
-        &sites,
-        &server.watch,
-        &visitor,
-        Arrival {
-            head,
-            client,
-            scheme,
-            at: SystemTime::now(),
-        },
-    )
-    .await;
+    let arrival = Arrival {
+        head,
+        client,
+        scheme,
+        spoken: origin.scheme(),
+        secured: origin.secured.clone(),
+        at: SystemTime::now(),
+    };
+    let mut reply = match origin.answers() {
+        Answers::RedirectToHttps { port } if !redirect::is_acme(&arrival.head) => {
+            redirect::to_https(&sites, &arrival, port).await
+        }
+        _ => handle(&sites, &server.watch, &visitor, arrival).await,
+    };
 
     // A tenant may have been loaded meanwhile.
     record.of_site(&sites);

@@ -1,6 +1,6 @@
 //! Connections that are not served: what they are told.
 
-use crate::request::Scheme;
+use super::listener::Security;
 use rustix::io::Errno;
 use std::{
     io,
@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 
@@ -29,8 +28,8 @@ const DISCARDED: usize = 16 * 1024;
 
 /// Ends a connection of a client that has too many. Without TLS it is told so; a handshake would cost more than what it is
 /// refused.
-pub async fn turn_away(mut stream: TcpStream, scheme: Scheme) {
-    if scheme == Scheme::Https {
+pub async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, security: Security) {
+    if security == Security::Tls {
         return;
     }
     let lingering = Lingering::begin();
@@ -40,7 +39,7 @@ pub async fn turn_away(mut stream: TcpStream, scheme: Scheme) {
     }
 }
 
-async fn tell(stream: &mut TcpStream) -> io::Result<()> {
+async fn tell(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     stream.write_all(TOO_MANY).await?;
     stream.shutdown().await?;
     // Closing before the request is read would destroy the answer (RFC 9112, section 9.6).

@@ -38,9 +38,13 @@ impl Stopper {
         self.0.is_closed()
     }
 
-    /// Asks everyone to finish and waits until they have, or until `limit`.
-    pub async fn stop(&self, limit: Duration) -> Stopped {
+    /// Asks everyone to finish and waits until they have, or until `limit`, if there is one.
+    pub async fn stop(&self, limit: Option<Duration>) -> Stopped {
         self.ask();
+        let Some(limit) = limit else {
+            self.0.closed().await;
+            return Stopped::Done;
+        };
         match timeout(limit, self.0.closed()).await {
             Ok(()) => Stopped::Done,
             Err(_) => Stopped::Unfinished(self.0.receiver_count()),

@@ -1,21 +1,89 @@
-//! TLS: a certificate and its key from their files, and the handshake, which says which HTTP is spoken.
+//! TLS: certificates and keys from their files, which of them a client is shown, and the handshake, which says which HTTP is
+//! spoken.
+//!
+//! The name that a client asks for (SNI, RFC 6066) chooses a site as a Host would, and the site its certificate, or the
+//! server's. What was chosen stays with the connection: a request for a host with another certificate, or with other
+//! demands on clients, is refused with 421, so that no site is reached past its own handshake. An [`Identity`] that did not
+//! change outlives reloads, and with it the tickets that its clients hold.
 
+use crate::sites::Sites;
+use ring::digest::{Context as Digest, SHA256, digest};
 use rustls::{
-    ServerConfig,
-    crypto::ring::default_provider,
+    RootCertStore, ServerConfig, ServerConnection,
+    crypto::{
+        CryptoProvider,
+        ring::{Ticketer, default_provider},
+    },
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    server::{
+        Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier,
+    },
+    sign::CertifiedKey,
 };
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use x509_cert::{Certificate, der::Decode};
+
+/// What HTTPS is spoken with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TlsFiles {
+    /// The server's certificate, and those that lead from it to one that clients trust.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// What is asked of clients.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCertificates {
+    /// Those that lead to one of these are accepted.
+    pub authorities: PathBuf,
+    pub demand: Demand,
+}
+
+/// Whether a client may come without a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Demand {
+    Required,
+    Optional,
+}
 
 /// Speaks TLS 1.2 and 1.3.
 #[derive(Clone)]
-pub struct Tls(TlsAcceptor);
+pub struct Tls {
+    /// For names that no site has a certificate of its own for.
+    default: Option<Arc<Identity>>,
+    own: Arc<HashMap<Arc<TlsFiles>, Arc<Identity>>>,
+    /// Tells clients that there is nothing for the name that they ask for.
+    refusing: Arc<ServerConfig>,
+    handshakes: Arc<Semaphore>,
+}
+
+/// A certificate with what is asked of its clients, ready to use.
+struct Identity {
+    config: Arc<ServerConfig>,
+    /// Of the content of its files.
+    content: [u8; 32],
+}
+
+/// What a handshake agreed on.
+#[derive(Debug)]
+pub struct Secured {
+    /// The site's own certificate; `None` for the server's.
+    files: Option<Arc<TlsFiles>>,
+    /// `tls.*`, for policies and the log.
+    pub facts: Vec<(String, String)>,
+}
 
 /// What the client and the server agreed on (ALPN, RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +94,9 @@ pub enum Protocol {
 
 const HTTP_2: &[u8] = b"h2";
 const HTTP_1: &[u8] = b"http/1.1";
+
+/// Handshakes under way at once; further ones wait, within their own time. Each holds some 20 KiB.
+const HANDSHAKES: usize = 1024;
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +109,15 @@ pub enum TlsError {
     NoCertificate { path: PathBuf },
     #[error("{path} has no private key: a PEM block that begins with -----BEGIN PRIVATE KEY-----{hint}")]
     NoKey { path: PathBuf, hint: &'static str },
+    #[error("{path} has a certificate that cannot be trusted for clients")]
+    Authority { path: PathBuf, source: rustls::Error },
+    #[error("{path} cannot be trusted for clients")]
+    Authorities {
+        path: PathBuf,
+        source: VerifierBuilderError,
+    },
+    #[error("TLS cannot be spoken")]
+    Library(#[source] rustls::Error),
     #[error("the key in {key} is not that of the first certificate in {certificate}")]
     OtherKey { certificate: PathBuf, key: PathBuf },
     #[error("{certificate} and {key} cannot be used")]
@@ -48,47 +128,221 @@ pub enum TlsError {
     },
 }
 
+// === impl TlsFiles ===
+
+impl TlsFiles {
+    /// Read again at each reload, and never served.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let clients = self.clients.as_ref().map(|clients| clients.authorities.clone());
+        [self.certificate.clone(), self.key.clone()].into_iter().chain(clients)
+    }
+}
+
 // === impl Tls ===
 
 impl Tls {
-    /// Reads a chain of certificates, the server's own first, and its key.
+    /// Reads the server's files and those that sites have of their own; `None` when there are none. What did not change
+    /// since `before` is taken over.
     ///
     /// # Errors
     /// With the file and what is wrong with it, and nothing of what is in it.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let chain = read_chain(certificate)?;
-        let secret = read_key(key)?;
-        let unusable = |source| match source {
-            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
-                certificate: certificate.to_owned(),
-                key: key.to_owned(),
-            },
-            source => TlsError::Unusable {
-                certificate: certificate.to_owned(),
-                key: key.to_owned(),
-                source,
-            },
-        };
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(unusable)?
-            .with_no_client_auth()
-            .with_single_cert(chain, secret)
-            .map_err(unusable)?;
-        config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
-        Ok(Self(Arc::new(config).into()))
+    pub fn load<'a>(
+        default: Option<&TlsFiles>,
+        sites: impl Iterator<Item = &'a Arc<TlsFiles>>,
+        before: Option<&Self>,
+    ) -> Result<Option<Self>, TlsError> {
+        let known = |files: &TlsFiles| before.and_then(|before| before.own.get(files));
+        let mut own: HashMap<Arc<TlsFiles>, Arc<Identity>> = HashMap::new();
+        for files in sites {
+            if !own.contains_key(files) {
+                own.insert(files.clone(), Identity::load(files, known(files))?);
+            }
+        }
+        let before_default = before.and_then(|before| before.default.as_ref());
+        let default = default.map(|files| Identity::load(files, before_default)).transpose()?;
+        if default.is_none() && own.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            default,
+            own: Arc::new(own),
+            refusing: refusing()?,
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        }))
     }
 
     /// Shakes hands. How long that may take is the caller's business.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Protocol)> {
-        let stream = self.0.accept(stream).await?;
-        let protocol = match stream.get_ref().1.alpn_protocol() {
+    ///
+    /// # Errors
+    /// When the client speaks no TLS, agrees to nothing, or comes without a certificate that is demanded.
+    pub async fn accept<S>(&self, sites: &Sites, stream: S) -> io::Result<(TlsStream<S>, Protocol, Secured)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let permit = self.handshakes.acquire().await;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+        let (files, config) = self.chosen(sites, name.as_deref().unwrap_or_default());
+        let stream = start.into_stream(config).await?;
+        drop(permit);
+        let connection = stream.get_ref().1;
+        let protocol = match connection.alpn_protocol() {
             Some(HTTP_2) => Protocol::Http2,
             // A client that offers nothing speaks what is older than the offer.
             _ => Protocol::Http1,
         };
-        Ok((stream, protocol))
+        let facts = facts(connection);
+        Ok((stream, protocol, Secured { files, facts }))
     }
+
+    /// What a client is shown that asks for a name; empty: for none.
+    fn chosen(&self, sites: &Sites, name: &str) -> (Option<Arc<TlsFiles>>, Arc<ServerConfig>) {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let files = sites.tls_of(name).cloned();
+        let identity = match &files {
+            Some(files) => self.own.get(files),
+            None => self.default.as_ref(),
+        };
+        let config = identity.map_or(&self.refusing, |identity| &identity.config);
+        (files, config.clone())
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// Reads its files, unless they have what they had before.
+    fn load(files: &TlsFiles, before: Option<&Arc<Self>>) -> Result<Arc<Self>, TlsError> {
+        let certificate = read(&files.certificate)?;
+        let key = read(&files.key)?;
+        let clients = files.clients.as_ref();
+        let authorities = clients.map(|clients| read(&clients.authorities)).transpose()?;
+        let mut content = Digest::new(&SHA256);
+        for part in [&certificate, &key, authorities.as_ref().unwrap_or(&Vec::new())] {
+            content.update(&part.len().to_le_bytes());
+            content.update(part);
+        }
+        content.update(format!("{:?}", clients.map(|clients| clients.demand)).as_bytes());
+        let content: [u8; 32] = content.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+        if let Some(before) = before.filter(|before| before.content == content) {
+            return Ok(before.clone());
+        }
+        let chain = chain(&files.certificate, &certificate)?;
+        let key = secret(&files.key, &key)?;
+        let verifier = match clients.zip(authorities) {
+            Some((clients, authorities)) => verifier(clients, &authorities)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let unusable = |source| match source {
+            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+            },
+            source => TlsError::Unusable {
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+                source,
+            },
+        };
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(unusable)?;
+        Ok(Arc::new(Self {
+            config: prepared(config)?,
+            content,
+        }))
+    }
+}
+
+/// What all have in common. Sessions are resumed by tickets alone: they need no memory, and those of one identity mean
+/// nothing to another.
+fn prepared(mut config: ServerConfig) -> Result<Arc<ServerConfig>, TlsError> {
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = Ticketer::new().map_err(TlsError::Library)?;
+    Ok(Arc::new(config))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(default_provider())
+}
+
+/// Has no certificate for anybody.
+#[derive(Debug)]
+struct Nothing;
+
+impl ResolvesServerCert for Nothing {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+fn refusing() -> Result<Arc<ServerConfig>, TlsError> {
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Library)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Nothing));
+    prepared(config)
+}
+
+fn verifier(
+    clients: &ClientCertificates,
+    authorities: &[u8],
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+    let unusable = |source| TlsError::Authorities {
+        path: clients.authorities.clone(),
+        source,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(&clients.authorities, authorities)? {
+        roots.add(certificate).map_err(|source| TlsError::Authority {
+            path: clients.authorities.clone(),
+            source,
+        })?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let verifier = match clients.demand {
+        Demand::Required => verifier,
+        Demand::Optional => verifier.allow_unauthenticated(),
+    };
+    verifier.build().map_err(unusable)
+}
+
+// === impl Secured ===
+
+impl Secured {
+    /// Whether what was agreed on is what a site asks for.
+    pub fn is_for(&self, files: Option<&Arc<TlsFiles>>) -> bool {
+        self.files.as_ref() == files
+    }
+}
+
+fn facts(connection: &ServerConnection) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut add = |name: &str, value: String| facts.push((format!("tls.{name}"), value));
+    if let Some(version) = connection.protocol_version().and_then(|version| version.as_str()) {
+        add("version", version.replace('_', "."));
+    }
+    if let Some(name) = connection.server_name() {
+        add("server-name", name.to_ascii_lowercase());
+    }
+    let client = connection.peer_certificates().and_then(|chain| chain.first());
+    if let Some(der) = client {
+        let fingerprint = digest(&SHA256, der);
+        let hex = fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        add("client-fingerprint", hex.collect());
+        // Whoever accepted it has read it: that this reads it too is likely, and what it does not is no fact.
+        if let Ok(certificate) = Certificate::from_der(der) {
+            let certificate = certificate.tbs_certificate();
+            add("client-subject", certificate.subject().to_string());
+            add("client-issuer", certificate.issuer().to_string());
+        }
+    }
+    facts
 }
 
 impl std::fmt::Debug for Tls {
@@ -104,9 +358,8 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+fn chain(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match chain {
         Ok(chain) if chain.is_empty() => Err(TlsError::NoCertificate { path: path.to_owned() }),
         Ok(chain) => Ok(chain),
@@ -117,12 +370,11 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|problem| match problem {
+fn secret(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|problem| match problem {
         pem::Error::NoItemsFound => TlsError::NoKey {
             path: path.to_owned(),
-            hint: hint(&text),
+            hint: hint(text),
         },
         problem => TlsError::Pem {
             path: path.to_owned(),

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     limits::{Admitted, Over, Visitor},
+    net::tls::Secured,
     observe::{Meter, meters},
     site::{Logged, Site},
     sites::{Sites, UnknownHost},
@@ -25,7 +26,12 @@ pub struct Arrival {
     pub head: Parts,
     /// `None` on a Unix socket. IPv4-mapped addresses are given as IPv4.
     pub client: Option<IpAddr>,
+    /// How the client asked, as far as this server is told.
     pub scheme: Scheme,
+    /// What the connection speaks, which is what the target has to name: another than `scheme` behind a proxy.
+    pub spoken: Scheme,
+    /// What the connection agreed on, when it speaks TLS.
+    pub secured: Option<Arc<Secured>>,
     pub at: SystemTime,
 }
 
@@ -132,18 +138,24 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
 /// which is about no path.
 pub(crate) async fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(Arc<Site>, Request)>, Refusal> {
     framing::check(&arrival.head.headers)?;
-    let (host, path, query) = match Target::of(&arrival.head, arrival.scheme)? {
+    let (host, path, query) = match Target::of(&arrival.head, arrival.spoken)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
     };
+    let site = sites.of_host(&host.name).await?;
+    let secured = arrival.secured.as_deref();
+    if secured.is_some_and(|secured| !secured.is_for(sites.tls_of(&host.name))) {
+        return Err(Refusal::OtherCertificate);
+    }
+    let facts = secured.map_or_else(Vec::new, |secured| secured.facts.clone());
     let Host { name: host, .. } = host;
-    let site = sites.of_host(&host).await?;
     let path = SitePath::from_uri(path)?;
     let Arrival {
         head: Parts { method, headers, .. },
         client,
         scheme,
         at: arrived,
+        ..
     } = arrival;
     let request = Request {
         method,
@@ -155,7 +167,7 @@ pub(crate) async fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(
         site: site.name.clone(),
         client,
         arrived,
-        facts: Vec::new(),
+        facts,
     };
     Ok(Some((site, request)))
 }

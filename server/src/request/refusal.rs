@@ -33,6 +33,9 @@ pub enum Refusal {
     /// Refused before any policy is asked: the client or the site has used up what it may use.
     #[error("a budget is spent")]
     Over(Over),
+    /// Refused before any policy is asked: the connection was made for another site, and may lack what this one demands.
+    #[error("the connection's certificate is not that of the host")]
+    OtherCertificate,
     /// A policy failed; the log has named it.
     #[error("a policy failed")]
     Fault {
@@ -83,7 +86,7 @@ impl Refusal {
             Self::Unready { retry_after } => Some(*retry_after),
             Self::Over(over) => over.retry_after(),
             Self::Fault { retry_after, .. } => *retry_after,
-            Self::Framing(_) | Self::Target(_) | Self::Path(_) | Self::UnknownHost(_) => None,
+            Self::Framing(_) | Self::Target(_) | Self::Path(_) | Self::UnknownHost(_) | Self::OtherCertificate => None,
         }
     }
 
@@ -93,6 +96,8 @@ impl Refusal {
             Self::Target(TargetError::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             // RFC 9110, section 7.4: this server does not answer for that scheme.
             Self::Target(TargetError::OtherScheme) => StatusCode::MISDIRECTED_REQUEST,
+            // The client may ask again by another connection (RFC 9110, section 15.5.20).
+            Self::OtherCertificate => StatusCode::MISDIRECTED_REQUEST,
             Self::Target(_) => StatusCode::BAD_REQUEST,
             Self::UnknownHost(UnknownHost::Misdirected | UnknownHost::Close) => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownHost(UnknownHost::NotFound) => StatusCode::NOT_FOUND,

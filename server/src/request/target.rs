@@ -4,7 +4,7 @@
 //! two readings of one request are how a cache or a proxy in front is made to disagree with this server.
 
 use http::{HeaderMap, Method, Uri, Version, header, request::Parts, uri::Authority};
-use std::net::Ipv6Addr;
+use std::{cell::RefCell, net::Ipv6Addr, sync::Arc};
 
 /// What a request asks about.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Target<'a> {
 pub struct Host {
     /// Lower case, without port or final dot; an IPv6 address in brackets and in the form of RFC 5952. Empty when an
     /// HTTP/1.0 client named none.
-    pub name: String,
+    pub name: Arc<str>,
     pub port: Option<u16>,
 }
 
@@ -124,7 +124,22 @@ fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<Host>, Tar
         return Err(TargetError::RepeatedHost);
     }
     let text = value.to_str().map_err(|_| TargetError::MalformedHost)?;
-    Host::parse(text).map(Some).ok_or(TargetError::MalformedHost)
+    remembered(text).map(Some).ok_or(TargetError::MalformedHost)
+}
+
+/// [`Host::parse`] of a field. One request after the other names the same host, so each thread remembers the last.
+fn remembered(text: &str) -> Option<Host> {
+    thread_local! {
+        static LAST: RefCell<Option<(Box<str>, Host)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, host)) if **known == *text => Some(host.clone()),
+        _ => {
+            let host = Host::parse(text)?;
+            *last = Some((text.into(), host.clone()));
+            Some(host)
+        }
+    })
 }
 
 // === impl Scheme ===
@@ -161,7 +176,7 @@ impl Host {
                 } else {
                     Some(rest.strip_prefix(':')?)
                 };
-                (format!("[{address}]"), port)
+                (format!("[{address}]").into(), port)
             }
             None => {
                 let (name, port) = match text.split_once(':') {
@@ -187,7 +202,7 @@ impl Host {
 }
 
 /// A name of labels, in lower case and without the final dot.
-fn registered_name(name: &str) -> Option<String> {
+fn registered_name(name: &str) -> Option<Arc<str>> {
     const LONGEST_NAME: usize = 253; // RFC 1035, section 2.3.4, as text
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.len() > LONGEST_NAME {
@@ -203,7 +218,7 @@ fn registered_name(name: &str) -> Option<String> {
             _ => return None,
         }
     }
-    (!label_is_empty).then(|| name.to_ascii_lowercase())
+    (!label_is_empty).then(|| name.to_ascii_lowercase().into())
 }
 
 #[cfg(test)]

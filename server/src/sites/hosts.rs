@@ -57,9 +57,9 @@ impl FromStr for HostPattern {
             return Err(format!("{text:?} has a port: a site has its hosts on every port"));
         }
         match beneath {
-            false => Ok(Self::Exact(host.name.into())),
+            false => Ok(Self::Exact((*host.name).into())),
             true if is_address(&host.name) => Err(refused()),
-            true => Ok(Self::Beneath(host.name.into())),
+            true => Ok(Self::Beneath((*host.name).into())),
         }
     }
 }

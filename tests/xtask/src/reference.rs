@@ -48,6 +48,8 @@ const PAGES: &[Chapter] = &[
                     ("operators.rs", "struct OperatorSettings"),
                 ],
             ),
+            ("[[listener]]", &[("listeners.rs", "struct ListenerSettings")]),
+            ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
             (
@@ -199,7 +201,7 @@ fn documented(source: &str, item: &str) -> Option<Vec<Key>> {
     let mut keys = keys(&docs.iter().filter_map(|line| doc(line)).collect::<Vec<_>>());
     // What the item itself is called is the title of its table.
     keys.retain(|key| item.starts_with("fn ") && !key.name.starts_with("`[policy.d") || !key.name.starts_with("`["));
-    if !item.starts_with("fn ") {
+    if item.starts_with("struct ") || item.starts_with("enum ") {
         let indent = lines[at].len() - lines[at].trim_start().len();
         let mut field = Vec::new();
         for line in lines[at + 1..]

@@ -63,6 +63,10 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v openssl",
     },
     Tool {
+        package: "valgrind",
+        present: "command -v valgrind",
+    },
+    Tool {
         package: "python3-pip",
         present: "python3 -m pip --version",
     },

@@ -28,7 +28,9 @@ fn ask(method: Method, fields: &[(HeaderName, &str)], found: Found) -> Answer {
 /// The head as sorted lines, without the status.
 fn head(answer: &Answer) -> Vec<String> {
     let line = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().expect("ASCII"));
-    let mut lines: Vec<String> = answer.headers.iter().map(line).collect();
+    // All answers have the same Server.
+    let fields = answer.headers.iter().filter(|(name, _)| *name != header::SERVER);
+    let mut lines: Vec<String> = fields.map(line).collect();
     lines.sort();
     lines
 }

@@ -149,7 +149,9 @@ fn head(answer: &Answer) -> BTreeMap<String, String> {
     let line = |(name, value): (&http::HeaderName, &HeaderValue)| {
         (name.to_string(), value.to_str().expect("visible ASCII").to_owned())
     };
-    answer.headers.iter().map(line).collect()
+    // All answers have the same Server.
+    let fields = answer.headers.iter().filter(|(name, _)| *name != http::header::SERVER);
+    fields.map(line).collect()
 }
 
 /// The parts of a multipart body (RFC 2046, section 5.1.1): fields and bytes of each.

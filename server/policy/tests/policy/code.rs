@@ -23,6 +23,7 @@ fn started_with(folder: &Path, most: u64) -> Host {
     Host::new(HostOptions {
         instances: 8,
         code: Some(Arc::new(CodeCache::open(folder, &[], most).unwrap())),
+        ..HostOptions::default()
     })
     .unwrap()
 }

@@ -5,7 +5,7 @@ use crate::{
 };
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 use tracing::subscriber::DefaultGuard;
 
@@ -13,8 +13,16 @@ use tracing::subscriber::DefaultGuard;
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
+/// For threads without a log of their own.
+static OTHERS: Once = Once::new();
+
 impl Log {
     pub fn start() -> (Self, DefaultGuard) {
+        // tracing may ask the subscriber of the thread that comes first whether anybody wants an event, and remembers the
+        // answer for all: a thread of another test, without a subscriber, would say no.
+        OTHERS.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry()).expect("nobody else sets one");
+        });
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -149,7 +149,7 @@ impl Decision {
             path: request.path.to_string(),
             query: request.query.as_deref().map(|query| redactor.query(query)),
             scheme: request.scheme.to_owned(),
-            host: request.host.clone(),
+            host: request.host.to_string(),
             headers: headers
                 .map(|(name, value)| Field::new(name, &redactor.field(name, value)))
                 .collect(),
@@ -186,7 +186,7 @@ impl Decision {
                 "https" => "https",
                 _ => return Err(bad("scheme")),
             },
-            host: self.host.clone(),
+            host: self.host.as_str().into(),
             site: Arc::from(&*self.site),
             client,
             arrived: self.arrived().ok_or(bad("time"))?,

@@ -1,7 +1,8 @@
-//! A Unix socket that is never open to others, and that replaces what a dead process left behind.
+//! A Unix socket that is never open to others than its mode says, and that replaces what a dead process left behind.
 //!
 //! In the order of events: the folder is locked against others who bind there, what has the name already is looked at, the
-//! socket is bound in a private folder and given its mode, and only then it gets its name. It is removed with its value.
+//! socket is bound in a private folder and given its mode, and only then it gets its name. It is removed with its value,
+//! unless a successor of this process listens on it ([`hand_over`]).
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use std::{
@@ -16,13 +17,11 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 use tokio::net::UnixListener;
-
-/// Only its owner may connect: to connect is to write.
-const MODE: u32 = 0o600;
 
 /// How long another process may take to bind in the same folder.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,22 +29,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A socket that is listening.
 #[derive(Debug)]
 pub struct Socket {
-    pub(super) listener: UnixListener,
+    pub(crate) listener: UnixListener,
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    /// Device and inode of its name; `None` when the name is another's to remove.
+    identity: Option<(u64, u64)>,
 }
 
-/// Why there is no admin listener.
+/// Whether the process that comes after this one listens on its sockets.
+static HANDED_OVER: AtomicBool = AtomicBool::new(false);
+
+/// Why a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    #[error("cannot listen on the admin socket {}", .path.display())]
+    #[error("cannot listen on the socket {}", .path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("cannot listen on the admin socket {}: a server that runs has it; give this one another --admin", .0.display())]
+    #[error("cannot listen on the socket {}: a server that runs has it", .0.display())]
     InUse(PathBuf),
-    #[error("cannot listen on the admin socket {}: there is something else, and it is left alone", .0.display())]
+    #[error("cannot listen on the socket {}: there is something else, and it is left alone", .0.display())]
     NotASocket(PathBuf),
-    #[error("cannot listen on the admin socket {}: another process keeps its folder locked", .0.display())]
+    #[error("cannot listen on the socket {}: another process keeps its folder locked", .0.display())]
     Locked(PathBuf),
 }
 
@@ -56,14 +58,28 @@ enum Occupant {
     Stale,
 }
 
+/// Who removes the name of an inherited socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// This server, whose predecessor made it.
+    Ours,
+    /// Whoever made it, such as systemd.
+    Theirs,
+}
+
+/// From now on the names of all sockets are a successor's, who listens on them: none is removed.
+pub fn hand_over() {
+    HANDED_OVER.store(true, Relaxed);
+}
+
 // === impl Socket ===
 
 impl Socket {
-    /// Binds a path. To be called within a runtime.
+    /// Binds a path, for those whom `mode` lets write. To be called within a runtime.
     ///
     /// # Errors
     /// When a process listens there, when there is something that is no socket, or when the folder cannot be written.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+    pub fn bind(path: &Path, mode: u32) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Io {
             path: path.to_owned(),
             source,
@@ -74,13 +90,35 @@ impl Socket {
         };
         let _lock = lock(folder, path)?;
         let occupant = occupant(path)?;
-        let (listener, identity) = bind_privately(folder, path, &occupant).map_err(failed)?;
+        let (listener, identity) = bind_privately(folder, path, mode, &occupant).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         Ok(Self {
             listener: UnixListener::from_std(listener).map_err(failed)?,
             path: path.to_owned(),
-            identity,
+            identity: Some(identity),
         })
+    }
+
+    /// One that was inherited from the process before this one. To be called within a runtime.
+    ///
+    /// # Errors
+    /// When it is no listening socket.
+    pub fn inherited(listener: StdListener, path: &Path, name: Name) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let found = fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            path: path.to_owned(),
+            identity: found.filter(|_| name == Name::Ours),
+        })
+    }
+
+    /// Lets those connect whom `mode` lets write, from now on.
+    ///
+    /// # Errors
+    /// When the mode cannot be changed.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.path, Permissions::from_mode(mode))
     }
 
     pub fn path(&self) -> &Path {
@@ -91,9 +129,10 @@ impl Socket {
 impl Drop for Socket {
     /// Leaves alone what has taken its place.
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        let ours = found.is_ok_and(|found| Some(found) == self.identity) && !HANDED_OVER.load(Relaxed);
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the admin socket cannot be removed");
+            tracing::warn!(path = %self.path.display(), %error, "the socket cannot be removed");
         }
     }
 }
@@ -139,11 +178,11 @@ fn occupant(path: &Path) -> Result<Occupant, SocketError> {
 }
 
 /// The umask belongs to the whole process, so it is no way to a mode: the socket is made where nobody else can reach it.
-fn bind_privately(folder: &Path, path: &Path, occupant: &Occupant) -> io::Result<(StdListener, (u64, u64))> {
+fn bind_privately(folder: &Path, path: &Path, mode: u32, occupant: &Occupant) -> io::Result<(StdListener, (u64, u64))> {
     let private = Private::new(folder)?;
     let inside = private.0.join("s");
     let listener = StdListener::bind(&inside)?;
-    fs::set_permissions(&inside, Permissions::from_mode(MODE))?;
+    fs::set_permissions(&inside, Permissions::from_mode(mode))?;
     let made = fs::symlink_metadata(&inside)?;
     let flags = match occupant {
         Occupant::Nobody => RenameFlags::NOREPLACE,
@@ -182,7 +221,7 @@ mod tests {
     async fn only_the_owner_may_connect_and_nothing_else_is_left() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("admin.sock");
-        let socket = Socket::bind(&path).expect("the folder is writable");
+        let socket = Socket::bind(&path, 0o600).expect("the folder is writable");
         let mode = fs::symlink_metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
@@ -197,11 +236,11 @@ mod tests {
         // As a process that was killed leaves it.
         drop(StdListener::bind(&path).expect("the folder is writable"));
         assert!(path.symlink_metadata().is_ok(), "it was removed");
-        let living = Socket::bind(&path).expect("nobody listens");
-        assert!(matches!(Socket::bind(&path), Err(SocketError::InUse(_))));
+        let living = Socket::bind(&path, 0o600).expect("nobody listens");
+        assert!(matches!(Socket::bind(&path, 0o600), Err(SocketError::InUse(_))));
         drop(living);
         fs::write(&path, "something").expect("a file");
-        assert!(matches!(Socket::bind(&path), Err(SocketError::NotASocket(_))));
+        assert!(matches!(Socket::bind(&path, 0o600), Err(SocketError::NotASocket(_))));
         assert_eq!(fs::read(&path).expect("it is left alone"), b"something");
     }
 
@@ -209,9 +248,9 @@ mod tests {
     async fn a_socket_that_took_its_place_stays() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("admin.sock");
-        let first = Socket::bind(&path).expect("the folder is writable");
+        let first = Socket::bind(&path, 0o600).expect("the folder is writable");
         fs::remove_file(&path).expect("it is there");
-        let second = Socket::bind(&path).expect("nothing is there");
+        let second = Socket::bind(&path, 0o600).expect("nothing is there");
         drop(first);
         assert!(path.exists());
         drop(second);
