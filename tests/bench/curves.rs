@@ -40,7 +40,13 @@ pub fn files(settings: &Settings, run: &mut Run) -> Result<(), String> {
         Extent::Whole => &[1, 100, 10_000, 100_000, 1_000_000],
     };
     site.many(counts.last().copied().unwrap_or(1));
-    let kinds = [Kind::Nginx, OURS, Kind::Ours(Ours::Kept), Kind::Lighttpd];
+    let kinds = [
+        Kind::Nginx,
+        OURS,
+        Kind::Ours(Ours::ManyFiles),
+        Kind::Ours(Ours::Kept),
+        Kind::Lighttpd,
+    ];
     let peers = start_all(settings, &kinds, &site)?;
     rounds(settings, run, "files", &peers, &points(counts), |peer, point| {
         let next = any_file(point.at as usize);

@@ -77,6 +77,8 @@ pub enum Ours {
     KeptWarm,
     /// So many policies.
     Policies(usize),
+    /// As many files kept open as nginx is told to keep here, as far as descriptors go.
+    ManyFiles,
     /// So many sites, each of its own host, over the same files.
     Sites(usize),
     /// The same, each with a policy that is configured differently.
@@ -109,6 +111,7 @@ impl Kind {
             Self::Ours(Ours::Kept) => "wasmserve, 3 policies, kept".into(),
             Self::Ours(Ours::Fresh) => "wasmserve, 3 policies, fresh".into(),
             Self::Ours(Ours::KeptWarm) => "wasmserve, 3 policies, code on disk".into(),
+            Self::Ours(Ours::ManyFiles) => "wasmserve, cached-files 10,000".into(),
             Self::Ours(Ours::Sites(_)) => "wasmserve".into(),
             Self::Ours(Ours::SitesWithPolicy(_)) => "wasmserve, a policy each".into(),
             Self::Ours(Ours::Policies(count)) => format!("wasmserve, {count} policies"),
@@ -213,8 +216,9 @@ impl Peer {
             }
             Ours::Fresh => under(fresh()),
             Ours::Policies(count) => under(Chain::new((0..count).map(|_| Policy::standard("security-headers")))),
-            Ours::Sites(count) => hosted(site, count, |_| String::new()),
-            Ours::SitesWithPolicy(count) => hosted(site, count, |number| {
+            Ours::ManyFiles => hosted(site, 1, "cached-files = 10000", |_| String::new()),
+            Ours::Sites(count) => hosted(site, count, "", |_| String::new()),
+            Ours::SitesWithPolicy(count) => hosted(site, count, "", |number| {
                 format!("[[site.policy]]\nplugin = \"probe\"\nconfig = {{ headers = \"set | x-site | {number}\" }}\n")
             }),
         };
@@ -289,8 +293,8 @@ fn fresh() -> Chain {
     }))
 }
 
-/// So many sites over the same files. The first has every name that is no other's, as the checks ask by address.
-fn hosted(site: &Site, count: usize, policy: impl Fn(usize) -> String) -> (Launch, Keeping) {
+/// So many sites over the same files, with further lines of `[server]`. The first has every name that is no other's, as the checks ask by address.
+fn hosted(site: &Site, count: usize, server: &str, policy: impl Fn(usize) -> String) -> (Launch, Keeping) {
     let mut text = String::new();
     for number in 0..count {
         let other = if number == 0 { ", \"*\"" } else { "" };
@@ -301,7 +305,7 @@ fn hosted(site: &Site, count: usize, policy: impl Fn(usize) -> String) -> (Launc
         );
     }
     let hosting = Hosting::new().guest("probe");
-    hosting.configure("log = \"warn\"", &text);
+    hosting.configure(&format!("log = \"warn\"\nmax-connections = 12000\n{server}"), &text);
     (hosting.launch(), Keeping::Hosting(hosting))
 }
 

@@ -256,6 +256,7 @@ fn many(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let kinds = [
         Kind::Nginx,
         OURS,
+        Kind::Ours(Ours::ManyFiles),
         Kind::Ours(Ours::Kept),
         Kind::Lighttpd,
         Kind::StaticWebServer,

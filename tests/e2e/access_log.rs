@@ -48,9 +48,13 @@ fn a_line_of_json_tells_what_happened_and_what_policies_said() {
         ("User-Agent", "test \"1\""),
         ("Referer", "http://a.example/x?token=secret"),
     ];
+    // Each line is waited for: an exchange may end after its client has everything.
     server.request("GET", "/file.txt?token=secret", &agent);
+    lines(&file, 1);
     server.get("/closed/x");
+    lines(&file, 2);
     server.raw("GET /file.txt HTTP/1.1\r\n\r\n");
+    lines(&file, 3);
     server.raw("\x01\x02 nonsense\r\n\r\n");
     let written = lines(&file, 4);
     let told = written.join("\n");
@@ -114,6 +118,7 @@ fn a_combined_line_is_as_nginx_writes_it() {
         "/file.txt?x=1",
         &[("User-Agent", "a\"b"), ("Referer", "http://a/?b")],
     );
+    lines(&file, 1);
     server.request("GET", "/none%20there", &[]);
     let written = lines(&file, 2);
     let (before, rest) = written[0].split_once(" [").expect("a time");

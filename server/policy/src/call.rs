@@ -419,6 +419,7 @@ impl WasiView for Call {
                 .max_random_size(64 << 10)
                 .allow_tcp(false)
                 .allow_udp(false)
+                .allow_ip_name_lookup(false)
                 .build()
         });
         WasiCtxView {

@@ -1,7 +1,8 @@
 //! The WASI 0.2 basics that language runtimes need to start: clocks, chance, environment, streams.
 //!
-//! Nothing of the host is inherited: no arguments or sockets, of the environment and the directories only what is granted;
-//! the input has ended, and what is printed goes to the log. Whatever cannot be repeated says so to the recorder.
+//! Nothing of the host is inherited: no arguments, of the environment and the directories only what is granted; the input
+//! has ended, and what is printed goes to the log. Sockets can be named and never be had: runtimes that are made for
+//! programs of any kind import them, used or not. Whatever cannot be repeated says so to the recorder.
 use crate::call::Call;
 use wasmtime::{
     Result,
@@ -22,13 +23,15 @@ use wasmtime_wasi::{
             filesystem::{preopens, types},
             io::{error, poll, streams},
             random::{insecure, insecure_seed, random},
+            sockets::{instance_network, ip_name_lookup, network, tcp, tcp_create_socket, udp, udp_create_socket},
         },
     },
     random::WasiRandomView,
+    sockets::{WasiSockets, WasiSocketsCtxView, WasiSocketsView},
 };
 
 /// Interfaces that are linked, in any 0.2 version.
-const OFFERED: [&str; 20] = [
+const OFFERED: [&str; 27] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -49,6 +52,13 @@ const OFFERED: [&str; 20] = [
     "wasi:random/insecure",
     "wasi:random/insecure-seed",
     "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
 ];
 
 /// Whether an import is one of the basics.
@@ -86,6 +96,13 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
     terminal_stderr::add_to_linker::<Call, WasiCli>(l, Call::cli)?;
     preopens::add_to_linker::<Call, HasSelf<Call>>(l, |call| call)?;
     types::add_to_linker::<Call, WasiFilesystem>(l, files)?;
+    instance_network::add_to_linker::<Call, WasiSockets>(l, sockets)?;
+    ip_name_lookup::add_to_linker::<Call, WasiSockets>(l, sockets)?;
+    network::add_to_linker::<Call, WasiSockets>(l, &network::LinkOptions::default(), sockets)?;
+    tcp::add_to_linker::<Call, WasiSockets>(l, sockets)?;
+    tcp_create_socket::add_to_linker::<Call, WasiSockets>(l, sockets)?;
+    udp::add_to_linker::<Call, WasiSockets>(l, sockets)?;
+    udp_create_socket::add_to_linker::<Call, WasiSockets>(l, sockets)?;
     Ok(())
 }
 
@@ -93,6 +110,12 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Call>) -> Result<()> {
 fn files(call: &mut Call) -> WasiFilesystemCtxView<'_> {
     call.recorder.unrepeatable("a file");
     call.filesystem()
+}
+
+/// None can be made, and no name is looked up: the context denies both ([`WasiView::ctx`] of [`Call`]).
+fn sockets(call: &mut Call) -> WasiSocketsCtxView<'_> {
+    call.recorder.unrepeatable("a socket");
+    WasiSocketsView::sockets(call)
 }
 
 impl preopens::Host for Call {

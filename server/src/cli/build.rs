@@ -1,21 +1,27 @@
 //! `wasmserve build`: makes plugins of their sources.
 //!
 //! In the order of events: every folder with a `plugin.toml` is found; manifests are read; what is missing or older than
-//! its sources is built, Rust packages of one workspace by one call of cargo; each artefact is put beside its manifest in
-//! one step, so that a server never loads half a file. One plugin's failure does not keep the others from being built.
+//! its sources is built, Rust packages of one workspace by one call of cargo, others one by one with their language's
+//! tools; each artefact is put beside its manifest in one step, so that a server never loads half a file. One plugin's
+//! failure does not keep the others from being built.
 //!
-//! Nothing is installed or downloaded but the crates that a plugin's lock file names: which compiler a machine has is its
-//! owner's decision. A server never builds: it says what to run.
+//! Nothing is installed or downloaded but the crates that a plugin's lock file names: which compilers a machine has is its
+//! owner's decision. What is missing is said, with the command that brings it. A server never builds: it says what to run.
 
+mod c;
 mod cargo;
 mod compiler;
 mod console;
+mod javascript;
 mod process;
+mod python;
+mod tools;
 
 use super::Outcome;
 use crate::config::{
     Manifest,
-    manifest::{MANIFEST_FILE, Recipe, Staleness},
+    manifest::{MANIFEST_FILE, Staleness},
+    recipe::Recipe,
 };
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
@@ -82,8 +88,8 @@ pub fn build(dir: &Path, extent: Extent) -> anyhow::Result<Tally> {
         match Job::of(folder, extent) {
             Ok(None) => tally.up_to_date += 1,
             Ok(Some(Job::Package(package))) => packages.push(package),
-            Ok(Some(Job::Command { manifest, words })) => {
-                let outcome = run_command(&manifest, &words, &console);
+            Ok(Some(Job::Alone { manifest, recipe })) => {
+                let outcome = build_alone(&manifest, &recipe, &console);
                 tally.count(&console, &manifest.name, outcome);
             }
             Err(error) => tally.count(&console, &folder.display().to_string(), Err(error)),
@@ -96,10 +102,17 @@ pub fn build(dir: &Path, extent: Extent) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+/// Folders that are not looked into unless they are named: what tools leave behind, and what is there to be copied or read.
+const PASSED_OVER: [&str; 5] = ["target", "node_modules", "examples", "template", "template-ts"];
+
 /// Something to do.
 enum Job {
     Package(cargo::Package),
-    Command { manifest: Manifest, words: Vec<String> },
+    /// Whatever is not a package of cargo is built by itself.
+    Alone {
+        manifest: Manifest,
+        recipe: Recipe,
+    },
 }
 
 /// What came of building one plugin.
@@ -112,7 +125,7 @@ struct Built {
 fn find(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let may_hold_plugins = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !(name.starts_with('.') || name == "target" || name == "node_modules")
+        entry.depth() == 0 || !(name.starts_with('.') || PASSED_OVER.contains(&&*name))
     };
     let mut folders = Vec::new();
     for entry in WalkDir::new(dir)
@@ -133,7 +146,26 @@ fn find(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Runs what builds a plugin of another language. It puts the artefact into its place itself.
+/// Builds one plugin with the tools of its language, and puts the artefact into its place.
+fn build_alone(manifest: &Manifest, recipe: &Recipe, console: &Console) -> anyhow::Result<Built> {
+    let (since, started) = (Instant::now(), SystemTime::now());
+    let workshop = tempfile::tempdir().context("there is no room for temporary files")?;
+    let made = workshop.path().join("plugin.wasm");
+    match recipe {
+        Recipe::JavaScript(entry) => javascript::build(manifest, entry, workshop.path(), &made, console)?,
+        Recipe::Python(entry) => python::build(manifest, entry, workshop.path(), &made, console)?,
+        Recipe::C(files) => c::build(manifest, files, &made, console)?,
+        Recipe::Command(words) => return run_command(manifest, words, console),
+        Recipe::Cargo(package) => bail!("the package `{package}` is built with its workspace"),
+    }
+    install(&made, &manifest.artefact, started)?;
+    Ok(Built {
+        since,
+        artefact: manifest.artefact.clone(),
+    })
+}
+
+/// Runs what builds a plugin of any other language. It puts the artefact into its place itself.
 fn run_command(manifest: &Manifest, words: &[String], console: &Console) -> anyhow::Result<Built> {
     let [program, arguments @ ..] = words else {
         bail!("the command names no program")
@@ -142,20 +174,7 @@ fn run_command(manifest: &Manifest, words: &[String], console: &Console) -> anyh
     console.line(&format!("building {} with {}", manifest.name, words.join(" ")));
     let mut command = std_process::Command::new(program);
     command.args(arguments).current_dir(&manifest.folder);
-    process::without_outer_cargo(&mut command);
-    let mut printed = String::new();
-    let finished = process::run(&mut command, console, |line| {
-        printed.push_str(line);
-        printed.push('\n');
-    });
-    let finished = finished.with_context(|| format!("cannot run `{program}`"))?;
-    if let Some(status) = finished.failure {
-        bail!(
-            "`{}` ended with {status}\n{printed}{}",
-            words.join(" "),
-            finished.output
-        );
-    }
+    process::succeed(&mut command, &words.join(" "), console)?;
     let artefact = File::options().append(true).open(&manifest.artefact);
     let artefact = artefact.with_context(|| format!("the command made no {}", manifest.artefact.display()))?;
     artefact
@@ -216,7 +235,7 @@ impl Job {
         }
         Ok(Some(match build.recipe.clone() {
             Recipe::Cargo(name) => Self::Package(cargo::Package { name, manifest }),
-            Recipe::Command(words) => Self::Command { manifest, words },
+            recipe => Self::Alone { manifest, recipe },
         }))
     }
 }

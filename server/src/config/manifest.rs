@@ -8,6 +8,7 @@ use super::{
     ConfigErrors,
     document::{Document, Located, Section},
     limits::GivenLimits,
+    recipe::Recipe,
 };
 use std::{
     collections::BTreeSet,
@@ -55,15 +56,6 @@ pub struct Build {
     pub sources: Vec<PathBuf>,
 }
 
-/// What makes the artefact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recipe {
-    /// `cargo`: a Rust package, by name, of the cargo workspace that the plugin's folder belongs to.
-    Cargo(String),
-    /// `command`: a program and its arguments, run in the plugin's folder.
-    Command(Vec<String>),
-}
-
 /// Whether an artefact can be trusted to be what its sources say, by the times of last modification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Staleness {
@@ -77,7 +69,7 @@ pub enum Staleness {
 }
 
 /// Folders beneath a source that never hold sources.
-const PASSED_OVER: [&str; 2] = ["target", "node_modules"];
+const PASSED_OVER: [&str; 3] = ["target", "node_modules", "__pycache__"];
 
 /// Facts with these beginnings are the server's to establish.
 const RESERVED_FACTS: [&str; 2] = ["wasmserve.", "tls."];
@@ -216,31 +208,6 @@ impl Build {
     }
 }
 
-// === impl Recipe ===
-
-impl Recipe {
-    fn read(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Self {
-        if section.contains("cargo") == section.contains("command") {
-            let problem = "[build] needs either `cargo` or `command`";
-            let hint = "cargo = \"PACKAGE\" for Rust, command = [\"PROGRAM\", \"ARGUMENT\"] for anything else";
-            errors.push(section.error(problem).hint(hint));
-        }
-        let package = section.string("cargo", errors);
-        let command = section.strings("command", errors);
-        if let Some(package) = package {
-            return Self::Cargo(value(section, "cargo", &package, not_empty, errors));
-        }
-        let command = command.map(|words| words.into_iter().map(|word| word.value).collect::<Vec<_>>());
-        if command
-            .as_ref()
-            .is_some_and(|words| words.first().is_none_or(String::is_empty))
-        {
-            errors.push(section.error("`command` names no program"));
-        }
-        Self::Command(command.unwrap_or_default())
-    }
-}
-
 // === Values ===
 
 /// The names of the facts that are established and read.
@@ -273,7 +240,7 @@ fn required<T: Default>(
 }
 
 /// A text, parsed. What is wrong is noted, and stands for nothing.
-fn value<T: Default>(
+pub(super) fn value<T: Default>(
     section: &Section<'_>,
     key: &str,
     text: &Located<String>,
@@ -286,7 +253,7 @@ fn value<T: Default>(
     })
 }
 
-fn not_empty(text: &str) -> Result<String, String> {
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("must not be empty".into());
     }
@@ -317,7 +284,7 @@ fn artefact(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-fn source(text: &str) -> Result<PathBuf, String> {
+pub(super) fn source(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(not_empty(text)?);
     if path.is_absolute() {
         return Err(format!("is {text:?}: sources are relative to this folder"));
@@ -437,13 +404,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_said() {
         let problems = problems("[build]\n[facts]\n");
-        for key in [
-            "`name`",
-            "`version`",
-            "`artefact`",
-            "either `cargo` or `command`",
-            "`sources`",
-        ] {
+        for key in ["`name`", "`version`", "`artefact`", "[build] needs one of", "`sources`"] {
             assert!(
                 problems.iter().any(|problem| problem.contains(key)),
                 "{key}: {problems:#?}"
@@ -521,6 +482,7 @@ mod tests {
             ("README.md", 101, false),
             ("src/.lib.rs.swp", 101, false),
             ("src/node_modules/a.js", 101, false),
+            ("src/__pycache__/a.pyc", 101, false),
             (".config/a.toml", 101, true),
         ] {
             let (_folder, manifest) = built();

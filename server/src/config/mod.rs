@@ -5,7 +5,7 @@
 //! refuses the whole: a chain that cannot be read never means a server without it.
 //!
 //! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`listeners`] and `tls`, [`site`] with its [`roots`] and its chain
-//! ([`plugins`], [`manifest`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
+//! ([`plugins`], [`manifest`] with its [`recipe`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
 
 pub mod budgets;
 pub mod code_cache;
@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod operators;
 pub mod plugins;
 pub mod print;
+pub mod recipe;
 pub mod roots;
 pub mod server;
 pub mod site;

@@ -1,5 +1,6 @@
 //! A server and its client in one process: the part that runs under valgrind.
 use crate::callgrind;
+use arc_swap::ArcSwap;
 use std::{
     env, fs,
     hint::black_box,
@@ -16,8 +17,10 @@ use tokio::{
 };
 use wasmserve::{
     config::ServerSettings,
-    net::{Bound, Server, Stopper},
-    site::{Site, SiteSpec},
+    limits::{self, SiteBudget},
+    net::{Bound, Inherited, ListenAddress, ListenerOptions, Server, Stopper, listener::Security},
+    observe::meters,
+    site::{Logged, Site, SiteHeaders, SiteSpec},
     sites::{HostPattern, Sites, UnknownHost},
     watch::Watch,
 };
@@ -142,25 +145,35 @@ async fn serve(root: PathBuf, way: Way) -> SocketAddr {
     let spec = SiteSpec {
         hosts: vec![HostPattern::Any],
         files: FilesOptions::new(root),
+        tls: None,
         chain: chain_spec,
+        budget: SiteBudget::default(),
+        headers: SiteHeaders::default(),
+        logged: Logged::Yes,
     };
+    let limits = Arc::new(limits::Limits::default());
     let site = Site {
+        account: limits.account(&name, &spec.budget),
+        meter: meters().of_site(&name),
         name,
         chain: Arc::new(chain),
         files: Arc::new(Files::new(spec.files.clone()).expect("a root")),
         spec: Arc::new(spec),
     };
     let sites = Sites::new(1, UnknownHost::default(), vec![Arc::new(site)]);
-    let options = ServerSettings::default().net().expect("no certificate is needed");
-    let server = Server::new(Arc::new(sites), Watch::default(), options);
-    let bound = Bound::new((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-    let address = bound.address;
+    let options = ServerSettings::default().net(None);
+    let server = Server::new(Arc::new(sites), Watch::default(), limits, options);
+    let listener = ListenerOptions::new(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Security::Plain);
+    let bound = Bound::new(&listener, &mut Inherited::default()).expect("a port");
+    let socket = std::net::TcpListener::from(bound.descriptor().expect("a descriptor"));
+    let listener = Arc::new(ArcSwap::from_pointee(listener));
     let (stopper, stop) = Stopper::new();
     tokio::spawn(async move {
-        bound.accept(server, Arc::new(Semaphore::new(8)), stop).await;
+        let room = Arc::new(Semaphore::new(8));
+        Arc::new(bound).accept(listener, server, room, stop).await;
         drop(stopper);
     });
-    address
+    socket.local_addr().expect("an address")
 }
 
 /// The chain of `plugins/plugins.toml`.

@@ -23,7 +23,16 @@ pub fn server() -> Result {
 /// Builds the server and the programs that measure it, with the features that everything is built with for the tests: so
 /// nothing that they have built is built again.
 pub fn measuring() -> Result {
-    let bins = ["--bin", "wasmserve", "--bin", "bench", "--bin", "stress"];
+    let bins = [
+        "--bin",
+        "wasmserve",
+        "--bin",
+        "bench",
+        "--bin",
+        "stress",
+        "--bin",
+        "languages",
+    ];
     run(cargo(&["build", "--release", "--workspace"]).args(bins))
 }
 

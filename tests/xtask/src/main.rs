@@ -8,6 +8,7 @@
 
 mod build;
 mod command;
+mod languages;
 mod measure;
 mod package;
 mod reference;
@@ -31,6 +32,7 @@ Tasks:
   bench [WORKLOAD]    Install other servers, and measure wasmserve beside them in one interleaved run: 12 minutes.
                       `cargo xtask bench --list` names the workloads, `cargo xtask bench small policy` runs two, and
                       `cargo xtask bench curves` shows how cost grows: 12 minutes more. --quick: whether all of it works.
+  bench languages     What a policy costs in each language, as a table in plugins/examples/README.md.
   stress [SCENARIO]   Many clients at once, and hostile ones: memory, descriptors and latency stay within bounds. Takes
                       minutes; tests/bench/stress.rs names the scenarios.
   messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "setup" => setup::for_tests(),
         "reference" => reference::run(&rest),
+        "bench" if rest == ["languages"] => languages::measure(),
         "package" => package::run_all(),
         "messages" => test::record_messages(),
         "bench" | "stress" => measure::run(&task, &rest),

@@ -110,7 +110,11 @@ const PAGES: &[Chapter] = &[
             ),
             (
                 "[build]",
-                &[("manifest.rs", "enum Recipe"), ("manifest.rs", "struct Build")],
+                &[
+                    ("recipe.rs", "enum Recipe"),
+                    ("recipe.rs", "struct Entry"),
+                    ("manifest.rs", "struct Build"),
+                ],
             ),
             ("[limits]", &[("limits.rs", "struct GivenLimits")]),
         ],

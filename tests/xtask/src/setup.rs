@@ -81,6 +81,30 @@ const TEST_TOOLS: &[Tool] = &[
     NGINX,
 ];
 
+/// What builds plugins in other languages than Rust; the rest comes from npm and PyPI.
+const LANGUAGE_TOOLS: &[Tool] = &[
+    Tool {
+        package: "clang",
+        present: "command -v clang || command -v clang-22",
+    },
+    Tool {
+        package: "lld",
+        present: "command -v wasm-ld || command -v wasm-ld-22",
+    },
+    Tool {
+        package: "nodejs",
+        present: "command -v node",
+    },
+    Tool {
+        package: "npm",
+        present: "command -v npm",
+    },
+    Tool {
+        package: "python3-venv",
+        present: "python3 -m ensurepip --version",
+    },
+];
+
 const MEASURE_TOOLS: &[Tool] = &[Tool {
     package: "fuse3",
     present: "command -v fusermount3",
@@ -145,6 +169,11 @@ pub fn for_build() -> Result {
 pub fn for_tests() -> Result {
     for_build()?;
     need(TEST_TOOLS)
+}
+
+/// What the examples in other languages need, beyond the build.
+pub fn for_languages() -> Result {
+    need(LANGUAGE_TOOLS)
 }
 
 /// What the scenarios of `stress` need, beyond the build.

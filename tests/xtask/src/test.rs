@@ -5,7 +5,7 @@
 use crate::{
     build,
     command::{self, Result, announce, cargo, line, project},
-    setup,
+    languages, setup,
 };
 use std::{
     io::{BufRead, BufReader},
@@ -27,6 +27,7 @@ pub fn run(arguments: &[String]) -> Result {
     build::server_with_tests()?;
     build::plugins()?;
     build::guests()?;
+    languages::build()?;
     let mut count = Count::default();
     if arguments.is_empty() {
         for workspace in [SERVER, PLUGINS, GUESTS] {

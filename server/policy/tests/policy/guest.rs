@@ -141,10 +141,11 @@ const IMPORTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "socket.new",
-        "wasi:sockets/instance-network@0.2.0",
-        "instance-network",
-        "(result i32)",
+        "wasi:sockets/tcp-create-socket@0.2.0",
+        "create-tcp-socket",
+        "(param i32 i32)",
     ),
+    ("blob.open", "wasi:blobstore/blobstore@0.2.0", "open", "(result i32)"),
 ];
 
 const WORLD: &str = "
@@ -159,7 +160,8 @@ world guest {
     import wasi:random/insecure-seed@0.2.0;
     import wasi:clocks/monotonic-clock@0.2.0;
     import wasi:cli/stdout@0.2.0;
-    import wasi:sockets/instance-network@0.2.0;
+    import wasi:sockets/tcp-create-socket@0.2.0;
+    import wasi:blobstore/blobstore@0.2.0;
 }
 ";
 
@@ -182,7 +184,23 @@ const WASI: &[&str] = &[
     "package wasi:cli@0.2.0;
      interface stdout { use wasi:io/streams@0.2.0.{output-stream}; get-stdout: func() -> output-stream; }",
     "package wasi:sockets@0.2.0;
-     interface instance-network { instance-network: func() -> u32; }",
+     interface network {
+         enum error-code {
+             unknown, access-denied, not-supported, invalid-argument, out-of-memory, timeout, concurrency-conflict,
+             not-in-progress, would-block, invalid-state, new-socket-limit, address-not-bindable, address-in-use,
+             remote-unreachable, connection-refused, connection-reset, connection-aborted, datagram-too-large,
+             name-unresolvable, temporary-resolver-failure, permanent-resolver-failure,
+         }
+         enum ip-address-family { ipv4, ipv6 }
+     }
+     interface tcp { resource tcp-socket; }
+     interface tcp-create-socket {
+         use network.{error-code, ip-address-family};
+         use tcp.{tcp-socket};
+         create-tcp-socket: func(address-family: ip-address-family) -> result<tcp-socket, error-code>;
+     }",
+    "package wasi:blobstore@0.2.0;
+     interface blobstore { open: func() -> u32; }",
 ];
 
 /// A guest under construction. `configure` and `decide` are expressions that leave the address of their result.

@@ -1,7 +1,7 @@
 //! What may be loaded, and what is refused with which words.
 use crate::{
     guest::{Guest, proceed},
-    harness::{Chains, decide, get, targets},
+    harness::{Chains, decide, get, mapping, targets},
 };
 
 #[tokio::test]
@@ -100,11 +100,27 @@ async fn what_is_not_granted_is_refused_with_what_to_add() {
     chains.spec.policies[0].grants.logging = true;
     decide(&chains.load().await, get("/")).await;
 
-    let sockets = Chains::one(&calling("(drop (call $socket.new))")).refused().await;
+    let blobs = Chains::one(&calling("(drop (call $blob.open))")).refused().await;
     assert!(
-        sockets.ends_with("imports wasi:sockets/instance-network@0.2.0, which this server does not offer"),
-        "{sockets}"
+        blobs.ends_with("imports wasi:blobstore/blobstore@0.2.0, which this server does not offer"),
+        "{blobs}"
     );
+}
+
+/// Language runtimes import sockets, used or not. Whoever asks for one is told that it is denied: one (an error), and one
+/// (`access-denied`).
+#[tokio::test]
+async fn a_socket_can_be_asked_for_and_never_be_had() {
+    let denied = "(call $socket.new (i32.const 0) (i32.const 16))
+         (if (i32.ne (i32.load8_u (i32.const 16)) (i32.const 1)) (then (unreachable)))
+         (if (i32.ne (i32.load8_u (i32.const 20)) (i32.const 1)) (then (unreachable)))";
+    let chain = Chains::one(&calling(denied)).load().await;
+    for _ in 0..3 {
+        mapping(&decide(&chain, get("/")).await);
+    }
+    let counts = chain.counts();
+    // What is asked of a network cannot be asked again natively.
+    assert_eq!((counts[0].ran, counts[0].kept), (3, 0));
 }
 
 #[tokio::test]

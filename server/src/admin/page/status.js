@@ -41,7 +41,8 @@ function scaled(value, units, factor) {
 const count = (value) => (value < 10000 ? trim(round(value)) : scaled(value, ['', 'k', 'M', 'G', 'T'], 1000).join(' '));
 const whole = (value) => value.toLocaleString('en');
 const bytes = (value) => scaled(value, ['B', 'KiB', 'MiB', 'GiB', 'TiB'], 1024).join(' ');
-const percent = (part, all) => (all > 0 ? trim(((100 * part) / all).toFixed(part === all ? 0 : 1)) + ' %' : '–');
+// Rounded down: all but one of a million is not all.
+const percent = (part, all) => (all > 0 ? Math.floor((1000 * part) / all) / 10 + ' %' : '–');
 
 function micros(value) {
   if (value === null || value === undefined) return '–';

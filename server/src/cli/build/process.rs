@@ -1,6 +1,7 @@
 //! Programs that are run to their end, with what they print kept.
 
 use super::console::Console;
+use anyhow::{Context, bail};
 use std::{
     env,
     ffi::OsStr,
@@ -50,6 +51,24 @@ pub fn run(command: &mut Command, console: &Console, mut line: impl FnMut(&str))
         failure: (!status.success()).then_some(status),
         output,
     })
+}
+
+/// Runs a program that is to end well, without what another build put into its environment. `words` is what errors call it.
+///
+/// # Errors
+/// It cannot be started, or ended otherwise: with what it printed.
+pub fn succeed(command: &mut Command, words: &str, console: &Console) -> anyhow::Result<()> {
+    without_outer_cargo(command);
+    let mut printed = String::new();
+    let finished = run(command, console, |line| {
+        printed.push_str(line);
+        printed.push('\n');
+    });
+    let finished = finished.with_context(|| format!("cannot run `{}`", command.get_program().display()))?;
+    match finished.failure {
+        None => Ok(()),
+        Some(status) => bail!("`{words}` ended with {status}\n{printed}{}", finished.output),
+    }
 }
 
 /// Gives each line, in whatever encoding, as well as it can be read.

@@ -41,8 +41,14 @@ fn plugins_are_found_in_the_folder_and_beneath() {
         ("target/d", script),
         ("b/node_modules/d", script),
         (".e", script),
+        ("examples/f", script),
+        ("sdk/template", script),
     ]);
     assert_eq!(build(dir.path(), Extent::OutOfDate).unwrap(), tally(2, 0, 0));
+    assert_eq!(
+        build(&dir.path().join("examples"), Extent::OutOfDate).unwrap(),
+        tally(1, 0, 0)
+    );
     assert!(is_there(&dir, "a.wasm") && is_there(&dir, "b/c/a.wasm"));
     assert!(!is_there(&dir, "target/d/a.wasm") && !is_there(&dir, ".e/a.wasm"));
 }

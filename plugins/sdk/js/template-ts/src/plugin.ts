@@ -1,0 +1,28 @@
+import { Mistakes, checkNetwork, deny, policy, proceed } from "wasmserve-plugin";
+import type { Config, Decision, Policy, Request } from "wasmserve-plugin";
+import { checkPrefix } from "wasmserve-plugin/path";
+
+/** Shows what lies beneath a prefix to one network alone. */
+class MyPolicy implements Policy {
+  readonly #prefix: string;
+  readonly #network: string;
+
+  constructor(config: Config) {
+    config.only(["prefix", "network"]);
+    this.#prefix = config.required("prefix");
+    this.#network = config.required("network");
+    const mistakes = new Mistakes();
+    mistakes.noteText("prefix", this.#prefix, checkPrefix(this.#prefix));
+    mistakes.noteText("network", this.#network, checkNetwork(this.#network));
+    mistakes.check();
+  }
+
+  decide(request: Request): Decision {
+    if (request.reaches(this.#prefix) && !request.clientWithin(this.#network)) {
+      return deny(403);
+    }
+    return proceed().header("X-Policy", "my-policy");
+  }
+}
+
+export const guest = policy(MyPolicy);
