@@ -4,11 +4,12 @@
 //! [`site`]; replaced when [`changes`] are seen or asked for), [`listeners`] and [`net`] (connections and HTTP), [`limits`] (what sites and
 //! clients may use), [`request`]
 //! (one request's way: the spine), [`observe`] (what is remembered of it). For operators: [`explain`] (why a request is
-//! answered as it is), [`watch`] (what is watched of real requests), [`admin`] (what is asked of a server that runs), [`supervisor`]
-//! (what the service manager is told).
+//! answered as it is), [`cases`] (what a plugin's tests expect), [`watch`] (what is watched of real requests), [`admin`] (what
+//! is asked of a server that runs), [`supervisor`] (what the service manager is told).
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod cases;
 pub mod changes;
 pub mod cli;
 pub mod config;

@@ -79,13 +79,13 @@ impl Key {
         let material = match (algorithm.as_str(), secret, pem) {
             ("HS256", Some(secret), None) => hs256(secret.into_bytes())?,
             ("HS256", ..) => return Err("HS256 takes a `secret`, and nothing else".to_owned()),
-            ("RS256" | "ES256" | "EdDSA", None, Some(pem)) => of_pem(&algorithm, &pem)?,
-            ("RS256" | "ES256" | "EdDSA", ..) => {
+            ("RS256" | "ES256" | "EdDSA" | "Ed25519", None, Some(pem)) => of_pem(&algorithm, &pem)?,
+            ("RS256" | "ES256" | "EdDSA" | "Ed25519", ..) => {
                 return Err(format!("{algorithm} takes a public key in `pem`, and nothing else"));
             }
             _ => {
                 return Err(format!(
-                    "{algorithm:?} is no algorithm here: known are HS256, RS256, ES256 and EdDSA"
+                    "{algorithm:?} is no algorithm here: known are HS256, RS256, ES256 and EdDSA, which is Ed25519 as well"
                 ));
             }
         };
@@ -127,13 +127,14 @@ impl Key {
         Ok(Some(Self { id: jwk.kid, material }))
     }
 
-    /// What `alg` calls it.
-    pub fn algorithm(&self) -> &'static str {
+    /// Whether `alg` names the key's algorithm. RFC 9864 gives EdDSA with Ed25519 a name of its own; the older one stays in
+    /// use, and both mean the same signature for a key of that curve.
+    pub fn is_for(&self, algorithm: &str) -> bool {
         match self.material {
-            Material::Hs256(_) => "HS256",
-            Material::Rs256(_) => "RS256",
-            Material::Es256(_) => "ES256",
-            Material::EdDsa(_) => "EdDSA",
+            Material::Hs256(_) => algorithm == "HS256",
+            Material::Rs256(_) => algorithm == "RS256",
+            Material::Es256(_) => algorithm == "ES256",
+            Material::EdDsa(_) => ["EdDSA", "Ed25519"].contains(&algorithm),
         }
     }
 
@@ -171,8 +172,10 @@ fn hs256(secret: Vec<u8>) -> Result<Material, String> {
 
 fn rs256(key: rsa::Result<RsaPublicKey>) -> Result<Material, String> {
     let key = key.map_err(|error| format!("is no RSA key: {error}"))?;
-    if key.size() * 8 < SHORTEST_RSA {
-        return Err(format!("is an RSA key of fewer than {SHORTEST_RSA} bits"));
+    // Of the modulus, not of the bytes that hold it: 2041 bits fill as many bytes as 2048.
+    let bits = key.n().bits();
+    if bits < SHORTEST_RSA {
+        return Err(format!("is an RSA key of {bits} bits: expected {SHORTEST_RSA} or more"));
     }
     Ok(Material::Rs256(Box::new(key)))
 }

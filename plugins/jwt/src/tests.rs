@@ -154,7 +154,7 @@ fn algorithms_cannot_be_confused() {
     let encode = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
     for key in &keys {
         for algorithm in [
-            "none", "None", "", "HS256", "RS256", "ES256", "EdDSA", "HS384", "RS512", "PS256",
+            "none", "None", "", "HS256", "RS256", "ES256", "EdDSA", "Ed25519", "HS384", "RS512", "PS256",
         ] {
             let header = encode(&json!({ "alg": algorithm }).to_string());
             // Nothing; and the message authenticated with what is public of an RSA key.
@@ -166,14 +166,44 @@ fn algorithms_cannot_be_confused() {
             ] {
                 let text = format!("{header}.{PAYLOAD}.{signature}");
                 let signed = Token::parse(&text).is_some_and(|token| token.is_signed_by(key));
-                assert!(!signed, "{algorithm} for {}", key.algorithm());
+                assert!(!signed, "{algorithm}");
             }
         }
         let matching = RFC_7515.iter().filter(|(_, header, signature)| {
             let text = format!("{header}.{PAYLOAD}.{signature}");
             Token::parse(&text).unwrap().is_signed_by(key)
         });
-        assert_eq!(matching.count(), usize::from(key.algorithm() != "EdDSA"));
+        assert_eq!(matching.count(), usize::from(!key.is_for("EdDSA")));
+    }
+}
+
+/// RFC 9864 names Ed25519 apart from EdDSA; the private key is that of RFC 8037, appendix A.1.
+#[test]
+fn ed25519_has_two_names() {
+    use ed25519_dalek::Signer;
+    let secret = Base64UrlUnpadded::decode_vec("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+    let signing = ed25519_dalek::SigningKey::from_bytes(&secret.try_into().unwrap());
+    for (algorithm, expected) in [("EdDSA", true), ("Ed25519", true), ("Ed448", false), ("ed25519", false)] {
+        let header = Base64UrlUnpadded::encode_string(json!({ "alg": algorithm }).to_string().as_bytes());
+        let signed = format!("{header}.{PAYLOAD}");
+        let signature = Base64UrlUnpadded::encode_string(&signing.sign(signed.as_bytes()).to_bytes());
+        let text = format!("{signed}.{signature}");
+        assert_eq!(Token::parse(&text).unwrap().is_signed_by(&key(ED25519)), expected, "{algorithm}");
+    }
+}
+
+#[test]
+fn rsa_keys_are_measured_by_their_bits() {
+    // As many bytes as 2048 bits have, and one bit less or not.
+    for (first, bits) in [(0x7f, 2047), (0x80, 2048)] {
+        let modulus = [&[first][..], &[0xff; 255]].concat();
+        let n = Base64UrlUnpadded::encode_string(&modulus);
+        let set = json!({ "keys": [{ "kty": "RSA", "n": n, "e": "AQAB" }] }).to_string();
+        let error = policy(&[("jwks", set)]).err();
+        match error {
+            None => assert_eq!(bits, 2048),
+            Some(error) => assert!(bits == 2047 && error.contains("2047 bits"), "{error}"),
+        }
     }
 }
 
@@ -368,7 +398,9 @@ fn public_keys_in_pem() {
             json!([{"algorithm": algorithm, "pem": PEM_ED25519}]).to_string(),
         )
     };
-    assert_eq!(policy(&[pem("EdDSA")]).unwrap().0.keys[0].algorithm(), "EdDSA");
+    for algorithm in ["EdDSA", "Ed25519"] {
+        assert!(policy(&[pem(algorithm)]).unwrap().0.keys[0].is_for(algorithm), "{algorithm}");
+    }
     for algorithm in ["RS256", "ES256"] {
         assert!(
             policy(&[pem(algorithm)]).err().unwrap().contains(algorithm),

@@ -46,7 +46,7 @@ impl<'a> Token<'a> {
             (Some(wanted), Some(id)) => wanted == id,
             _ => true,
         };
-        named && self.header.alg == key.algorithm() && key.verifies(self.signed, &self.signature)
+        named && key.is_for(&self.header.alg) && key.verifies(self.signed, &self.signature)
     }
 
     /// What it claims. `None` when that is no JSON object.

@@ -63,7 +63,8 @@ impl Limit {
     /// An item of RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10, section 3): what fits into the bucket, and the
     /// seconds in which it fills.
     pub fn policy(&self) -> String {
-        let window = (self.capacity as f64 / self.refill()).ceil().max(1.0);
+        // Multiplied first: a whole number of seconds stays one, where dividing by the tokens a second may end just above.
+        let window = (self.capacity as f64 * self.per / self.requests as f64).ceil().max(1.0);
         format!("{:?};q={};w={window}", self.name, self.capacity)
     }
 

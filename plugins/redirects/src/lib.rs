@@ -176,11 +176,12 @@ impl Rule {
             // A browser would take what follows for a host.
             location = format!("/{}", location.trim_start_matches('/'));
         }
-        if location == path::encode(path) && query.is_none() {
+        let query = query.map(|query| captures.fill(query, rule::encode_component));
+        if is_here(&location, query.as_deref(), path, request) {
             return None;
         }
         match query {
-            Some(query) => location += &format!("?{}", captures.fill(query, rule::encode_component)),
+            Some(query) => location += &format!("?{query}"),
             None => location = with_query(location, request.query().as_deref()),
         }
         if let Some(fragment) = fragment {
@@ -194,6 +195,32 @@ impl Rule {
         let to = captures.fill(&self.to, str::to_owned);
         path::check(&to).is_ok().then_some(to)
     }
+}
+
+/// Whether a redirect would lead to the request's own URL, and so for ever. `query`: that of the rule; without one the
+/// client's goes along. The narrowest questions come first: nearly every location has another path.
+fn is_here(location: &str, query: Option<&str>, path: &str, request: &Request) -> bool {
+    let (origin, to) = match location.split_once("://").filter(|_| !location.starts_with('/')) {
+        Some((scheme, rest)) => {
+            let (authority, to) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            (Some((scheme, authority)), if to.is_empty() { "/" } else { to })
+        }
+        None => (None, location),
+    };
+    to == path::encode(path)
+        && origin.is_none_or(|(scheme, authority)| is_host(scheme, authority, request))
+        && query.is_none_or(|query| request.query().as_deref() == Some(query))
+}
+
+/// Whether the request came to this host. A port that is not the scheme's own is only in the field itself.
+fn is_host(scheme: &str, authority: &str, request: &Request) -> bool {
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default).unwrap_or(authority);
+    scheme == request.scheme()
+        && match authority.contains(':') {
+            true => request.header("host").is_some_and(|host| host.eq_ignore_ascii_case(authority)),
+            false => request.host().eq_ignore_ascii_case(authority),
+        }
 }
 
 /// A reference and the raw query that the client sent.

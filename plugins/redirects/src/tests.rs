@@ -91,6 +91,37 @@ fn redirects_of_every_construct() {
 }
 
 #[test]
+fn a_rule_that_leads_to_itself_is_passed_over() {
+    let rules = "/a /a?x=1\n/b id=:id /b?id=:id\n/c https://example.org/c\n/d http://example.org:8080/d\n\
+                 /e /e#part\n/f /f/\n";
+    let policy = policy(rules, "netlify");
+    for (scheme, host, path, query, expected) in [
+        ("http", "example.com", "/a", None, Some("/a?x=1")),
+        ("http", "example.com", "/a", Some("x=1"), None),
+        ("http", "example.com", "/a", Some("x=2"), Some("/a?x=1")),
+        ("http", "example.com", "/b", Some("id=7"), None),
+        ("http", "example.com", "/b", Some("id=7&more"), Some("/b?id=7")),
+        ("http", "example.com", "/c", None, Some("https://example.org/c")),
+        ("https", "example.org", "/c", None, None),
+        ("https", "EXAMPLE.org", "/c", None, None),
+        ("http", "example.org", "/c", None, Some("https://example.org/c")),
+        ("http", "example.org:8080", "/d", None, None),
+        ("http", "example.org", "/d", None, Some("http://example.org:8080/d")),
+        ("http", "example.com", "/e", None, None),
+        ("http", "example.com", "/f", None, Some("/f/")),
+        ("http", "example.com", "/f/", None, None),
+    ] {
+        let (name, _) = host.split_once(':').unwrap_or((host, ""));
+        let mut request = testing::Request::get(path).scheme(scheme).host(name).header("Host", host);
+        if let Some(query) = query {
+            request = request.query(query);
+        }
+        let decision = request.decide(&policy).unwrap();
+        assert_eq!(leads(&decision).map(|(_, location)| location), expected, "{scheme} {host} {path} {query:?}");
+    }
+}
+
+#[test]
 fn rewrites_are_candidates_behind_the_file() {
     let rules = "/app/*  /app/index.html  200\n/maintenance/*  /closed.html 200!\n/u/:name /users/:name.html 200\n\
                  /gone/* /gone.html 410\n/secret/* /404.html 404!\n/* /404.html 404\n";

@@ -4,7 +4,10 @@
 #![forbid(unsafe_code)]
 
 use serde::Deserialize;
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 use wasmserve_plugin::{Config, Decision, Mistakes, Policy, Request, covers, path, proceed};
 
 struct SinglePage {
@@ -55,6 +58,12 @@ impl Policy for SinglePage {
         }
         for prefix in &written.except {
             mistakes.take("except", prefix, path::check_prefix(prefix));
+        }
+        let mut seen = BTreeSet::new();
+        for prefix in written.pages.keys() {
+            if !seen.insert(prefix.trim_end_matches('/')) {
+                mistakes.note_text("pages", prefix, "is there with and without its slash, which is the same prefix");
+            }
         }
         mistakes.check()?;
         let mut pages: Vec<(String, String)> = written.pages.into_iter().collect();
@@ -147,6 +156,7 @@ mod tests {
             (&[("page", "/a.html"), ("pages", r#"{"/": "/b.html"}"#)], "pages"),
             (&[("pages", r#"{"/a*": "/b.html"}"#)], "pages"),
             (&[("pages", r#"{"/a": "b.html"}"#)], "pages"),
+            (&[("pages", r#"{"/a": "/b.html", "/a/": "/c.html"}"#)], "pages"),
             (&[("except", r#"["api"]"#)], "except"),
             (&[("names-with-dots", "perhaps")], "names-with-dots"),
             (&[("names_with_dots", "true")], "names_with_dots"),

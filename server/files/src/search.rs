@@ -42,7 +42,7 @@ impl Scope {
             match self.target(target).await {
                 Ok(Target::File(variants)) => return file(&variants, lookup.headers),
                 Ok(Target::Listing) => return self.listing(target, lookup).await,
-                Ok(Target::Directory) => redirect |= target == lookup.path,
+                Ok(Target::Directory) => redirect |= is_same_folder(target, lookup.path),
                 Err(Trouble::NotThere) => {}
                 Err(trouble) => return failed(trouble),
             }
@@ -184,6 +184,12 @@ impl Scope {
             }
         }
     }
+}
+
+/// Whether a folder is what a path without its slash asks for: it has the path's own name, wherever a mapping put it (a
+/// tenant's directory, a language's). What another folder is called is nobody's business.
+fn is_same_folder(target: &SitePath, path: &SitePath) -> bool {
+    !path.is_directory() && target.name() == path.name()
 }
 
 /// What a target is.

@@ -8,6 +8,9 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
+/// The line of a decision to proceed that leaves no trace for caches. No other change is written so.
+const SHARING_ALLOWED: &str = "sharing: allowed";
+
 /// How a chain decides a request.
 #[derive(Debug)]
 pub struct Explanation {
@@ -111,6 +114,16 @@ impl Step {
 }
 
 impl Step {
+    /// What the policy said of caches: `derived` or `allowed`; `None` when it failed.
+    pub fn sharing(&self) -> Option<&str> {
+        match &self.decision {
+            Decided::Proceed(lines) if lines.iter().any(|line| line == SHARING_ALLOWED) => Some(told(Sharing::Allowed)),
+            Decided::Proceed(_) => Some(told(Sharing::Derived)),
+            Decided::Respond { sharing, .. } => Some(sharing),
+            Decided::Failed { .. } => None,
+        }
+    }
+
     /// A decision that was used again: nothing was asked.
     pub(crate) fn kept(policy: String, decision: &Decision) -> Self {
         Self {
@@ -186,7 +199,7 @@ fn lines(changes: &Changes) -> Vec<String> {
         lines.push(format!("pace: {pace} bytes a second"));
     }
     if changes.sharing == Sharing::Allowed {
-        lines.push("sharing: allowed".into());
+        lines.push(SHARING_ALLOWED.into());
     }
     lines
 }

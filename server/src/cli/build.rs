@@ -122,7 +122,7 @@ struct Built {
 }
 
 /// Every folder with a manifest, in the order of names.
-fn find(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn find(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let may_hold_plugins = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
         entry.depth() == 0 || !(name.starts_with('.') || PASSED_OVER.contains(&&*name))

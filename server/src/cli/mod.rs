@@ -3,8 +3,10 @@
 pub mod build;
 mod check;
 mod descriptors;
+mod dev;
 mod explain;
 mod manual;
+mod new;
 mod observing;
 mod operators;
 mod options;
@@ -14,6 +16,7 @@ mod replay;
 mod report;
 mod serve;
 mod sign;
+mod test;
 mod upgrade;
 
 pub use options::ServeOptions;
@@ -66,6 +69,21 @@ enum Command {
     ///
     /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.
     Build(build::BuildOptions),
+    /// Make a folder in which a policy is written, built, tested and tried
+    ///
+    /// It holds the policy, its manifest, a test, a chain, the SDK of the language and the contract, and needs nothing else
+    /// of this server's sources. Nothing is overwritten.
+    New(new::NewOptions),
+    /// Serve a chain, or one plugin, while it is written: on a save it is built, tested and replaced
+    ///
+    /// On loopback, unless --listen says otherwise. Every request is explained as it comes. What cannot be built or loaded
+    /// is told, and what was there before is served on.
+    Dev(dev::DevOptions),
+    /// Run the tests that lie beside plugins: requests, and what each policy is expected to decide about them
+    ///
+    /// Every tests/*.toml in the folder of a plugin is run against the built plugin, without a server and without files.
+    /// The exit status is 0 when every case is decided as expected, and 1 when one is not or nothing could be run.
+    Test(test::TestOptions),
     /// Turn a password into a hash for the configuration of basic-auth
     ///
     /// Asks for the password on a terminal; otherwise reads one line from standard input. Prints an argon2id hash with its
@@ -92,6 +110,9 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(options)) => explain::run(&options),
         Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Build(options)) => build::run(&options),
+        Some(Command::New(options)) => new::run(&options),
+        Some(Command::Dev(options)) => dev::run(&options),
+        Some(Command::Test(options)) => test::run(&options),
         Some(Command::Password) => password::run(),
         Some(Command::Sign(options)) => sign::run(&options),
         Some(Command::Completions(options)) => manual::completions(&options),

@@ -13,7 +13,7 @@ use crate::{
     observe::LogFormat,
     site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, LoadErrors, Loader, Sites},
-    watch::{RecordOptions, record::rules::Rule},
+    watch::{RecordOptions, narrate::Narrator, record::rules::Rule},
 };
 use clap::{Args, ValueEnum};
 use http::StatusCode;
@@ -48,6 +48,10 @@ pub struct ServeOptions {
         ]
     )]
     config: Option<PathBuf>,
+
+    /// Set by `wasmserve dev` alone.
+    #[arg(skip)]
+    narrator: Option<Narrator>,
 
     /// Reload when the configuration or a plugin changes, as SIGHUP does
     ///
@@ -309,6 +313,16 @@ impl ServeOptions {
     /// The file that describes everything, if there is one.
     pub fn config(&self) -> Option<&Path> {
         self.config.as_deref()
+    }
+
+    /// Every request explains itself.
+    pub(super) fn narrate(&mut self, narrator: Narrator) {
+        self.narrator = Some(narrator);
+    }
+
+    /// Who tells of every request; nobody, usually.
+    pub(super) fn narrator(&self) -> Option<Narrator> {
+        self.narrator
     }
 
     /// Whether changes are seen without a signal.

@@ -294,7 +294,11 @@ fn watch(settings: &OperatorSettings) -> Result<Watch, anyhow::Error> {
     let secret = settings.debug_secret_file.as_deref();
     let secret = secret.map(|file| Secret::read("the debug secret", file)).transpose()?;
     let record = settings.record.clone().map(Recording::start).transpose()?;
-    Ok(Watch { debug: secret, record })
+    Ok(Watch {
+        debug: secret,
+        record,
+        narrator: None,
+    })
 }
 
 /// One line for each address, for people and for programs; in the log when standard output is the access log's.
@@ -328,7 +332,10 @@ impl Parts {
         let room = Room::new(settings, descriptors);
         let mut cache = settings.cache;
         cache.descriptors = cache.descriptors.min(descriptors.cached_files());
-        let watch = watch(&settings.operators)?;
+        let watch = Watch {
+            narrator: options.narrator(),
+            ..watch(&settings.operators)?
+        };
         let mut loader = Loader::new(&cache);
         let sites = loader.load(configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;

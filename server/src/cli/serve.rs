@@ -176,7 +176,7 @@ enum End {
 }
 
 /// The signals that ask for something.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -186,7 +186,7 @@ struct Signals {
 // === impl Signals ===
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -195,7 +195,7 @@ impl Signals {
         })
     }
     /// The name of the next signal that asks to end.
-    async fn stop(&mut self) -> &'static str {
+    pub async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",

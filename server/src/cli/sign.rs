@@ -8,11 +8,13 @@ use anyhow::{Context, bail, ensure};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use clap::Args;
 use http::Uri;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::hmac;
 use std::{
     fs::File,
     io::{self, BufReader},
+    net::IpAddr,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -94,7 +96,7 @@ fn link(options: &SignOptions, expires: SystemTime, secret: &str) -> anyhow::Res
     let uri: Uri = url.parse().with_context(no_url)?;
     let path = SitePath::from_uri(uri.path()).map_err(|error| anyhow::anyhow!("the path of {url:?} {error}"))?;
     let scope = match &options.prefix {
-        Some(prefix) if covers(prefix.as_str(), path.as_str()) => format!("prefix {}", prefix.as_str()),
+        Some(prefix) if path.is_within(prefix) => format!("prefix {}", prefix.as_str()),
         Some(prefix) => bail!(
             "{} is not beneath {}: the link would not open it",
             path.as_str(),
@@ -132,22 +134,29 @@ fn link(options: &SignOptions, expires: SystemTime, secret: &str) -> anyhow::Res
     Ok(format!("{signed}&signature={signature}{fragment}"))
 }
 
-/// Whether a path is the prefix or beneath it, by whole segments.
-fn covers(prefix: &str, path: &str) -> bool {
-    let rest = path.strip_prefix(prefix.strip_suffix('/').unwrap_or(prefix));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 fn prefix(text: &str) -> Result<SitePath, String> {
     SitePath::from_decoded(text).map_err(|error| format!("the path {error}"))
 }
 
+/// In one form for each block, and an IPv4-mapped one as what it maps, because that is how clients are told apart.
 fn client(text: &str) -> Result<String, String> {
-    let block = text.parse::<ipnet::IpNet>().is_ok();
-    if block || text.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(text.to_owned());
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_canonical().to_string());
     }
-    Err("must be an address or a CIDR block, such as 192.0.2.7 or 2001:db8::/32".into())
+    let block = text.parse::<IpNet>();
+    let block = block.map_err(|_| "must be an address or a CIDR block, such as 192.0.2.7 or 2001:db8::/32")?;
+    Ok(unmapped(block.trunc()).to_string())
+}
+
+fn unmapped(block: IpNet) -> IpNet {
+    let mapped = |net: &Ipv6Net| {
+        let address = net.network().to_ipv4_mapped()?;
+        Ipv4Net::new(address, net.prefix_len().checked_sub(96)?).ok()
+    };
+    match &block {
+        IpNet::V6(net) => mapped(net).map_or(block, IpNet::V4),
+        IpNet::V4(_) => block,
+    }
 }
 
 #[cfg(test)]
@@ -225,5 +234,20 @@ mod tests {
         elsewhere.prefix = prefix("/private/").ok();
         assert!(sign(&elsewhere).is_err());
         assert!(client("192.0.2.0/33").is_err() && prefix("private").is_err());
+    }
+
+    #[test]
+    fn clients_have_one_form() {
+        for (text, expected) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:DB8::1", "2001:db8::1"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:0:0/90", "::ffc0:0:0/90"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(client(text).as_deref(), Ok(expected), "{text}");
+        }
     }
 }

@@ -238,6 +238,27 @@ impl<'a> Section<'a> {
         Some(entries.collect())
     }
 
+    /// A table of values of any kind, whatever their names.
+    pub fn values(
+        &mut self,
+        key: &'static str,
+        errors: &mut ConfigErrors,
+    ) -> Option<Vec<(Located<String>, Located<toml::Value>)>> {
+        let section = self.section(key, errors)?;
+        let document = section.document;
+        let entries = section.entries.into_iter().filter_map(|(name, value)| {
+            let span = value.span();
+            match toml::Value::deserialize(ValueDeserializer::from(value)) {
+                Ok(value) => Some((located(name), Located { value, span })),
+                Err(error) => {
+                    errors.push(document.error(&error.span().unwrap_or(span), error.message()));
+                    None
+                }
+            }
+        });
+        Some(entries.collect())
+    }
+
     /// Tables beneath this one, whatever their names: `[key.NAME]`.
     pub fn named_sections(
         &mut self,
@@ -336,6 +357,11 @@ impl<'a> Section<'a> {
         self.document.error(&self.span, problem)
     }
 
+    /// Where this table begins.
+    pub fn position(&self) -> Position {
+        Position::of(&self.span, &self.document.text)
+    }
+
     /// An error about a value of this table.
     pub fn error_at<T>(&self, located: &Located<T>, problem: impl Into<String>) -> ConfigError {
         self.document.error(&located.span, problem)
@@ -345,6 +371,12 @@ impl<'a> Section<'a> {
     pub fn holds_table(&self, key: &str) -> bool {
         let value = self.entries.get(key);
         value.is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
+    /// Whether the value of a key is `true` or `false`.
+    pub fn holds_flag(&self, key: &str) -> bool {
+        let value = self.entries.get(key);
+        value.is_some_and(|value| matches!(value.get_ref(), DeValue::Boolean(_)))
     }
 
     pub fn contains(&self, key: &str) -> bool {

@@ -156,6 +156,17 @@ impl Manifest {
         }
     }
 
+    /// Every file that the artefact is made of, as far as it is there.
+    pub fn source_files(&self) -> Vec<PathBuf> {
+        let sources = self.build.iter().flat_map(|build| &build.sources);
+        let files = sources.flat_map(|source| WalkDir::new(source).into_iter().filter_entry(may_hold_sources));
+        let files = files.flatten().filter(|entry| !entry.file_type().is_dir());
+        files
+            .map(DirEntry::into_path)
+            .filter(|file| *file != self.artefact)
+            .collect()
+    }
+
     /// The first file of a source that was changed later than the artefact was built.
     fn changed_since(&self, built: SystemTime, source: &Path) -> Option<PathBuf> {
         let mut entries = WalkDir::new(source)

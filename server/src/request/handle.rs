@@ -79,6 +79,9 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         // On the heap: hardly any request asks for it.
         return Box::pin(debug::traced(sites, arrival)).await;
     }
+    if let Some(narrator) = watch.narrator {
+        return Box::pin(narrator.answer(sites, arrival)).await;
+    }
     let (site, request) = match question(sites, arrival).await {
         Ok(Some((site, request))) => (site, Arc::new(request)),
         Ok(None) => return Reply::undecided(capabilities()),

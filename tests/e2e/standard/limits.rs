@@ -1,6 +1,6 @@
 //! Policies with services: rate-limit, canary.
 use std::thread;
-use support::{Chain, Launch, Policy, Tree};
+use support::{Chain, Launch, Policy, Tree, eventually, pattern};
 
 /// No refill within a test: exactly so many are admitted, however many ask at once.
 #[test]
@@ -118,4 +118,38 @@ fn a_visitor_stays_with_a_version() {
     assert_eq!(seen.len(), 2, "{seen:?}");
     let file = server.get("/files/a");
     assert_eq!((file.text(), file.header("set-cookie")), ("a file", None));
+}
+
+/// The meter adds up what was sent, and the policy reads the sum.
+#[test]
+fn a_tenant_beyond_its_bytes_is_refused() {
+    let tree = Tree::new()
+        .file("alice/file.bin", pattern(1, 3000))
+        .file("bob/file.bin", pattern(2, 100));
+    let settings = "key-value = { buckets = [\"usage\"] }";
+    let common = "by = \"path\"\nper = \"month\"\n";
+    let chain = Chain::new([
+        Policy::standard("quota")
+            .settings(settings)
+            .config(&format!("{common}bytes = \"2KiB\"")),
+        Policy::standard("quota/meter")
+            .observing()
+            .settings(settings)
+            .config(common),
+    ]);
+    let server = Launch::new(&tree).plugins(&chain).start();
+    assert_eq!(server.get("/alice/file.bin").status, 200);
+    // What is not there is nobody's.
+    assert_eq!(server.get("/bob/none").status, 404);
+    eventually("the bytes are counted", || server.get("/alice/file.bin").status == 429);
+    let refused = server.get("/alice/");
+    let seconds: u64 = refused
+        .header("retry-after")
+        .and_then(|text| text.parse().ok())
+        .expect("seconds");
+    assert!(
+        refused.status == 429 && (1..=31 * 86_400).contains(&seconds),
+        "{seconds}"
+    );
+    assert_eq!(server.get("/bob/file.bin").status, 200);
 }

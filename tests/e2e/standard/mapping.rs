@@ -89,6 +89,20 @@ fn tenants_by_path() {
     assert_eq!((alone.status, alone.leads_to("/alice").as_str()), (308, "/alice/?a=1"));
 }
 
+/// A folder without its slash leads to the one with it, though it is another path in the tenant's directory.
+#[test]
+fn folders_of_tenants_by_path() {
+    let tree = tenants().file("tenants/alice/docs/index.html", "alice's docs");
+    let policy = Policy::standard("tenant-map").config("by = \"path\"\ndirectory = \"/tenants/{tenant}\"");
+    let chain = Chain::new([policy]);
+    let server = Launch::new(&tree).plugins(&chain).start();
+    let leads = server.get("/alice/docs?a=1");
+    assert_eq!(leads.status / 100, 3, "{leads:?}");
+    assert_eq!(leads.leads_to("/alice/docs"), "/alice/docs/?a=1");
+    assert_eq!(server.get("/alice/docs/").text(), "alice's docs");
+    assert_eq!(server.get("/alice/none").status, 404);
+}
+
 #[test]
 fn the_visitors_language() {
     let tree = Tree::new()

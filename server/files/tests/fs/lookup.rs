@@ -61,7 +61,7 @@ async fn the_first_candidate_that_exists_is_served() {
         (&["/d", "/d.html"], "file html"),
         (&["/d", "/d/", "/d.html"], "file index"),
         (&["/d", "/nothing"], "redirect d/?q=1&x=%20"),
-        // Only the request's own path is redirected: what another directory is called is nobody's business.
+        // Only the folder that was asked for is redirected to: what another one is called is nobody's business.
         (&["/", "/nothing"], "missing 404"),
     ] {
         assert_eq!(say(ask(targets).of(&files).await).await, said, "{targets:?}");
@@ -70,6 +70,14 @@ async fn the_first_candidate_that_exists_is_served() {
         say(Ask::new("/other").targets(&["/d"]).of(&files).await).await,
         "missing 404"
     );
+    // Wherever a mapping put it; with the slash there is nothing more to add.
+    for (path, said) in [("/tenant/d", "redirect d/"), ("/tenant/d/", "missing 404")] {
+        assert_eq!(
+            say(Ask::new(path).targets(&["/d"]).of(&files).await).await,
+            said,
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test]
