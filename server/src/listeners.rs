@@ -112,10 +112,10 @@ impl Listeners {
 
     fn accept(&mut self, options: ListenerOptions, bound: Bound) -> String {
         let (stopper, stop) = Stopper::new();
-        let line = match (&options.address, options.security) {
-            (ListenAddress::Unix(_), _) => bound.to_string(),
-            (_, Security::Plain) => format!("http://{bound}"),
-            (_, Security::Tls) => format!("https://{bound}"),
+        let line = match options.security {
+            _ if bound.is_unix() => bound.to_string(),
+            Security::Plain => format!("http://{bound}"),
+            Security::Tls => format!("https://{bound}"),
         };
         let bound = Arc::new(bound);
         let asked = options.address.clone();

@@ -110,6 +110,11 @@ impl Bound {
         }
     }
 
+    /// Whether it is a Unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.0, Listener::Unix(_))
+    }
+
     /// Sees to it that what the options say of the socket itself holds.
     pub fn follow(&self, options: &ListenerOptions) {
         if let (Listener::Unix(socket), ListenAddress::Unix(_)) = (&self.0, &options.address)
