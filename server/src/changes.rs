@@ -76,9 +76,12 @@ impl Changes {
     }
 
     /// The sources, and others that a configuration that cannot be used names, are watched for anything that may mend it.
-    pub fn follow_failure<'a>(&mut self, named: impl Iterator<Item = &'a Path>) {
+    /// What changed after `since`, when its reading began, may have mended it already.
+    pub fn follow_failure<'a>(&mut self, named: impl Iterator<Item = &'a Path>, since: SystemTime) {
         self.sources.extend(named.map(Path::to_owned));
         self.watcher = self.watch_folders();
+        self.pending |=
+            Fingerprint::of(&self.sources).changed_after(since) || folders_changed_after(&self.sources, since);
         self.seen = None;
     }
 

@@ -1,15 +1,22 @@
 //! A site: what is decided about its requests, and its files.
 
-use crate::{net::tls::TlsFiles, observe::Meter, sites::HostPattern};
+use crate::{
+    limits::{Account, SiteBudget},
+    net::tls::TlsFiles,
+    observe::Meter,
+    sites::HostPattern,
+};
 use std::sync::Arc;
 use wasmserve_files::{Files, FilesOptions};
-use wasmserve_policy::{Chain, ChainSpec};
+use wasmserve_policy::{Chain, ChainSpec, HeaderRules};
 
 /// What answers the requests for some hosts: loaded, checked and ready.
 pub struct Site {
     pub name: Arc<str>,
     pub chain: Arc<Chain>,
     pub files: Arc<Files>,
+    /// What it uses of the server, against its budget.
+    pub account: Arc<Account>,
     /// Of all sites of this name, in whatever generation.
     pub meter: &'static Meter,
     /// What it was loaded from.
@@ -26,7 +33,29 @@ pub struct SiteSpec {
     pub tls: Option<Arc<TlsFiles>>,
     /// With the site's name. No policies: every file is served to everyone.
     pub chain: ChainSpec,
+    pub budget: SiteBudget,
+    pub headers: SiteHeaders,
     pub logged: Logged,
+}
+
+/// Header fields of every answer of a site.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SiteHeaders {
+    /// Before the chain's: those of a tenant.
+    pub first: HeaderRules,
+    /// After the chain's: those of the operator.
+    pub last: HeaderRules,
+}
+
+// === impl SiteHeaders ===
+
+impl SiteHeaders {
+    pub fn of_operator(last: HeaderRules) -> Self {
+        Self {
+            first: HeaderRules::default(),
+            last,
+        }
+    }
 }
 
 /// Whether exchanges leave a line in the access log.

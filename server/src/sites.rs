@@ -1,16 +1,18 @@
 //! All sites of a process in one generation: which of them a host belongs to.
 //!
-//! In the order of events: [`hosts`] (whose a host is), [`load`] (from a configuration to sites that are ready; what did
+//! In the order of events: [`hosts`] (whose a host is), [`tenants`] (sites that are loaded when they are asked for), [`load`] (from a configuration to sites that are ready; what did
 //! not change is taken over from the generation before). A generation is never changed: a reload makes the next one, and
 //! requests that are under way end on theirs.
 
 pub mod hosts;
 pub mod load;
+pub mod tenants;
 
 pub use hosts::{HostPattern, Hosts};
 pub use load::{LoadErrors, Loader, SiteError};
+pub use tenants::{Tenants, Unready};
 
-use crate::site::Site;
+use crate::{net::tls::TlsFiles, site::Site};
 use std::{collections::HashSet, sync::Arc};
 
 /// The sites of one generation.
@@ -21,7 +23,17 @@ pub struct Sites {
     /// In the order of the configuration.
     sites: Vec<Arc<Site>>,
     hosts: Hosts<Arc<Site>>,
+    tenants: Option<Arc<Tenants>>,
     observed: bool,
+}
+
+/// Why a request has no site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSite {
+    /// The host is nobody's.
+    Unknown(UnknownHost),
+    /// It is a tenant's, who cannot be served now.
+    Unready(Unready),
 }
 
 /// The answer to a request for a host that is no site's.
@@ -52,7 +64,23 @@ impl Sites {
             observed: sites.iter().any(|site| !site.chain.observers().is_empty()),
             sites,
             hosts,
+            tenants: None,
         }
+    }
+
+    /// The same, with tenants beside them.
+    #[must_use]
+    pub fn with_tenants(self, tenants: Option<Arc<Tenants>>) -> Self {
+        let observe = |tenants: &Arc<Tenants>| tenants.ring().is_some_and(|ring| !ring.observers().is_empty());
+        Self {
+            observed: self.observed || tenants.as_ref().is_some_and(observe),
+            tenants,
+            ..self
+        }
+    }
+
+    pub fn tenants(&self) -> Option<&Arc<Tenants>> {
+        self.tenants.as_ref()
     }
 
     /// Whether any of them has observers.
@@ -60,12 +88,49 @@ impl Sites {
         self.observed
     }
 
-    /// The site of a host, in the form that [`crate::request::Host`] gives it; empty: of a request that names none.
-    pub fn of_host(&self, host: &str) -> Option<&Arc<Site>> {
-        self.hosts.find(host)
+    /// The site of a host, in the form that [`crate::request::Host`] gives it; empty: of a request that names none. A
+    /// tenant is as exact a name as that of a site, which goes before it; wildcards come after both.
+    ///
+    /// # Errors
+    /// When the host is nobody's, or a tenant's that cannot be served now.
+    pub async fn of_host(&self, host: &str) -> Result<Arc<Site>, NoSite> {
+        if let Some(tenants) = &self.tenants
+            && !host.is_empty()
+            && self.hosts.find_exact(host).is_none()
+        {
+            if let Some(site) = tenants.ready(host) {
+                return Ok(site);
+            }
+            // On the heap: a tenant that is in use is ready but once a second.
+            if let Some(site) = Box::pin(tenants.find(host)).await.map_err(NoSite::Unready)? {
+                return Ok(site);
+            }
+        }
+        let site = self.hosts.find(host).ok_or(NoSite::Unknown(self.unknown_host))?;
+        Ok(site.clone())
     }
 
-    /// All of them, in the order of the configuration.
+    /// The certificate that a host is asked for with; `None`: the server's. A tenant has that of the site whose wildcard
+    /// covers its host.
+    pub fn tls_of(&self, host: &str) -> Option<&Arc<TlsFiles>> {
+        self.hosts.find(host)?.spec.tls.as_ref()
+    }
+
+    /// The same, of what is loaded now.
+    pub fn loaded(&self, host: &str) -> Option<Arc<Site>> {
+        let tenants = self.tenants.as_ref().filter(|_| self.hosts.find_exact(host).is_none());
+        let tenant = tenants.and_then(|tenants| tenants.ready(host));
+        tenant.or_else(|| self.hosts.find(host).cloned())
+    }
+
+    /// All that are loaded, tenants last.
+    pub fn all(&self) -> Vec<Arc<Site>> {
+        let mut all = self.sites.clone();
+        all.extend(self.tenants.iter().flat_map(|tenants| tenants.loaded()));
+        all
+    }
+
+    /// Those that are loaded all the time, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Site>> {
         self.sites.iter()
     }

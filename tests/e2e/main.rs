@@ -2,7 +2,9 @@
 //! `cargo xtask test ranges`.
 mod access_log;
 mod admin;
+mod answers;
 mod breaker;
+mod budgets;
 mod certificates;
 mod chain;
 mod clients;
@@ -23,6 +25,7 @@ mod granted;
 mod guides;
 mod headers;
 mod host;
+mod hostile;
 mod languages;
 mod listeners;
 mod loading;
@@ -52,6 +55,7 @@ mod sites;
 mod standard;
 mod status_page;
 mod stopping;
+mod tenants;
 mod tls;
 mod upgrading;
 mod variants;

@@ -242,7 +242,7 @@ fn everything_that_is_wrong_is_told_at_once() {
          [[site]]\nname = \"one\"\nhosts = [\"A.example.\"]\nroot = \"x\"\nindex = [\"a/b\"]\n\
          [[site.policy]]\nplugin = \"none\"\n\
          [site.budget]\nevidence = \"much\"\nmemory = \"1MiB\"\n\
-         [sites]\n",
+         [pages]\n",
     );
     let log = hosting.launch().refusal();
     for line in [
@@ -257,7 +257,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         "wasmserve.toml:18:10: there is no plugin `none`",
         "wasmserve.toml:20:12: `evidence`: \"much\" is not a size",
         "wasmserve.toml:21:1: unknown key `memory` in [budget]",
-        "wasmserve.toml:22:2: unknown key `sites` in this file",
+        "wasmserve.toml:22:2: unknown key `pages` in this file",
     ] {
         assert!(log.contains(line), "no {line:?} in:\n{log}");
     }

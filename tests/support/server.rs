@@ -95,6 +95,24 @@ impl Launch {
         self
     }
 
+    /// By another program, which is to run the server in its place: `sh -c 'ulimit -n 64; exec "$0" "$@"'`.
+    pub fn through<A: Into<OsString>>(mut self, program: impl IntoIterator<Item = A>) -> Self {
+        let mut program = program.into_iter().map(Into::into);
+        let mut command = Command::new(program.next().expect("a program has a name"));
+        command
+            .args(program)
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command = command;
+        self
+    }
+
     pub fn folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self

@@ -263,6 +263,14 @@ impl Files {
     }
 }
 
+impl Drop for Files {
+    /// What is being sent is sent to its end. Open files that nobody asks for are closed within seconds by themselves.
+    fn drop(&mut self) {
+        let numbers: Vec<usize> = self.roots.iter().map(|root| root.number()).collect();
+        self.shared.pool.forget_roots(&numbers);
+    }
+}
+
 async fn root_base(pool: &Arc<Pool>, root: &Arc<Root>) -> Result<Arc<Base>, Trouble> {
     let pool = Arc::clone(pool);
     let opening = patiently(

@@ -34,6 +34,9 @@ impl FilesOptions {
 pub struct RootOptions {
     /// The directory. It is looked up again at most a second late, so that a deployment can replace it or flip a link.
     pub path: PathBuf,
+    /// A directory beneath it (segments separated by `/`) that is served instead of it. Each segment is opened beneath the
+    /// one before it: whoever owns `path` can lead to elsewhere within it by links, and to nowhere else.
+    pub within: Option<String>,
     pub symlinks: Symlinks,
     pub dotfiles: Dotfiles,
     /// Names of the files that stand for their directory, most wanted first.
@@ -57,6 +60,7 @@ impl RootOptions {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            within: None,
             symlinks: Symlinks::default(),
             dotfiles: Dotfiles::default(),
             index: vec!["index.html".into()],

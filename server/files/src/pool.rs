@@ -92,6 +92,14 @@ impl Pool {
         self.roots.insert(number, Arc::clone(base));
     }
 
+    /// Closes the directories of roots that are gone.
+    pub(crate) fn forget_roots(&self, numbers: &[usize]) {
+        for number in numbers {
+            self.roots.remove(number);
+        }
+        self.directories.retain(|(key, _), _| !numbers.contains(&key.root));
+    }
+
     fn replace_protected(&self, paths: Vec<PathBuf>) {
         if self.protected.load().paths() == paths {
             return;

@@ -36,7 +36,7 @@ const QUEUE: usize = 1024;
 /// What tells bases apart: what is found from one directory under one root's options is the same however it was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BaseKey {
-    root: usize,
+    pub(crate) root: usize,
     directory: Identity,
 }
 
@@ -196,7 +196,10 @@ impl Root {
     }
 
     fn open(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
-        let handle = self.method.open_directory(&self.options.path, patience)?;
+        let mut handle = self.method.open_directory(&self.options.path, patience)?;
+        if let Some(within) = &self.options.within {
+            handle = self.descend(handle.as_fd(), within, patience)?;
+        }
         let fresh = Arc::new(Base::new(self.number, self.method, handle)?);
         self.device.store(fresh.device(), Ordering::Relaxed);
         self.base.store(Arc::new(Arc::downgrade(&fresh)));
@@ -207,15 +210,26 @@ impl Root {
     /// The directory that a policy confined the search to. Each segment is opened beneath the one before it: who owns a
     /// directory on the way can make a link to elsewhere in that directory, and to nowhere else.
     pub(crate) fn place(&self, base: &Base, segments: &str, patience: Patience) -> Result<Base> {
+        let handle = self.descend(base.as_fd(), segments, patience)?;
+        Base::new(self.number, self.method, handle)
+    }
+
+    /// A directory beneath another, segment by segment.
+    fn descend(&self, from: BorrowedFd<'_>, segments: &str, patience: Patience) -> Result<OwnedFd> {
         let mut handle: Option<OwnedFd> = None;
         for segment in segments.split('/').filter(|segment| !segment.is_empty()) {
-            let above = handle.as_ref().map_or(base.as_fd(), OwnedFd::as_fd);
+            let above = handle.as_ref().map_or(from, OwnedFd::as_fd);
             handle = Some(
                 self.method
                     .locate(above, segment, self.options.symlinks, patience)?
                     .handle,
             );
         }
-        Base::new(self.number, self.method, handle.ok_or(Errno::INVAL)?)
+        handle.ok_or(Errno::INVAL)
+    }
+
+    /// The number that everything which is kept of this root is kept under.
+    pub(crate) fn number(&self) -> usize {
+        self.number
     }
 }

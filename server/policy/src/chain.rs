@@ -5,7 +5,7 @@ use crate::{
     component::Role,
     counters::{Counts, Room},
     decided::{Decided, NotKept},
-    decision::{Changes, Decision, Respond, Sharing},
+    decision::{Changes, Decision, HeaderChange, Respond, Sharing},
     dependence::Dependence,
     evidence::{Evidence, Keeping, Key},
     explain::{self, Explanation, Step},
@@ -28,6 +28,8 @@ pub struct Chain {
     evidence: Evidence,
     facts_are_read: bool,
     usage: Arc<Usage>,
+    /// How many policies, from the first, are the operator's own; 0: nobody else has any.
+    ring: usize,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -77,6 +79,22 @@ impl Chain {
             evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
             usage,
+            ring: 0,
+        }
+    }
+
+    /// The same chain, whose first policies are the operator's and whose others are a tenant's. What the operator's
+    /// change in the head applies after what the tenant's change, and where they place a request it stays.
+    #[must_use]
+    pub fn with_ring(self, policies: usize) -> Self {
+        Self { ring: policies, ..self }
+    }
+
+    /// Whose word a policy's is.
+    fn standing(&self, at: usize) -> Standing {
+        match at < self.ring {
+            true => Standing::Operator,
+            false => Standing::Alike,
         }
     }
 
@@ -127,7 +145,7 @@ impl Chain {
                 }
             };
             let dependence = self.dependence(&progress.circumstances, &decided);
-            if let Some(outcome) = progress.take(&decided, dependence) {
+            if let Some(outcome) = progress.take(&decided, dependence, self.standing(at)) {
                 progress.verdict.effort.end_with(policy);
                 return progress.end(outcome);
             }
@@ -222,7 +240,7 @@ impl Chain {
             let outcome = match ran.outcome {
                 Ok(decided) => {
                     let dependence = self.dependence(&progress.circumstances, &decided);
-                    progress.take(&decided, dependence)
+                    progress.take(&decided, dependence, self.standing(at))
                 }
                 Err(failure) => {
                     unrecorded = failure.unrecorded().map(str::to_owned);
@@ -308,9 +326,20 @@ struct Progress {
     circumstances: Circumstances,
     /// Whether a later policy may ask for facts, and so for what they came from.
     remember: bool,
-    place: Option<Place>,
+    place: Option<(Place, Standing)>,
     missing: Option<Missing>,
+    /// Header changes of the operator's ring: they apply last.
+    last: Vec<Arc<[HeaderChange]>>,
     verdict: Verdict,
+}
+
+/// Whose word a policy's is, where a chain has two rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Of the operator's ring.
+    Operator,
+    /// A later word goes before an earlier one.
+    Alike,
 }
 
 impl Progress {
@@ -334,15 +363,16 @@ impl Progress {
             remember,
             place: None,
             missing: None,
+            last: Vec::new(),
             verdict,
         }
     }
 
     /// Takes a decision in. `Some`: it ends the chain.
-    fn take(&mut self, decided: &Decided, dependence: Arc<Dependence>) -> Option<Outcome> {
+    fn take(&mut self, decided: &Decided, dependence: Arc<Dependence>, standing: Standing) -> Option<Outcome> {
         match &decided.decision {
             Decision::Proceed(changes) => {
-                self.proceed(changes, dependence);
+                self.proceed(changes, dependence, standing);
                 None
             }
             Decision::Respond(response) => {
@@ -359,13 +389,19 @@ impl Progress {
         }
     }
 
-    fn proceed(&mut self, changes: &Changes, dependence: Arc<Dependence>) {
+    fn proceed(&mut self, changes: &Changes, dependence: Arc<Dependence>, standing: Standing) {
         self.depend(changes.sharing, dependence);
         if !changes.headers.is_empty() {
-            self.verdict.changes.push(changes.headers.clone());
+            let applied = match standing {
+                Standing::Operator => &mut self.last,
+                Standing::Alike => &mut self.verdict.changes,
+            };
+            applied.push(changes.headers.clone());
         }
-        if let Some(place) = &changes.place {
-            self.place = Some(place.clone());
+        // Where the operator placed a request is what confines a tenant.
+        let is_settled = standing == Standing::Alike && matches!(self.place, Some((_, Standing::Operator)));
+        if let Some(place) = changes.place.as_ref().filter(|_| !is_settled) {
+            self.place = Some((place.clone(), standing));
         }
         if let Some(missing) = &changes.missing {
             self.missing = Some(missing.clone());
@@ -402,7 +438,8 @@ impl Progress {
             .targets
             .take()
             .unwrap_or_else(|| vec![circumstances.request.path.clone()]);
-        let (place, missing) = (self.place.take(), self.missing.take());
+        let place = self.place.take().map(|(place, _)| place);
+        let missing = self.missing.take();
         self.end(Outcome::Proceed(Mapping {
             targets,
             place,
@@ -415,6 +452,7 @@ impl Progress {
         let facts = std::mem::take(&mut circumstances.facts);
         self.verdict.facts = facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
         self.verdict.outcome = outcome;
+        self.verdict.changes.append(&mut self.last);
         self.verdict
     }
 }

@@ -101,11 +101,9 @@ pub(crate) fn link(linker: &Linker<Call>, component: &Component) -> wasmtime::Re
     Ok(Arc::new(PolicyWithServicesPre::new(instances)?))
 }
 
-/// Reads a file, and gives its SHA-256 in hexadecimal too.
-pub(crate) fn open(file: &Path) -> Result<(Vec<u8>, String), String> {
-    let bytes = read(file)?;
-    let digest = hex(&Sha256::digest(&bytes));
-    Ok((bytes, digest))
+/// The SHA-256 of a file's bytes, in hexadecimal.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// Makes a component of a file's bytes and looks at what it exports, without compiling anything. The error is one line for
@@ -167,7 +165,8 @@ impl Names {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, String> {
+/// Reads a file. The error is one line for the operator.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, String> {
     let metadata = std::fs::metadata(file).map_err(|error| format!("cannot be read: {error}"))?;
     if !metadata.is_file() {
         return Err("is not a file".into());

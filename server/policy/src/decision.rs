@@ -310,7 +310,7 @@ fn check_amount(sizes: impl ExactSizeIterator<Item = (usize, usize)>) -> Result<
     Ok(())
 }
 
-fn check_changes(changes: Vec<guest::HeaderChange>) -> Result<Arc<[HeaderChange]>, Malformed> {
+pub(crate) fn check_changes(changes: Vec<guest::HeaderChange>) -> Result<Arc<[HeaderChange]>, Malformed> {
     check_amount(changes.iter().map(|c| (c.name.len(), c.value.len())))?;
     changes.into_iter().map(check_change).collect()
 }

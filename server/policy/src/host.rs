@@ -79,7 +79,9 @@ pub struct Host {
     engine: Arc<Engine>,
 }
 
-/// The loading of many chains. Each file is read once, however many chains run it, so that all of them run the same.
+/// The loading of many chains. Each file is read once, however many chains run it, so that all of them run the same. A
+/// clone goes on from what was read so far.
+#[derive(Clone)]
 pub struct Loading {
     host: Host,
     files: Files,
@@ -269,6 +271,18 @@ impl Loading {
         self.host.load_from(spec, &mut self.files).await
     }
 
+    /// Takes these bytes for what a file holds: it is not read any more.
+    ///
+    /// # Errors
+    /// When they are no plugin, in one line.
+    pub async fn provide(&mut self, file: PathBuf, bytes: Vec<u8>) -> Result<(), String> {
+        let engine = self.host.engine.clone();
+        let inspected = tokio::task::spawn_blocking(move || engine.known(bytes)).await;
+        let compiled = inspected.map_err(|error| format!("compiling it failed: {error}"))??;
+        self.files.insert(file, compiled);
+        Ok(())
+    }
+
     /// Whether the files of a chain, those of its grants among them, hold what it was loaded from.
     ///
     /// # Errors
@@ -336,7 +350,12 @@ impl Engine {
 
     /// The component of a file: the same one for every chain that uses the file.
     fn compiled(&self, file: &Path) -> Result<Arc<Compiled>, String> {
-        let (bytes, digest) = component::open(file)?;
+        self.known(component::read(file)?)
+    }
+
+    /// The component of these bytes.
+    fn known(&self, bytes: Vec<u8>) -> Result<Arc<Compiled>, String> {
+        let digest = component::digest(&bytes);
         let known = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = known().get(&digest).and_then(Weak::upgrade) {
             return Ok(compiled);

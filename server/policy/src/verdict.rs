@@ -3,6 +3,7 @@ use crate::{
     Effort,
     decision::HeaderChange,
     dependence::{Dependence, forbid_storing},
+    site_headers::HeaderRules,
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -69,6 +70,25 @@ impl Verdict {
         self.apply_at(SystemTime::now, status, media_type, headers);
     }
 
+    /// The same, with the configuration's own changes before and after those of the chain. What sharing demands is last
+    /// all the same.
+    pub fn apply_between(
+        &self,
+        before: &HeaderRules,
+        after: &HeaderRules,
+        status: StatusCode,
+        media_type: Option<&str>,
+        headers: &mut HeaderMap,
+    ) {
+        before.apply(status, headers);
+        if after.is_empty() {
+            return self.apply(status, media_type, headers);
+        }
+        self.change(status, media_type, headers);
+        after.apply(status, headers);
+        self.share(SystemTime::now, headers);
+    }
+
     /// The same at another moment: what limits freshness is counted from when the answer is made, because policies and
     /// files may have taken their time since the request arrived.
     pub fn apply_at(
@@ -81,6 +101,11 @@ impl Verdict {
         if self.changes.is_empty() && self.dependences.is_empty() && !matches!(self.outcome, Outcome::Fault(_)) {
             return;
         }
+        self.change(status, media_type, headers);
+        self.share(now, headers);
+    }
+
+    fn change(&self, status: StatusCode, media_type: Option<&str>, headers: &mut HeaderMap) {
         let own = headers.get(header::CONTENT_TYPE).cloned();
         let media_type = media_type.or_else(|| own.as_ref()?.to_str().ok());
         for change in self.changes.iter().flat_map(|changes| changes.iter()) {
@@ -88,6 +113,10 @@ impl Verdict {
                 change.apply(headers);
             }
         }
+    }
+
+    /// What downstream caches may do with it.
+    fn share(&self, now: impl FnOnce() -> SystemTime, headers: &mut HeaderMap) {
         let mut dependence = Dependence::default();
         for other in &self.dependences {
             dependence.join(other);

@@ -184,7 +184,7 @@ impl Report {
         let sites = server.sites.load();
         Self {
             generation: sites.generation,
-            sites: sites.iter().map(|site| SiteReport::of(site)).collect(),
+            sites: sites.all().iter().map(|site| SiteReport::of(site)).collect(),
             recording: server.watch.record.as_ref().map(RecordingReport::of),
         }
     }

@@ -15,7 +15,7 @@ use std::{
     io::{self, Write},
     process::ExitCode,
 };
-use wasmserve_policy::{CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
+use wasmserve_policy::{Chain, CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
 
 #[derive(Debug, Args)]
 pub struct CheckOptions {
@@ -43,7 +43,7 @@ pub fn run(options: &CheckOptions) -> Outcome {
     configuration.tls(None)?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
-        (false, Some(_)) => all(&sites),
+        (false, Some(_)) => all(&sites) + &runtime.block_on(tenants(&sites))?,
         (false, None) => sites.iter().map(|site| policies(site)).collect(),
     };
     let mut output = io::stdout().lock();
@@ -69,6 +69,28 @@ fn all(sites: &Sites) -> String {
         text += &format!("and {rest} more (--print-config prints them all)\n");
     }
     text + &format!("{} sites can be served\n", sites.len())
+}
+
+/// How many tenants there are, what is the same for all of them, and what is wrong with which. A tenant's mistake is none
+/// of the operator's: the exit status does not tell of it.
+async fn tenants(sites: &Sites) -> Result<String, anyhow::Error> {
+    let Some(tenants) = sites.tenants() else {
+        return Ok(String::new());
+    };
+    let directory = tenants.rules().directory.display();
+    let examined = tenants.examine().await;
+    let (count, wrong) = examined.with_context(|| format!("cannot read {directory}"))?;
+    let mut text = format!(
+        "{count} tenants in {directory}, {} of them cannot be served\n",
+        wrong.len()
+    );
+    for (host, error) in &wrong {
+        for line in error.lines() {
+            text += &format!("tenant {host}: {line}\n");
+        }
+    }
+    let ring = tenants.ring().map(chain);
+    Ok(text + "the operator's policies for each of them:\n" + &ring.unwrap_or_else(|| "none\n".to_owned()))
 }
 
 fn heading(site: &Site) -> String {
@@ -98,13 +120,17 @@ fn hosts(site: &Site) -> String {
 }
 
 fn policies(site: &Site) -> String {
-    let policies = site.chain.policies();
+    chain(&site.chain)
+}
+
+fn chain(chain: &Chain) -> String {
+    let policies = chain.policies();
     if policies.is_empty() {
         return "no plugins: every file beneath the root is served to everyone\n".to_owned();
     }
     let described = policies.iter().enumerate();
     let policies = described.map(|(index, policy)| format!("{}. {}\n{}", index + 1, policy.name, properties(policy)));
-    let observers = site.chain.observers().infos();
+    let observers = chain.observers().infos();
     let observers = observers
         .iter()
         .map(|observer| format!("observer {}\n{}", observer.name, properties(observer)));

@@ -8,9 +8,10 @@ use crate::{
         units::{duration, positive},
         values::{chunk_size, error_status, log_filter, record_limit, site_path},
     },
+    limits::SiteBudget,
     net::{ListenAddress, tls::TlsFiles},
     observe::LogFormat,
-    site::{Logged, SiteSpec},
+    site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, LoadErrors, Loader, Sites},
     watch::{RecordOptions, narrate::Narrator, record::rules::Rule},
 };
@@ -344,6 +345,8 @@ impl ServeOptions {
             hosts: vec![HostPattern::Any],
             chain: folder.chain(SITE.into(), roots),
             files,
+            budget: SiteBudget::default(),
+            headers: SiteHeaders::default(),
             tls: None,
             logged: Logged::Yes,
         };
@@ -352,6 +355,7 @@ impl ServeOptions {
         Ok(Configuration {
             server,
             sites: vec![site.into()],
+            tenants: None,
             sources,
         })
     }

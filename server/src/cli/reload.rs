@@ -41,6 +41,8 @@ pub struct Serving<'a> {
     /// Those of the start, part of which holds until the end.
     started: ServerSettings,
     sources: BTreeSet<PathBuf>,
+    /// Those of a configuration that could be read and not be served: a change of one may mend it.
+    tried: BTreeSet<PathBuf>,
     /// Never served: the sources, and what is for operators alone.
     protected: Vec<PathBuf>,
     loader: Loader,
@@ -134,6 +136,7 @@ impl<'a> Serving<'a> {
             started: configuration.server.clone(),
             settings: configuration.server,
             sources: configuration.sources,
+            tried: BTreeSet::new(),
             loader,
             server,
             listeners,
@@ -158,6 +161,7 @@ impl<'a> Serving<'a> {
     pub async fn reload(&mut self, cause: &'static str) {
         let (begun, since) = (Instant::now(), SystemTime::now());
         let before = self.server.sites.load_full();
+        self.tried.clear();
         match self.try_reload(&before).await {
             Ok(sites) => {
                 let unchanged = sites.shared_with(&before);
@@ -169,12 +173,19 @@ impl<'a> Serving<'a> {
                     changes.follow(&self.sources, since);
                 }
             }
-            Err(error) => self.note_failure(cause, before.generation, &error),
+            Err(error) => {
+                self.note_failure(cause, before.generation, &error);
+                if let Some(changes) = &mut self.changes {
+                    let tried = self.tried.iter().map(PathBuf::as_path);
+                    changes.follow_failure(error.files().chain(tried), since);
+                }
+            }
         }
     }
 
     async fn try_reload(&mut self, before: &Sites) -> Result<Arc<Sites>, ReloadError> {
         let configuration = self.options.configuration()?;
+        self.tried.clone_from(&configuration.sources);
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
         let tls = configuration.tls(self.server.tls().as_ref())?;
         let net = configuration.server.net(tls);
@@ -183,6 +194,7 @@ impl<'a> Serving<'a> {
         // Nothing fails from here on.
         let settings = &configuration.server;
         self.server.set_options(net);
+        settings.limit(self.loader.limits());
         self.server.sites.store(sites.clone());
         self.operators.desk.retired.retire(before, &sites);
         let addresses = self.listeners.follow(&wanted, fresh);
@@ -220,9 +232,6 @@ impl<'a> Serving<'a> {
         }
         tracing::warn!(cause, generation, "not reloaded: the old configuration is served on");
         self.loader.settle(&self.protected);
-        if let Some(changes) = &mut self.changes {
-            changes.follow_failure(error.files());
-        }
     }
 
     pub fn drain_timeout(&self) -> Duration {
@@ -263,6 +272,7 @@ impl<'a> Serving<'a> {
     /// Lets observers take note of the exchanges that have ended.
     pub async fn tell_observers(&self) {
         let sites = self.server.sites.load_full();
+        let sites = sites.all();
         let observers = sites.iter().map(|site| site.chain.observers().drain(TELL_OBSERVERS));
         join_all(observers).await;
     }
@@ -329,7 +339,9 @@ impl Parts {
         let mut loader = Loader::new(&cache);
         let sites = loader.load(configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
-        let server = Server::new(Arc::new(sites), watch, settings.net(configuration.tls(None)?));
+        settings.limit(loader.limits());
+        let net = settings.net(configuration.tls(None)?);
+        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), net);
         let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
         let wanted = configuration.listeners();
         let fresh = listeners.bind(&wanted, &mut inherited)?;

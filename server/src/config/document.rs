@@ -57,6 +57,11 @@ impl Document {
         })
     }
 
+    /// A text that was read from a file.
+    pub fn of(file: PathBuf, text: String) -> Self {
+        Self { file, text }
+    }
+
     /// The document's top level. Whatever is not TOML is noted in `errors`; the rest is read as well as it can be.
     pub fn root(&self, errors: &mut ConfigErrors) -> Section<'_> {
         let (table, syntax) = DeTable::parse_recoverable(&self.text);
@@ -331,6 +336,19 @@ impl<'a> Section<'a> {
                     .error(&key.span(), problem)
                     .hint(suggest(key.get_ref(), &self.known)),
             );
+        }
+    }
+
+    /// Refuses every key but these, and leaves it out.
+    pub fn keep_only(&mut self, allowed: &[&str], errors: &mut ConfigErrors) {
+        for (key, value) in std::mem::take(&mut self.entries) {
+            if allowed.contains(&&**key.get_ref()) {
+                self.entries.insert(key, value);
+                continue;
+            }
+            let problem = format!("`{}` is no key that is allowed here", key.get_ref());
+            let hint = suggest(key.get_ref(), allowed);
+            errors.push(self.document.error(&key.span(), problem).hint(hint));
         }
     }
 

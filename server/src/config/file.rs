@@ -7,6 +7,7 @@ use super::{
     plugins::Catalogue,
     server::ServerSettings,
     site::{GivenSite, SiteReader},
+    tenants::TenantRules,
 };
 use crate::{
     net::{ListenerOptions, Tls, TlsError, listener::Security, tls::TlsFiles},
@@ -22,8 +23,10 @@ use std::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
     pub server: ServerSettings,
-    /// At least one, in the order of the file.
+    /// In the order of the file; at least one, unless there are tenants.
     pub sites: Vec<Arc<SiteSpec>>,
+    /// Sites that are found when they are asked for.
+    pub tenants: Option<Arc<TenantRules>>,
     /// Every file that was read or will be loaded, and the folders they were looked for in.
     pub sources: BTreeSet<PathBuf>,
 }
@@ -40,7 +43,8 @@ impl Configuration {
     /// The folders that are served.
     pub fn roots(&self) -> Vec<PathBuf> {
         let roots = self.sites.iter().flat_map(|site| &site.files.roots);
-        roots.map(|(_, root)| root.path.clone()).collect()
+        let tenants = self.tenants.iter().map(|tenants| tenants.directory.clone());
+        roots.map(|(_, root)| root.path.clone()).chain(tenants).collect()
     }
 
     /// Reads a file, and the chains and manifests that it names.
@@ -66,21 +70,33 @@ impl Configuration {
             defaults = GivenSite::read(&folder, &mut section, &mut catalogue, &mut errors);
             section.finish(&mut errors);
         }
+        let tenants = root.section("sites", &mut errors);
+        let tenants = tenants.and_then(|section| {
+            TenantRules::read(&folder, section, &defaults, &mut catalogue, &mut errors).map(Arc::new)
+        });
         let sections = root.sections("site", &mut errors);
-        if sections.as_ref().is_none_or(Vec::is_empty) && errors.is_empty() {
+        if sections.as_ref().is_none_or(Vec::is_empty) && tenants.is_none() && errors.is_empty() {
             let hint = "add a [[site]] with `name`, `hosts` and `root`";
             errors.push(ConfigError::new(file, "has no site: there is nothing to serve").hint(hint));
         }
         let mut reader = SiteReader::new(folder, &mut catalogue, defaults, server.tls.clone());
         let sections = sections.unwrap_or_default().into_iter();
-        let sites = sections
+        let sites: Vec<Arc<SiteSpec>> = sections
             .map(|section| Arc::new(reader.read(section, &mut errors)))
             .collect();
+        if let Some(tenants) = &tenants {
+            keep_apart(file, tenants, &sites, &mut errors);
+        }
         root.finish(&mut errors);
         errors.check()?;
         let mut sources = catalogue.into_protected();
         sources.insert(file.to_owned());
-        let mut configuration = Self { server, sites, sources };
+        let mut configuration = Self {
+            server,
+            sites,
+            tenants,
+            sources,
+        };
         configuration
             .sources
             .extend(configuration.tls_files().collect::<Vec<_>>());
@@ -120,6 +136,26 @@ impl Configuration {
     pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
         let own = self.own_tls().map(|files| &**files);
         self.server.tls.iter().chain(own).flat_map(TlsFiles::paths)
+    }
+}
+
+/// A root that holds the tenants' folders, or lies among them, would serve what is a tenant's alone.
+fn keep_apart(file: &Path, tenants: &TenantRules, sites: &[Arc<SiteSpec>], errors: &mut ConfigErrors) {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let directory = real(&tenants.directory);
+    for site in sites {
+        for (_, root) in &site.files.roots {
+            let path = real(&root.path);
+            if path.starts_with(&directory) || directory.starts_with(&path) {
+                let (name, root) = (site.name(), root.path.display());
+                let problem = format!("the site {name:?} would serve tenants' folders from its root {root}");
+                let hint = format!(
+                    "keep `root` and `sites.directory` ({}) apart",
+                    tenants.directory.display()
+                );
+                errors.push(ConfigError::new(file, problem).hint(hint));
+            }
+        }
     }
 }
 
@@ -192,6 +228,12 @@ mod tests {
         unknown-host = 404
         log = "info,access=off"
         log-format = "json"
+        total-timeout = "unlimited"
+        head-size = "16KiB"
+        header-fields = 50
+        target-size = "4KiB"
+        bandwidth = "100MiB/s"
+        client = { connections = 7, rate = "50/s", burst = 9, exempt = ["10.0.0.0/8", "::1"] }
         sendfile = "off"
         admin = "run/admin.sock"
         debug-secret-file = "/secret"
@@ -265,8 +307,37 @@ mod tests {
         evidence = "8MiB"
         concurrent = 9
         processor = "200ms"
+        connections = 11
+        requests = 12
+        rate = "30/min"
+        burst = 13
+        bandwidth = "1MiB/s"
+        weight = 14
+        [site.headers]
+        remove = ["Server"]
+        set = { x-a = "b" }
+        append = { link = "</c>" }
         [site.services]
         counters = { buckets = 9 }
+
+        [sites]
+        directory = "/tenants"
+        root = "web"
+        forget-after = "1h"
+        loaded = 5
+        allow = ["policy", "index"]
+        listing = false
+        [[sites.policy]]
+        plugin = "guard"
+        [sites.budget]
+        rate = "unlimited"
+        [sites.own-policies]
+        grants = ["logging"]
+        establishes = ["tier"]
+        reads = ["user"]
+        limits = { running = "5ms" }
+        most = 2
+        size = "2MiB"
     "#;
 
     #[test]
@@ -296,6 +367,19 @@ mod tests {
             (server.unknown_host, &*server.log),
             (UnknownHost::NotFound, "info,access=off")
         );
+        assert_eq!((server.total_timeout, server.head_size), (None, 16 << 10));
+        assert_eq!((server.header_fields, server.target_size), (50, 4 << 10));
+        assert_eq!(server.bandwidth.map(|bytes| bytes.get()), Some(100 << 20));
+        assert_eq!(
+            (
+                server.client.exempt.len(),
+                server.client.connections.map(|count| count.get())
+            ),
+            (2, Some(7))
+        );
+        let tenants = read.tenants.as_ref().expect("tenants");
+        assert_eq!((&*tenants.root, tenants.loaded, tenants.own.most), ("web", 5, 2));
+        assert!(tenants.allow.contains("policy") && !tenants.allow.contains("listing"));
         let operators = &server.operators;
         assert_eq!(operators.admin, Some(folder.path().join("run/admin.sock")));
         let record = operators.record.as_ref().expect("a recording");

@@ -36,6 +36,9 @@ const TABLES: [(&str, &str); 3] = [
 ];
 
 /// Reads what a `[[policy]]` or `[[observer]]` table grants. Paths are relative to `dir`.
+///
+/// - `[policy.key-value]`: key-value pairs, with more to say than the word.
+/// - `[policy.http]`: outbound requests.
 pub fn read(section: &mut Section<'_>, dir: &Path, errors: &mut ConfigErrors) -> Grants {
     let mut grants = Grants::default();
     for word in section.strings("grants", errors).unwrap_or_default() {
@@ -72,6 +75,9 @@ fn unknown(section: &Section<'_>, word: &Located<String>, errors: &mut ConfigErr
 }
 
 /// `[policy.key-value]`.
+///
+/// - `buckets`: buckets that it may open beside its own, and share with others that name them. Default: `[]`.
+/// - `time-to-live`: pairs that it makes are forgotten after so long. Default: when there is no more room.
 fn key_value(mut table: Section<'_>, errors: &mut ConfigErrors) -> KeyValueGrant {
     let mut buckets = BTreeSet::new();
     for bucket in table.strings("buckets", errors).unwrap_or_default() {
@@ -89,6 +95,16 @@ fn key_value(mut table: Section<'_>, errors: &mut ConfigErrors) -> KeyValueGrant
 }
 
 /// `[policy.http]`.
+///
+/// - `allow`: servers that may be reached, such as `["https://api.example.org"]`. Needed.
+/// - `addresses`: blocks that may be reached although they are not public, such as `["10.0.0.0/8"]`. Default: `[]`.
+/// - `certificates`: a file of certificates (PEM) that are trusted instead of the public authorities. Default: those.
+/// - `connect-timeout`: for the connection, TLS included. Default: as `timeout`.
+/// - `first-byte-timeout`: from the connection to the response's head. Default: as `timeout`.
+/// - `timeout`: from the request to the response's end. Default: half the `wall` of the policy.
+/// - `request-bytes`: most bytes of a request's body. Default: `"256KiB"`.
+/// - `response-bytes`: most bytes of a response's body. Default: `"1MiB"`.
+/// - `requests`: requests of one call. Default: `4`.
 fn http(mut table: Section<'_>, dir: &Path, errors: &mut ConfigErrors) -> HttpGrant {
     let mut grant = HttpGrant::default();
     let allow = table.strings("allow", errors).unwrap_or_default();
@@ -154,6 +170,9 @@ fn parsed<T: std::str::FromStr<Err = String>>(
 }
 
 /// `[policy.directories]`: by the path that the plugin knows them by.
+///
+/// - `directories`: directories that it may read, such as `{ "/data" = "/srv/data" }`, by the path that it knows them by.
+///   Default: `{}`.
 fn directories(section: &mut Section<'_>, dir: &Path, errors: &mut ConfigErrors) -> BTreeMap<String, PathBuf> {
     let mut directories = BTreeMap::new();
     for (name, path) in section.texts("directories", errors).unwrap_or_default() {
@@ -175,6 +194,8 @@ fn directories(section: &mut Section<'_>, dir: &Path, errors: &mut ConfigErrors)
 }
 
 /// `[policy.environment]`.
+///
+/// - `environment`: variables that it finds, such as `{ TZ = "UTC" }`. Default: `{}`.
 fn environment(section: &mut Section<'_>, errors: &mut ConfigErrors) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for (name, value) in section.texts("environment", errors).unwrap_or_default() {
@@ -188,6 +209,11 @@ fn environment(section: &mut Section<'_>, errors: &mut ConfigErrors) -> BTreeMap
 }
 
 /// `[services]`.
+///
+/// - `bytes` (in `[services.key-value]`): bytes of pairs, with what it takes to keep them. Default: `"16MiB"`.
+/// - `pairs` (in `[services.key-value]`): pairs. Expired ones and the least recently used ones go first. Default: `100000`.
+/// - `buckets` (in `[services.counters]`): token buckets that are not full. Default: `100000`.
+/// - `requests` (in `[services.http]`): outbound requests under way at once. Default: `32`.
 pub fn read_budget(mut section: Section<'_>, errors: &mut ConfigErrors) -> ServiceBudget {
     let mut budget = ServiceBudget::default();
     if let Some(mut table) = section.section("key-value", errors) {

@@ -11,11 +11,17 @@ use wasmserve_policy::Limits;
 /// The ceilings that were given; the others stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GivenLimits {
+    /// `running`: time that a call may run, such as `"20ms"`; waiting does not count. Beyond, 503. Default: `"20ms"`.
     running: Option<Duration>,
+    /// `wall`: time from a call to its end, waiting included. Beyond, 503. Default: `"1s"`.
     wall: Option<Duration>,
+    /// `configure`: time that `configure` may run. Default: `"1s"`.
     configure: Option<Duration>,
+    /// `memory`: most bytes of linear memory. Default: `"16MiB"`.
     memory: Option<usize>,
+    /// `answers`: most bytes that answers to the questions of one call may have. Default: `"1MiB"`.
     answers: Option<usize>,
+    /// `concurrent`: calls under way at once; further ones wait within their wall time. Default: `64`.
     concurrent: Option<usize>,
 }
 

@@ -29,18 +29,21 @@ pub struct Manifest {
     pub file: PathBuf,
     /// The plugin's folder: builds run here.
     pub folder: PathBuf,
-    /// Letters, digits, `-`, `_` and `.`.
+    /// `name`: what logs and errors call it: letters, digits, `-`, `_` and `.`. Needed.
     pub name: String,
+    /// `version`: that of the plugin, for people. Needed.
     pub version: String,
-    /// One line for people.
+    /// `description`: one line for people. Default: none.
     pub description: Option<String>,
-    /// The built file, in the plugin's folder or beneath it.
+    /// `artefact`: the built file, in the plugin's folder or beneath it. Needed.
     pub artefact: PathBuf,
-    /// How it is built; `None` for a plugin that is given away built.
+    /// `[build]`: how it is built; left out for a plugin that is given away built.
     pub build: Option<Build>,
-    /// What the manifest gives, the defaults for the rest.
+    /// `[limits]`: what the plugin needs; an operator's `limits` go before it.
     pub limits: Limits,
+    /// `establishes` (in `[facts]`): facts that it may set. Default: `[]`.
     pub establishes: BTreeSet<String>,
+    /// `reads` (in `[facts]`): facts that it may ask for. Default: `[]`.
     pub reads: BTreeSet<String>,
 }
 
@@ -48,7 +51,8 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Build {
     pub recipe: Recipe,
-    /// Files, and folders with all they hold: an artefact that is older than one of these is out of date.
+    /// `sources`: files, and folders with all they hold: an artefact that is older than one of these is out of date.
+    /// Needed.
     pub sources: Vec<PathBuf>,
 }
 
@@ -79,7 +83,19 @@ impl Manifest {
     /// Everything that is wrong with it. Whether the artefact is there is another question: [`Manifest::staleness`].
     pub fn read(folder: &Path) -> Result<Self, ConfigErrors> {
         let file = folder.join(MANIFEST_FILE);
-        let document = Document::read(&file)?;
+        Self::of_document(&Document::read(&file)?, file, folder)
+    }
+
+    /// The same, of a text that was read from there.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn parse(folder: &Path, text: String) -> Result<Self, ConfigErrors> {
+        let file = folder.join(MANIFEST_FILE);
+        Self::of_document(&Document::of(file.clone(), text), file, folder)
+    }
+
+    fn of_document(document: &Document, file: PathBuf, folder: &Path) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let manifest = Self::of(document.root(&mut errors), file, folder, &mut errors);
         errors.check()?;
@@ -97,7 +113,12 @@ impl Manifest {
         let limits = root.section("limits", errors);
         let limits = limits.map(|section| GivenLimits::read(section, errors));
         let facts = root.section("facts", errors);
-        let (establishes, reads) = facts.map(|section| read_facts(section, errors)).unwrap_or_default();
+        let facts = facts.map(|mut section| {
+            let facts = read_facts(&mut section, errors);
+            section.finish(errors);
+            facts
+        });
+        let (establishes, reads) = facts.unwrap_or_default();
         root.finish(errors);
         Self {
             file,
@@ -201,20 +222,19 @@ impl Build {
 // === Values ===
 
 /// The names of the facts that are established and read.
-fn read_facts(mut section: Section<'_>, errors: &mut ConfigErrors) -> (BTreeSet<String>, BTreeSet<String>) {
+/// `establishes` and `reads` of a section.
+pub(super) fn read_facts(section: &mut Section<'_>, errors: &mut ConfigErrors) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut names = |key, parse: fn(&str) -> Result<String, String>, errors: &mut ConfigErrors| {
         let located = section.strings(key, errors).unwrap_or_default();
         located
             .iter()
-            .map(|text| value(&section, key, text, parse, errors))
+            .map(|text| value(section, key, text, parse, errors))
             .collect()
     };
-    let facts = (
+    (
         names("establishes", own_fact, errors),
         names("reads", not_empty, errors),
-    );
-    section.finish(errors);
-    facts
+    )
 }
 
 /// A key that has to be there, parsed.

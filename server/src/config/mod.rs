@@ -5,13 +5,15 @@
 //! refuses the whole: a chain that cannot be read never means a server without it.
 //!
 //! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`listeners`] and `tls`, [`site`] with its [`roots`] and its chain
-//! ([`plugins`], [`manifest`] with its [`recipe`], [`limits`], [`grants`]); [`print`] writes what it comes to.
+//! ([`plugins`], [`manifest`] with its [`recipe`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
 
+pub mod budgets;
 pub mod code_cache;
 pub mod document;
 pub mod errors;
 pub mod file;
 pub mod grants;
+pub mod headers;
 pub mod limits;
 pub mod listeners;
 pub mod manifest;
@@ -22,6 +24,7 @@ pub mod recipe;
 pub mod roots;
 pub mod server;
 pub mod site;
+pub mod tenants;
 pub mod texts;
 mod tls;
 pub mod units;
@@ -34,3 +37,4 @@ pub use listeners::ListenerSettings;
 pub use manifest::Manifest;
 pub use operators::{AdminListener, OperatorSettings};
 pub use server::ServerSettings;
+pub use tenants::TenantRules;

@@ -25,8 +25,7 @@ pub struct OperatorSettings {
     pub admin: Option<PathBuf>,
     /// `debug-secret-file`: a file with the secret that a request needs to explain itself. Default: none can.
     pub debug_secret_file: Option<PathBuf>,
-    /// `[server.record]`: where decisions are recorded for `wasmserve replay`: `file`, `limit` (`"64MiB"`), `one-in` (`1`)
-    /// and `redact` (a list of rules). Default: nothing is.
+    /// `[server.record]`: where decisions are recorded for `wasmserve replay`. Default: nothing is.
     pub record: Option<RecordOptions>,
     /// `access-log`: where its lines go: `"log"` (the default: into the log, with the target `access`), `"stdout"`, `"off"`
     /// or a file; and `access-log-format`: `"json"` (the default) or `"combined"`, of the latter two.
@@ -138,6 +137,12 @@ fn listener(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors)
     }
 }
 
+/// `[server.record]`.
+///
+/// - `file`: where decisions are recorded for `wasmserve replay`. Needed.
+/// - `limit`: the size at which the file is begun anew. Default: `"64MiB"`.
+/// - `one-in`: one request of so many is recorded. Default: `1`.
+/// - `redact`: rules for what is secret, such as `["header:x-team=keep", "client=hash"]`. Default: `[]`.
 fn record(folder: &Path, mut section: Section<'_>, errors: &mut ConfigErrors) -> Option<RecordOptions> {
     let file = section.required_string("file", errors);
     let limit = section.parsed("limit", record_limit, errors).unwrap_or(RECORD_LIMIT);

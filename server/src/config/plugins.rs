@@ -50,7 +50,7 @@ pub struct Catalogue {
 }
 
 /// A chain as it was given, and what is said of services with it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GivenChain {
     pub policies: Vec<PolicySpec>,
     pub observers: Vec<PolicySpec>,
@@ -61,22 +61,36 @@ pub struct GivenChain {
 /// A `[[policy]]` or `[[observer]]` table, exactly as written.
 struct PolicyEntry<'a> {
     section: Section<'a>,
+    /// `plugin`: a folder with a `plugin.toml`, or a `.wasm` file, relative to the file that names it. Needed.
     plugin: Option<Located<String>>,
+    /// `name`: what logs and errors call it; no two of a chain have the same. Default: that of the manifest, or of the file.
     name: Option<Located<String>>,
+    /// `grants`: words for services that it may use: `logging`, `sharing`, `key-value`, `counters`. Default: `[]`.
     grants: Grants,
+    /// `limits`: what a call may use, before the manifest's own word.
     limits: GivenLimits,
+    /// `isolation`: not for observers; what a call starts from: `"request"` (the configured state) or `"reuse"` (what an earlier call left
+    /// behind; then nothing is kept). Default: `"request"`. `evidence`: `"kept"` (decisions are kept with what they went by)
+    /// or `"never"`. Default: `"kept"`.
     reuse: Reuse,
+    /// `[policy.config]`: the plugin's configuration, whatever keys it has. Default: empty.
     config: toml::Table,
+    /// `[policy.config-files]`: keys of the configuration whose values are the texts of files.
     config_files: ConfigFiles,
+    /// `shadow`: a candidate that is asked the same, off the response path: a plugin as `plugin` names it, or a
+    /// `[policy.shadow]` table. Not for observers. Default: none.
     shadow: Option<ShadowEntry>,
 }
 
 /// `shadow = "NEW.wasm"`, or a `[policy.shadow]` table.
 struct ShadowEntry {
+    /// `plugin`: the candidate. Needed.
     plugin: Located<String>,
+    /// `limits`: before its manifest's own word. Default: those of the policy, for one without a manifest.
     limits: GivenLimits,
+    /// `one-in`: one request of so many is compared, at most. Default: `1`.
     one_in: u32,
-    /// `None`: that of the policy.
+    /// `[policy.shadow.config]`: its configuration. Default: that of the policy.
     config: Option<toml::Table>,
 }
 

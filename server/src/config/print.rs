@@ -4,7 +4,7 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, ListenerSettings, OperatorSettings, ServerSettings,
+    Configuration, ListenerSettings, OperatorSettings, ServerSettings, TenantRules, budgets, headers,
     listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
     operators::ACCESS_FORMATS,
@@ -12,6 +12,7 @@ use super::{
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
     site::{RESOLVERS, UNLIMITED},
+    tenants::OwnPolicies,
     tls::DEMANDS,
     units::exact_size,
 };
@@ -28,7 +29,7 @@ use std::{
 };
 use toml::{Table, Value};
 use wasmserve_files::{Compression, Listings, RootOptions};
-use wasmserve_policy::{Budget, Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
+use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
 
 /// The text of a file.
 pub fn print(configuration: &Configuration) -> String {
@@ -41,6 +42,9 @@ pub fn print(configuration: &Configuration) -> String {
     if !listeners.is_empty() {
         whole.insert("listener".into(), listeners.into());
     }
+    if let Some(rules) = &configuration.tenants {
+        whole.insert("sites".into(), tenants(rules, &configuration.sources).into());
+    }
     whole.to_string()
 }
 
@@ -49,6 +53,10 @@ fn server(settings: &ServerSettings) -> Table {
         ("idle-timeout", time(settings.idle_timeout)),
         ("head-timeout", time(settings.head_timeout)),
         ("stall-timeout", time(settings.stall_timeout)),
+        ("total-timeout", settings.total_timeout.map_or(UNLIMITED.into(), time)),
+        ("head-size", bytes(settings.head_size as u64)),
+        ("header-fields", count(settings.header_fields)),
+        ("target-size", bytes(settings.target_size as u64)),
         ("drain-timeout", time(settings.drain_timeout)),
         ("drain-delay", time(settings.drain_delay)),
         ("chunk-size", bytes(settings.chunk_size as u64)),
@@ -59,6 +67,8 @@ fn server(settings: &ServerSettings) -> Table {
         ("log-format", word(settings.log_format, &LOG_FORMATS)),
         ("log", settings.log.clone().into()),
     ]);
+    table.insert("bandwidth".into(), budgets::print_bandwidth(settings.bandwidth));
+    table.insert("client".into(), budgets::print_client(&settings.client).into());
     if !settings.listen.is_empty() {
         table.insert("listen".into(), strings(&settings.listen));
     }
@@ -158,11 +168,12 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("access-log", (spec.logged == Logged::Yes).into()),
         ("compress", spec.files.compression.is_some().into()),
         ("resolver", word(spec.files.resolver, &RESOLVERS)),
-        ("budget", budget(&spec.chain.budget).into()),
+        ("budget", budget(spec).into()),
         ("services", services(&spec.chain.budget.services).into()),
         ("roots", roots.into()),
         ("policy", policies.into()),
         ("observer", observers.into()),
+        ("headers", headers::print(&spec.headers.last).into()),
     ]);
     if let Some(files) = &spec.tls {
         table.insert("tls".into(), tls(files).into());
@@ -172,6 +183,41 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         table.insert("compress-up-to".into(), bytes(longest));
     }
     table
+}
+
+/// `[sites]`: what all tenants inherit, as a site without hosts, and what only they have.
+fn tenants(rules: &TenantRules, sources: &BTreeSet<PathBuf>) -> Table {
+    let spec = rules.inherited();
+    let mut sites = site(&spec, sources);
+    sites.retain(|key, _| !matches!(key, "name" | "hosts" | "roots"));
+    for (_, options) in &spec.files.roots {
+        sites.extend(root(options).into_iter().filter(|(key, _)| key != "path"));
+    }
+    let OwnPolicies {
+        grants: granted,
+        establishes,
+        reads,
+        ceiling,
+        most,
+        size,
+    } = &rules.own;
+    let mut own = table([
+        ("establishes", strings(establishes)),
+        ("reads", strings(reads)),
+        ("limits", limits(ceiling).into()),
+        ("most", count(*most)),
+        ("size", bytes(*size)),
+    ]);
+    own.extend(grants(granted));
+    sites.extend(table([
+        ("directory", path(&rules.directory)),
+        ("root", rules.root.clone().into()),
+        ("forget-after", time(rules.forget_after)),
+        ("loaded", count(rules.loaded)),
+        ("allow", strings(&rules.allow)),
+        ("own-policies", own.into()),
+    ]));
+    sites
 }
 
 fn root(options: &RootOptions) -> Table {
@@ -317,12 +363,15 @@ fn limits(limits: &Limits) -> Table {
     ])
 }
 
-fn budget(budget: &Budget) -> Table {
-    table([
+fn budget(spec: &SiteSpec) -> Table {
+    let budget = &spec.chain.budget;
+    let mut policies = table([
         ("evidence", bytes(budget.evidence as u64)),
         ("concurrent", count(budget.concurrent)),
         ("processor", budget.processor.map_or(UNLIMITED.into(), time)),
-    ])
+    ]);
+    policies.extend(budgets::print_site(&spec.budget));
+    policies
 }
 
 fn services(budget: &ServiceBudget) -> Table {

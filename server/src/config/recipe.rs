@@ -13,15 +13,15 @@ use std::path::PathBuf;
 /// What makes the artefact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
-    /// A Rust package, by name, of the cargo workspace that the plugin's folder belongs to.
+    /// `cargo`: a Rust package, by name, of the cargo workspace that the plugin's folder belongs to.
     Cargo(String),
-    /// The file of JavaScript or TypeScript that exports the plugin.
+    /// `javascript`: the file of JavaScript or TypeScript that exports the plugin.
     JavaScript(Entry),
-    /// The Python module that exports the plugin.
+    /// `python`: the Python module that exports the plugin.
     Python(Entry),
-    /// Files of C, in the plugin's folder.
+    /// `c`: files of C, in the plugin's folder.
     C(Vec<PathBuf>),
-    /// A program and its arguments, run in the plugin's folder.
+    /// `command`: a program and its arguments, run in the plugin's folder.
     Command(Vec<String>),
 }
 
@@ -30,7 +30,8 @@ pub enum Recipe {
 pub struct Entry {
     /// In the plugin's folder.
     pub file: PathBuf,
-    /// Which world of the plugin's `wit` folder it targets: what it may import, and has to export.
+    /// `world`: for `javascript` and `python`, which world of the plugin's `wit` folder it targets: what it may import, and
+    /// has to export. Default: `"policy"`.
     pub world: String,
 }
 

@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use wasmserve_files::{Coding, Dotfiles, Growing, Listings, Machines, MediaTypes, RootOptions, SitePath, Symlinks};
 
 /// The keys that were given; the others stay as they are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GivenRoot {
-    /// `symlinks`: whether symbolic links are followed: `"beneath"` (the default; never to outside of the root) or
-    /// `"deny"`.
+    /// `symlinks`: whether symbolic links are followed: `"beneath"` (never to outside of the root) or `"deny"`. Default:
+    /// `"beneath"`.
     symlinks: Option<Symlinks>,
-    /// `dotfiles`: whether names that begin with a dot are served: `"hide"` (the default; what is beneath `/.well-known/`
-    /// always is) or `"serve"`.
+    /// `dotfiles`: whether names that begin with a dot are served: `"hide"` (what is beneath `/.well-known/` always is) or
+    /// `"serve"`. Default: `"hide"`.
     dotfiles: Option<Dotfiles>,
     /// `index`: names of the files that stand for their folder, most wanted first. Default: `["index.html"]`.
     index: Option<Vec<String>>,
@@ -28,19 +28,20 @@ pub struct GivenRoot {
     /// Default: `["br", "zstd", "gzip"]`.
     precompressed: Option<Vec<Coding>>,
     /// `error-pages`: pages that are sent with an error status, such as `{ 404 = "/404.html" }`; looked up in the folder
-    /// of the request, then in the root.
+    /// of the request, then in the root. Default: `{}`.
     error_pages: Option<Vec<(StatusCode, SitePath)>>,
-    /// `fallback`: the page that is sent with 200 when nothing is there: that of a single-page application. `""`: none.
+    /// `fallback`: the page that is sent with 200 when nothing is there: that of a single-page application. Default: `""`, none.
     fallback: Option<Option<SitePath>>,
     /// `media-types`: types by extension, such as `{ md = "text/markdown" }`, before what the server knows itself.
+    /// Default: `{}`.
     media_types: Option<Vec<(String, String)>>,
     /// `default-media-type`: that of names without a known extension. Default: `"application/octet-stream"`.
     default_media_type: Option<String>,
-    /// `machines`: how many machines serve copies of the same files under one name: `"one"` (the default) or `"several"`,
-    /// which leaves out of entity tags what differs from machine to machine.
+    /// `machines`: how many machines serve copies of the same files under one name: `"one"` or `"several"`, which leaves out
+    /// of entity tags what differs from machine to machine. Default: `"one"`.
     machines: Option<Machines>,
-    /// `growing`: what happens when a file grows while it is sent: `"end"` (the default: the response breaks off) or
-    /// `"continue"` (right only where files are appended to and never written anew).
+    /// `growing`: what happens when a file grows while it is sent: `"end"` (the response breaks off) or `"continue"` (right
+    /// only where files are appended to and never written anew). Default: `"end"`.
     growing: Option<Growing>,
 }
 
@@ -109,6 +110,7 @@ impl GivenRoot {
             machines: self.machines.unwrap_or(defaults.machines),
             growing: self.growing.unwrap_or(defaults.growing),
             path: defaults.path,
+            within: None,
         }
     }
 }

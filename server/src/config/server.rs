@@ -1,20 +1,22 @@
 //! `[server]`: what holds for the whole process, whichever site is asked for.
 
 use super::{
-    CodeCacheOption, ConfigErrors, OperatorSettings,
+    CodeCacheOption, ConfigErrors, OperatorSettings, budgets,
     document::Section,
     listeners::{Addresses, ListenerSettings},
     tls,
     units::{duration, positive, size},
-    values::{chunk_size, log_filter},
+    values::{chunk_size, head_size, log_filter},
 };
 use crate::{
+    limits::{ClientBudget, HEADER_FIELDS, Limits, TARGET_SIZE},
     net::{ListenAddress, ListenerOptions, NetOptions, Tls, activity::Deadlines, listener::Security, tls::TlsFiles},
     observe::LogFormat,
     sites::UnknownHost,
 };
 use std::{
     net::SocketAddr,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,6 +37,15 @@ pub struct ServerSettings {
     pub head_timeout: Duration,
     /// `stall-timeout`: how long a client may take no byte of its response. Default: `"60s"`.
     pub stall_timeout: Duration,
+    /// `total-timeout`: how long a request may take from its head to the last byte of its answer, whatever its client takes
+    /// of it. Default: `"24h"`.
+    pub total_timeout: Option<Duration>,
+    /// `head-size`: most bytes of a request line with its header fields; beyond, 431. Default: `"32KiB"`.
+    pub head_size: usize,
+    /// `header-fields`: most header fields of a request; beyond, 431. Default: `100`.
+    pub header_fields: usize,
+    /// `target-size`: most bytes of a request's path and query; beyond, 414. Default: `"8KiB"`.
+    pub target_size: usize,
     /// `drain-timeout`: how long responses may take to finish after SIGINT or SIGTERM. Default: `"30s"`.
     pub drain_timeout: Duration,
     /// `drain-delay`: how long connections are still accepted after SIGINT or SIGTERM, while `/readyz` says that the server
@@ -44,15 +55,15 @@ pub struct ServerSettings {
     pub max_connections: Option<usize>,
     /// `chunk-size`: most bytes of a file that a connection holds in memory. Default: `"64KiB"`.
     pub chunk_size: usize,
-    /// `cached-files`: descriptors of files kept open for the next request, and `cache-memory`: bytes of small files kept
-    /// in memory, of all sites together. Default: `1000`, and never more than a quarter of the limit of open files;
-    /// `"32MiB"`.
+    /// `cached-files`: descriptors of files kept open for the next request, of all sites together. Default: `1000`, and
+    /// never more than a quarter of the limit of open files. `cache-memory`: bytes of small files kept in memory, of all
+    /// sites together. Default: `"32MiB"`.
     pub cache: CacheOptions,
-    /// `unknown-host`: the answer to requests for a host that is no site's: `421` (the default), `404`, or `"close"`,
-    /// which ends the connection without an answer.
+    /// `unknown-host`: the answer to requests for a host that is no site's: `421`, `404`, or `"close"`, which ends
+    /// the connection without an answer. Default: `421`.
     pub unknown_host: UnknownHost,
-    /// `sendfile`: to which clients the kernel copies the content of files by itself: `"remote"` (the default: those on
-    /// other machines), `"always"` or `"off"`.
+    /// `sendfile`: to which clients the kernel copies the content of files by itself: `"remote"` (those on other
+    /// machines), `"always"` or `"off"`. Default: `"remote"`.
     pub sendfile: Sendfile,
     /// `tls-cert` and `tls-key`: PEM files; with them HTTPS is spoken, to sites that have no certificate of their own too.
     /// Default: plain HTTP. `tls-client-ca` and `tls-client-certificates`: as `client-ca` and `client-certificates` of
@@ -61,8 +72,13 @@ pub struct ServerSettings {
     /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: systemd's
     /// `CACHE_DIRECTORY`, else `wasmserve` in `XDG_CACHE_HOME` or `~/.cache`.
     pub code_cache: Option<CodeCacheOption>,
+    /// `bandwidth`: bytes of content a second of all sites together, such as `"100MiB/s"`; when it is used up, sites that
+    /// are sending have it in proportion to their weights. Default: `"unlimited"`.
+    pub bandwidth: Option<NonZeroU64>,
+    /// `[server.client]`: what each client may do.
+    pub client: ClientBudget,
     pub operators: OperatorSettings,
-    /// `log-format`: `"text"` (the default) or `"json"`.
+    /// `log-format`: `"text"` or `"json"`. Default: `"text"`.
     pub log_format: LogFormat,
     /// `log`: what is logged, such as `"info,access=off"`. Default: `"info"`.
     pub log: String,
@@ -85,6 +101,9 @@ pub(super) const SENDFILE: [(&str, Sendfile); 3] = [
 /// A request line and header fields beyond this are refused with 431. As nginx: four buffers of 8 KiB.
 const HEAD_SIZE: usize = 32 * 1024;
 
+/// A request that takes longer is not a download but an attack: 24 h are 1 GiB at 100 kbit/s.
+const TOTAL: Duration = Duration::from_secs(24 * 3600);
+
 /// How long a client that is still sending is read from after its last response.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -98,6 +117,10 @@ impl Default for ServerSettings {
             idle_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
+            total_timeout: Some(TOTAL),
+            head_size: HEAD_SIZE,
+            header_fields: HEADER_FIELDS,
+            target_size: TARGET_SIZE,
             drain_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             max_connections: None,
@@ -107,6 +130,8 @@ impl Default for ServerSettings {
             sendfile: Sendfile::default(),
             tls: None,
             code_cache: None,
+            bandwidth: None,
+            client: ClientBudget::default(),
             operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
@@ -130,6 +155,15 @@ impl ServerSettings {
             stall_timeout: section
                 .parsed("stall-timeout", positive, errors)
                 .unwrap_or(defaults.stall_timeout),
+            total_timeout: budgets::limit(&mut section, "total-timeout", positive, errors)
+                .unwrap_or(defaults.total_timeout),
+            head_size: section
+                .parsed("head-size", head_size, errors)
+                .unwrap_or(defaults.head_size),
+            header_fields: section.count("header-fields", errors).unwrap_or(defaults.header_fields),
+            target_size: section
+                .parsed("target-size", head_size, errors)
+                .unwrap_or(defaults.target_size),
             drain_timeout: section
                 .parsed("drain-timeout", duration, errors)
                 .unwrap_or(defaults.drain_timeout),
@@ -152,6 +186,11 @@ impl ServerSettings {
             sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
             tls: tls::of_server(folder, &mut section, errors),
             code_cache: code_cache(folder, &mut section, errors),
+            bandwidth: budgets::limit(&mut section, "bandwidth", budgets::bandwidth, errors).flatten(),
+            client: section
+                .section("client", errors)
+                .map(|client| budgets::client(client, errors))
+                .unwrap_or_default(),
             operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
                 .choice("log-format", &LOG_FORMATS, errors)
@@ -195,14 +234,22 @@ impl ServerSettings {
             tls,
             chunk_size: self.chunk_size,
             sendfile: self.sendfile,
-            head_size: HEAD_SIZE,
+            head_size: self.head_size,
+            header_fields: self.header_fields,
             deadlines: Deadlines {
                 idle: self.idle_timeout,
                 head: self.head_timeout,
+                total: self.total_timeout,
                 linger: LINGER,
             },
             stall: self.stall_timeout,
         }
+    }
+
+    /// What sites, clients and requests may use of the server from now on.
+    pub fn limit(&self, limits: &Limits) {
+        limits.set(self.bandwidth, self.client.clone());
+        limits.set_head(self.target_size, self.header_fields);
     }
 
     /// Where compiled code is kept.

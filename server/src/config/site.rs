@@ -2,54 +2,59 @@
 
 use super::{
     ConfigErrors,
+    budgets::GivenTraffic,
     document::{Located, Section},
-    grants,
+    grants, headers,
     plugins::{Catalogue, GivenChain},
     roots::GivenRoot,
     tls,
     units::{positive, size},
 };
 use crate::{
+    limits::SiteBudget,
     net::tls::TlsFiles,
-    site::{Logged, SiteSpec},
+    site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, Hosts},
 };
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     time::Duration,
 };
 use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
-use wasmserve_policy::{Budget, ChainSpec, ServiceBudget};
+use wasmserve_policy::{Budget, ChainSpec, HeaderRules, PolicySpec, ServiceBudget};
 
 /// What may stand in `[[site]]` and in `[defaults]` alike; the keys that were given.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GivenSite {
     root: GivenRoot,
-    /// `compress`: whether texts that have no coded sibling are compressed while they are sent. Default: `false`: it costs
-    /// CPU for every response, and tells secrets by their length in pages that hold one beside something that a client
-    /// chose (BREACH).
+    /// `compress`: whether texts that have no coded sibling are compressed while they are sent. It costs CPU for every
+    /// response, and tells secrets by their length in pages that hold one beside something that a client chose (BREACH).
+    /// Default: `false`.
     compress: Option<bool>,
     /// `compress-from`: shorter ones are sent as they are. Default: `"1KiB"`.
     compress_from: Option<u64>,
     /// `compress-up-to`: longer ones too. Default: `"1MiB"`.
     compress_up_to: Option<u64>,
-    /// `resolver`: how paths are opened beneath a root: `"automatic"` (the default: by the kernel where it can) or
-    /// `"steps"`.
+    /// `resolver`: how paths are opened beneath a root: `"automatic"` (by the kernel where it can) or `"steps"`.
+    /// Default: `"automatic"`.
     resolver: Option<Resolver>,
     /// `plugins`: a folder, read as `--plugins` does; or `[[site.policy]]` tables in the form of `plugins.toml`, whose
     /// plugins are named relative to this file. `policy = []` asks no policy where `[defaults]` names some.
+    /// Default: none: files are served to everyone.
     chain: Option<GivenChain>,
     budget: GivenBudget,
     /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
     /// the `plugins.toml` of the site's folder says.
     services: Option<ServiceBudget>,
+    /// `[site.headers]`: header fields of every answer, errors and redirects included, after those of policies.
+    headers: Option<HeaderRules>,
     /// `access-log`: whether its exchanges leave a line in the access log. Default: `true`.
     access_log: Option<bool>,
 }
 
 /// `[site.budget]`: what the policies of a site may use together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct GivenBudget {
     /// `evidence`: bytes of decisions kept with what they went by. Default: `"16MiB"`.
     evidence: Option<usize>,
@@ -59,6 +64,7 @@ struct GivenBudget {
     /// `processor`: processor time that calls may use in each second, such as `"200ms"`; twice as much may be saved up.
     /// When it is used up, requests that need a run are answered with 503. Default: `"unlimited"`.
     processor: Option<Option<Duration>>,
+    traffic: GivenTraffic,
 }
 
 /// The reading of all sites of a file.
@@ -102,12 +108,15 @@ impl GivenSite {
             services: section
                 .section("services", errors)
                 .map(|services| grants::read_budget(services, errors)),
+            headers: section
+                .section("headers", errors)
+                .map(|section| headers::read(section, errors)),
             access_log: section.flag("access-log", errors),
         }
     }
 
     /// These keys where they are given, the others from `base`.
-    fn over(self, base: &Self) -> Self {
+    pub(super) fn over(self, base: &Self) -> Self {
         Self {
             root: self.root.over(&base.root),
             compress: self.compress.or(base.compress),
@@ -117,7 +126,61 @@ impl GivenSite {
             chain: self.chain.or_else(|| base.chain.clone()),
             budget: self.budget.over(&base.budget),
             services: self.services.or_else(|| base.services.clone()),
+            headers: self.headers.or_else(|| base.headers.clone()),
             access_log: self.access_log.or(base.access_log),
+        }
+    }
+
+    pub(super) fn root(&self) -> &GivenRoot {
+        &self.root
+    }
+
+    pub(super) fn headers(&self) -> Option<&HeaderRules> {
+        self.headers.as_ref()
+    }
+
+    pub(super) fn policies(&self) -> impl Iterator<Item = &PolicySpec> {
+        self.chain.iter().flat_map(|chain| &chain.policies)
+    }
+
+    /// Whether anything of it runs a plugin.
+    pub(super) fn has_plugins(&self) -> bool {
+        let chain = self.chain.as_ref();
+        chain.is_some_and(|chain| !chain.policies.is_empty() || !chain.observers.is_empty())
+    }
+
+    /// The chain of a site, with what its budget does not say from `budget`.
+    pub(super) fn chain_spec(&self, site: &str, roots: BTreeSet<String>, budget: &Budget) -> ChainSpec {
+        let chain = self.chain.clone().unwrap_or_default();
+        let services = self.services.clone().unwrap_or(chain.services);
+        ChainSpec {
+            site: site.into(),
+            policies: chain.policies,
+            observers: chain.observers,
+            roots,
+            budget: self.budget.resolve(services, budget),
+        }
+    }
+
+    pub(super) fn logged(&self) -> Logged {
+        match self.access_log {
+            Some(false) => Logged::No,
+            Some(true) | None => Logged::Yes,
+        }
+    }
+
+    /// What a site may use of the server.
+    pub(super) fn traffic(&self) -> SiteBudget {
+        self.budget.traffic.resolve()
+    }
+
+    /// The files of a site.
+    pub(super) fn files_options(&self, roots: Vec<(String, RootOptions)>) -> FilesOptions {
+        FilesOptions {
+            roots,
+            compression: self.compression(),
+            resolver: self.resolver.unwrap_or_default(),
+            ..FilesOptions::new("")
         }
     }
 
@@ -162,6 +225,7 @@ impl GivenBudget {
             evidence: section.parsed("evidence", memory, errors),
             concurrent: section.count("concurrent", errors),
             processor: section.parsed("processor", processor, errors),
+            traffic: GivenTraffic::read(&mut section, errors),
         };
         section.finish(errors);
         given
@@ -172,11 +236,11 @@ impl GivenBudget {
             evidence: self.evidence.or(base.evidence),
             concurrent: self.concurrent.or(base.concurrent),
             processor: self.processor.or(base.processor),
+            traffic: self.traffic.over(&base.traffic),
         }
     }
 
-    fn resolve(&self, services: ServiceBudget) -> Budget {
-        let defaults = Budget::default();
+    fn resolve(&self, services: ServiceBudget, defaults: &Budget) -> Budget {
         Budget {
             evidence: self.evidence.unwrap_or(defaults.evidence),
             concurrent: self.concurrent.unwrap_or(defaults.concurrent),
@@ -223,34 +287,19 @@ impl<'c> SiteReader<'c> {
         let tls = section.section("tls", errors);
         let tls = tls.and_then(|tls| tls::of_site(&self.folder, tls, self.server.as_ref(), errors));
         section.finish(errors);
-        let compression = given.compression();
-        let chain = given.chain.unwrap_or_default();
-        let services = given.services.unwrap_or(chain.services);
-        let chain = ChainSpec {
-            site: name.into(),
-            policies: chain.policies,
-            observers: chain.observers,
-            roots: roots.iter().map(|(name, _)| name.clone()).collect(),
-            budget: given.budget.resolve(services),
-        };
-        let files = FilesOptions {
-            roots,
-            compression,
-            resolver: given.resolver.unwrap_or_default(),
-            ..FilesOptions::new("")
-        };
+        let names = roots.iter().map(|(name, _)| name.clone()).collect();
         SiteSpec {
             hosts,
-            files,
+            chain: given.chain_spec(&name, names, &Budget::default()),
+            budget: given.traffic(),
+            files: given.files_options(roots),
+            logged: given.logged(),
+            headers: SiteHeaders::of_operator(given.headers.unwrap_or_default()),
             tls,
-            chain,
-            logged: match given.access_log {
-                Some(false) => Logged::No,
-                Some(true) | None => Logged::Yes,
-            },
         }
     }
 
+    /// - `name`: what logs and errors call it; no two sites have the same. Needed.
     fn name(&mut self, section: &mut Section<'_>, errors: &mut ConfigErrors) -> String {
         let Some(name) = section.required_string("name", errors) else {
             return String::new();
@@ -263,6 +312,7 @@ impl<'c> SiteReader<'c> {
         name.value
     }
 
+    /// - `hosts`: names, `*.NAME`, addresses, or `*` for every host that is no other site's. Needed.
     fn hosts(&mut self, site: &str, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Vec<HostPattern> {
         let typed = section.strings("hosts", errors);
         if typed.as_ref().is_none_or(Vec::is_empty) {
@@ -293,6 +343,11 @@ impl<'c> SiteReader<'c> {
         hosts
     }
 
+    /// - `root`: the folder that is served. Needed, unless there are `roots`.
+    /// - `[site.roots.NAME]`: several folders by name; paths are looked up in `default`, policies may place requests in the
+    ///   others.
+    /// - `path` (in `[site.roots.NAME]`): the folder. Needed.
+    ///
     /// `root`, or `[site.roots.NAME]` tables. The one that is named `default`, or the only one, comes first: there paths are
     /// looked up unless a policy places them elsewhere.
     fn roots(

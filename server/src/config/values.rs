@@ -19,6 +19,15 @@ pub fn chunk_size(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The most bytes of a request's head, or of a part of it.
+pub fn head_size(text: &str) -> Result<usize, String> {
+    match usize::try_from(size(text)?) {
+        // Every connection may have so many in memory; a browser's cookies alone may take some 8 KiB.
+        Ok(bytes) if (1 << 10..=1 << 20).contains(&bytes) => Ok(bytes),
+        _ => Err("must be between 1KiB and 1MiB".into()),
+    }
+}
+
 /// The size at which a recording is begun anew.
 pub fn record_limit(text: &str) -> Result<u64, String> {
     match size(text)? {

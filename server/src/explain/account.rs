@@ -1,6 +1,7 @@
 //! What a request leads to, and how: made by the parts that answer real requests, in the same order.
 
 use crate::{
+    limits::Admitted,
     request::{
         Answering, Arrival, Judged, Reply,
         handle::{capabilities, carry_out, question},
@@ -105,8 +106,8 @@ impl Account {
             client: arrival.client.map(|client| client.to_string()),
             ..Self::empty()
         };
-        let reply = match question(sites, arrival) {
-            Ok(Some((site, request))) => account.decide(site, Arc::new(request)).await,
+        let reply = match question(sites, arrival).await {
+            Ok(Some((site, request))) => account.decide(&site, Arc::new(request)).await,
             Ok(None) => Reply::undecided(capabilities()),
             Err(refusal) => {
                 account.verdict = Ruling::Refused {
@@ -166,6 +167,7 @@ impl Account {
             request: Some(request),
             facts,
             pace,
+            admitted: Admitted::default(),
             answering: Answering::Given,
             judged: Some(Judged::new(&outcome, effort)),
             meter: site.meter,

@@ -20,6 +20,8 @@ pub struct Deadlines {
     pub idle: Duration,
     /// From the first byte of a head to its last.
     pub head: Duration,
+    /// From a request's head to the last byte of its answer, whatever its client takes of it meanwhile; `None`: any time.
+    pub total: Option<Duration>,
     /// After the last response, for what the client is still sending: closing before it is read would reset the
     /// connection and could destroy the response on its way.
     pub linger: Duration,
@@ -30,7 +32,7 @@ pub struct Deadlines {
 pub enum Stage {
     Idle,
     Head,
-    /// The server's turn: policies and files have deadlines of their own.
+    /// An answer is made or sent: policies, files and a client that takes nothing have deadlines of their own.
     Exchange,
     Linger,
 }
@@ -43,6 +45,8 @@ pub struct Activity(Mutex<State>);
 struct State {
     stage: Stage,
     since: Instant,
+    /// When the latest exchange began.
+    begun: Instant,
     /// How many: the last bytes of one may leave after the next one began.
     exchanges: usize,
     /// Whether bytes are offered that the client has not taken: how long it may do that is the transport's business.
@@ -66,6 +70,7 @@ impl Activity {
         let state = State {
             stage: Stage::Idle,
             since: Instant::now(),
+            begun: Instant::now(),
             exchanges: 0,
             blocked: false,
             unread: false,
@@ -80,6 +85,7 @@ impl Activity {
             state.since = Instant::now();
         }
         state.stage = Stage::Exchange;
+        state.begun = state.since;
         state.exchanges += 1;
         state.unread = false;
         UnderWay {
@@ -158,13 +164,15 @@ impl Activity {
 
     fn deadline(&self, deadlines: &Deadlines) -> Option<(Instant, Stage)> {
         let state = self.state();
+        let total = deadlines.total.filter(|_| state.exchanges > 0);
+        let total = total.map(|total| (state.begun + total, Stage::Exchange));
         if state.blocked {
-            return None;
+            return total;
         }
         let limit = match state.stage {
             Stage::Idle => deadlines.idle,
             Stage::Head => deadlines.head,
-            Stage::Exchange => return None,
+            Stage::Exchange => return total,
             Stage::Linger => deadlines.linger,
         };
         Some((state.since + limit, state.stage))
@@ -200,6 +208,7 @@ mod tests {
     const DEADLINES: Deadlines = Deadlines {
         idle: Duration::from_secs(1),
         head: Duration::from_secs(2),
+        total: None,
         linger: Duration::from_secs(4),
     };
 
@@ -225,6 +234,25 @@ mod tests {
         assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
         activity.close();
         assert_eq!(waits(&activity), Some((DEADLINES.linger, Stage::Linger)));
+    }
+
+    #[test]
+    fn a_whole_exchange_has_an_end_where_it_is_given_one() {
+        let deadlines = Deadlines {
+            total: Some(Duration::from_secs(8)),
+            ..DEADLINES
+        };
+        let activity = Activity::new();
+        let total = |activity: &Activity| activity.deadline(&deadlines).map(|(_, stage)| stage);
+        let under_way = activity.begin();
+        assert_eq!(total(&activity), Some(Stage::Exchange));
+        let first = activity.deadline(&deadlines);
+        activity.blocked();
+        assert_eq!(activity.deadline(&deadlines), first, "whatever the client takes");
+        activity.sent();
+        assert_eq!(activity.deadline(&deadlines), first);
+        drop(under_way);
+        assert_eq!(total(&activity), Some(Stage::Idle));
     }
 
     #[test]

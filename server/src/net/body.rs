@@ -1,15 +1,27 @@
 //! An answer's content as the transport takes it, and what became of it for the record.
 
 use super::activity::UnderWay;
-use crate::observe::{Ending, Record};
+use crate::{
+    limits::Admitted,
+    observe::{Ending, Record},
+};
 use bytes::Bytes;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::{io, num::NonZeroU64, ops::Range, sync::Arc, task::Context};
 use wasmserve_files::{Content, FileSpan, OpenFile, Part};
 use wasmserve_transport::{self as transport, Body, Delivery, Ended, Fault, Reading, Summary};
 
-/// Makes the body of a response. However that ends, the exchange and its record end with it. `pace`: bytes a second.
-pub fn body(delivery: &Delivery, content: Content, pace: Option<u64>, record: Record, under_way: UnderWay) -> Body {
+/// What a body's bytes wait for, and what is held until the last of them.
+#[derive(Debug, Default)]
+pub struct Sending {
+    /// Bytes a second, by the policies' word.
+    pub pace: Option<u64>,
+    /// The site's part of the line, and its count of what is under way.
+    pub admitted: Admitted,
+}
+
+/// Makes the body of a response. However that ends, the exchange and its record end with it.
+pub fn body(delivery: &Delivery, content: Content, sending: Sending, record: Record, under_way: UnderWay) -> Body {
     let body = match content {
         Content::Parts(parts) => delivery.body(spans(parts)),
         Content::Stream(mut stream) => {
@@ -17,13 +29,17 @@ pub fn body(delivery: &Delivery, content: Content, pace: Option<u64>, record: Re
             delivery.body([transport::Part::Stream(source)])
         }
     };
-    let body = match pace {
+    let body = match sending.pace {
         Some(pace) => body.pace(NonZeroU64::new(pace).unwrap_or(NonZeroU64::MIN)),
+        None => body,
+    };
+    let body = match sending.admitted.turn() {
+        Some(turn) => body.allowed_by(turn),
         None => body,
     };
     body.on_end(move |end| {
         note_end(record, end);
-        drop(under_way);
+        drop((under_way, sending.admitted));
     })
 }
 
@@ -146,7 +162,7 @@ mod tests {
         let under_way = Activity::new().begin();
         let record = Record::begin(&head, None, Scheme::Http, under_way.since);
         let delivery = Delivery::copies(64 * 1024);
-        body(&delivery, answer.content, None, record, under_way)
+        body(&delivery, answer.content, Sending::default(), record, under_way)
     }
 
     #[tokio::test]

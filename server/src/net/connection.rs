@@ -8,11 +8,13 @@ use super::{
     listener::{ListenerOptions, Security},
     origin::{Origin, Peer},
     proxy::{self, Peek},
+    refused::turn_away,
     stop::Stop,
     tls::{Protocol, Tls},
     watched::Watched,
 };
 use crate::{
+    limits::{HEADER_FIELDS, Limits, Visitor},
     observe::{meters, record},
     sites::Sites,
     watch::Watch,
@@ -53,6 +55,8 @@ pub struct NetOptions {
     pub sendfile: Sendfile,
     /// The most bytes of a request line and header fields; beyond: 431.
     pub head_size: usize,
+    /// The most header fields of a request; beyond: 431.
+    pub header_fields: usize,
     pub deadlines: Deadlines,
     /// How long a client may take no byte of its response.
     pub stall: Duration,
@@ -63,6 +67,8 @@ pub struct Server {
     /// The current generation: what every request that begins now is answered by.
     pub sites: ArcSwap<Sites>,
     pub watch: Watch,
+    /// What sites and clients use.
+    pub limits: Arc<Limits>,
     /// What connections that begin now are served by.
     protocols: ArcSwap<Protocols>,
 }
@@ -80,16 +86,18 @@ struct Link {
     protocols: Arc<Protocols>,
     activity: Arc<Activity>,
     delivery: Delivery,
+    visitor: Arc<Visitor>,
     origin: Arc<Origin>,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub fn new(sites: Arc<Sites>, watch: Watch, options: NetOptions) -> Arc<Self> {
+    pub fn new(sites: Arc<Sites>, watch: Watch, limits: Arc<Limits>, options: NetOptions) -> Arc<Self> {
         Arc::new(Self {
             sites: ArcSwap::new(sites),
             watch,
+            limits,
             protocols: ArcSwap::from_pointee(Protocols::new(options)),
         })
     }
@@ -118,6 +126,10 @@ impl Protocols {
             .max_buf_size(options.head_size)
             // See `activity`: one clock for all deadlines.
             .header_read_timeout(None);
+        // The HTTP library has room for as many without asking for memory.
+        if options.header_fields > HEADER_FIELDS {
+            http1.max_headers(options.header_fields);
+        }
         Self { options, http1 }
     }
 
@@ -155,10 +167,13 @@ where
             Err(_) => return note_given_up("the rest of a PROXY header", peer),
         }
     }
+    let Ok(visitor) = Visitor::arrive(&server.limits, origin.client) else {
+        return turn_away(stream, options.security).await;
+    };
     let tls = match (options.security, &protocols.options.tls) {
         (Security::Plain, _) => {
             let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
-            let link = Link::new(server, protocols, delivery, origin);
+            let link = Link::new(server, protocols, delivery, visitor, origin);
             return http1(link, io, peer, stop).await;
         }
         (Security::Tls, Some(tls)) => tls.clone(),
@@ -186,7 +201,7 @@ where
     }
     origin.secured = Some(Arc::new(secured));
     let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
-    let link = Link::new(server, protocols, delivery, origin);
+    let link = Link::new(server, protocols, delivery, visitor, origin);
     match protocol {
         Protocol::Http1 => http1(link, io, peer, stop).await,
         Protocol::Http2 => http2(link, io, peer, stop).await,
@@ -251,6 +266,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             biased;
             ended = connection.as_mut() => return note_end(ended, peer, link.origin.client),
             stage = expired.as_mut() => return note_expiry(stage, peer),
+            () = link.visitor.ended() => return,
             verdict = verdict.as_mut() => return note_verdict(verdict, peer),
             () = stop.requested(), if !stopping => {
                 stopping = true;
@@ -263,12 +279,19 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 // === impl Link ===
 
 impl Link {
-    fn new(server: Arc<Server>, protocols: Arc<Protocols>, delivery: Delivery, origin: Origin) -> Self {
+    fn new(
+        server: Arc<Server>,
+        protocols: Arc<Protocols>,
+        delivery: Delivery,
+        visitor: Arc<Visitor>,
+        origin: Origin,
+    ) -> Self {
         Self {
             server,
             protocols,
             activity: Activity::new(),
             delivery,
+            visitor,
             origin: Arc::new(origin),
         }
     }
@@ -278,10 +301,11 @@ impl Link {
             server,
             activity,
             delivery,
+            visitor,
             origin,
             ..
         } = self;
-        exchange(server, activity, delivery, &origin, request).await
+        exchange(server, activity, delivery, visitor, &origin, request).await
     }
 }
 
@@ -311,7 +335,8 @@ fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
 
 fn note_expiry(stage: Stage, peer: Peer) {
     let waited_for = match stage {
-        Stage::Idle | Stage::Linger | Stage::Exchange => return,
+        Stage::Idle | Stage::Linger => return,
+        Stage::Exchange => "the end of a response, which took longer than total-timeout",
         Stage::Head => "the rest of a request's head",
     };
     note_given_up(waited_for, peer);

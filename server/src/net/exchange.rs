@@ -2,12 +2,13 @@
 
 use super::{
     activity::Activity,
-    body::body,
+    body::{Sending, body},
     connection::Server,
     listener::Answers,
     origin::{Asker, Origin},
 };
 use crate::{
+    limits::Visitor,
     observe::Record,
     request::{Answering, Arrival, handle, redirect},
 };
@@ -41,6 +42,7 @@ pub async fn exchange(
     server: Arc<Server>,
     activity: Arc<Activity>,
     delivery: Delivery,
+    visitor: Arc<Visitor>,
     origin: &Origin,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Unanswered> {
@@ -64,12 +66,16 @@ pub async fn exchange(
     };
     let mut reply = match origin.answers() {
         Answers::RedirectToHttps { port } if !redirect::is_acme(&arrival.head) => {
-            redirect::to_https(&sites, &arrival, port)
+            redirect::to_https(&sites, &arrival, port).await
         }
-        _ => handle(&sites, &server.watch, arrival).await,
+        _ => handle(&sites, &server.watch, &visitor, arrival).await,
     };
 
+    // A tenant may have been loaded meanwhile.
+    record.of_site(&sites);
     if reply.answering == Answering::Withheld {
+        // Of HTTP/2 too the whole connection: an error would end this request alone.
+        visitor.end();
         return Err(Unanswered);
     }
     record.decided(&mut reply);
@@ -82,7 +88,11 @@ pub async fn exchange(
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut response = Response::new(body(&delivery, reply.answer.content, reply.pace, record, under_way));
+    let sending = Sending {
+        pace: reply.pace,
+        admitted: reply.admitted,
+    };
+    let mut response = Response::new(body(&delivery, reply.answer.content, sending, record, under_way));
     *response.status_mut() = reply.answer.status;
     *response.headers_mut() = reply.answer.headers;
     Ok(response)

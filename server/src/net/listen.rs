@@ -6,11 +6,13 @@ use super::{
     listener::{ListenAddress, ListenerOptions},
     origin::Peer,
     proxy::Peek,
+    reserve::Reserve,
     stop::Stop,
     unix::{self, Name, SocketError},
 };
 use crate::observe::meters;
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use rustix::net::sockopt;
 use std::{fmt, io, net::SocketAddr, os::fd::AsFd, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -125,16 +127,18 @@ impl Bound {
         room: Arc<Semaphore>,
         mut stop: Stop,
     ) {
+        let mut reserve = Reserve::new();
         loop {
-            let permit = tokio::select! {
-                biased;
-                () = stop.requested() => return,
-                permit = room.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
-            };
             let accepted = tokio::select! {
                 biased;
                 () = stop.requested() => return,
                 accepted = self.next() => accepted,
+            };
+            // Only now: a listener that waits would keep its room from the others.
+            let permit = tokio::select! {
+                biased;
+                () = stop.requested() => return,
+                permit = room.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
             };
             let begin = Beginning {
                 options: options.load_full(),
@@ -154,6 +158,9 @@ impl Bound {
                     if !is_of_connection(&error) {
                         meters().connections.unaccepted();
                         tracing::warn!(address = %self, %error, "cannot accept connections");
+                        if Reserve::is_for(&error) {
+                            reserve.lend(|| self.next().now_or_never());
+                        }
                         sleep(BACK_OFF).await;
                     }
                 }

@@ -18,6 +18,8 @@ pub mod listen;
 pub mod listener;
 pub mod origin;
 pub mod proxy;
+mod refused;
+mod reserve;
 pub mod stop;
 pub mod tls;
 pub mod unix;

@@ -198,7 +198,7 @@ impl Tls {
     /// What a client is shown that asks for a name; empty: for none.
     fn chosen(&self, sites: &Sites, name: &str) -> (Option<Arc<TlsFiles>>, Arc<ServerConfig>) {
         let name = name.strip_suffix('.').unwrap_or(name);
-        let files = sites.of_host(name).and_then(|site| site.spec.tls.clone());
+        let files = sites.tls_of(name).cloned();
         let identity = match &files {
             Some(files) => self.own.get(files),
             None => self.default.as_ref(),

@@ -76,12 +76,12 @@ impl Record {
 
     /// Finds the site whose observers are told. What the request is refused for later makes no difference.
     pub fn of_site(&mut self, sites: &Sites) {
-        if !sites.are_observed() {
+        if self.observed.is_some() || !sites.are_observed() {
             return;
         }
         let host = Host::parse(self.host()).unwrap_or_default();
-        let site = sites.of_host(&host.name);
-        self.observed = site.filter(|site| !site.chain.observers().is_empty()).cloned();
+        let site = sites.loaded(&host.name);
+        self.observed = site.filter(|site| !site.chain.observers().is_empty());
     }
 
     /// Takes over what was decided and will be sent.

@@ -9,6 +9,7 @@ use super::{
     target::{Host, Scheme, Target},
 };
 use crate::{
+    limits::{Admitted, Over, Visitor},
     net::tls::Secured,
     observe::{Meter, meters},
     site::{Logged, Site},
@@ -43,6 +44,8 @@ pub struct Reply {
     pub facts: Vec<(String, String)>,
     /// Bytes of body a second.
     pub pace: Option<u64>,
+    /// Held until the last byte of the answer is sent.
+    pub admitted: Admitted,
     pub answering: Answering,
     /// What policies decided; `None` when none were asked.
     pub judged: Option<Judged>,
@@ -68,7 +71,10 @@ pub enum Answering {
 }
 
 /// Answers a request.
-pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply {
+pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival: Arrival) -> Reply {
+    if let Err(over) = visitor.ask(&arrival.head, arrival.client) {
+        return Reply::refused(&Refusal::Over(over));
+    }
     if debug::asked(watch.debug.as_ref(), &mut arrival.head.headers) {
         // On the heap: hardly any request asks for it.
         return Box::pin(debug::traced(sites, arrival)).await;
@@ -76,17 +82,21 @@ pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply
     if let Some(narrator) = watch.narrator {
         return Box::pin(narrator.answer(sites, arrival)).await;
     }
-    let (site, request) = match question(sites, arrival) {
+    let (site, request) = match question(sites, arrival).await {
         Ok(Some((site, request))) => (site, Arc::new(request)),
         Ok(None) => return Reply::undecided(capabilities()),
         Err(refusal) => return Reply::refused(&refusal),
     };
+    let admitted = match visitor.enter(&site.account) {
+        Ok(admitted) => admitted,
+        Err(over) => return Reply::over_budget(&site, request, over),
+    };
     let verdict = match watch.record.as_ref().filter(|recording| recording.is_due()) {
         None => site.chain.decide(&request).await,
         // On the heap, so that a request which is not recorded does not carry the room for it.
-        Some(recording) => Box::pin(recording.decide(site, &request)).await,
+        Some(recording) => Box::pin(recording.decide(&site, &request)).await,
     };
-    let answer = carry_out(site, &request, &verdict).await;
+    let answer = carry_out(&site, &request, &verdict).await;
     let Verdict {
         facts,
         pace,
@@ -99,6 +109,7 @@ pub async fn handle(sites: &Sites, watch: &Watch, mut arrival: Arrival) -> Reply
         request: Some(request),
         facts,
         pace,
+        admitted,
         answering: Answering::Given,
         judged: Some(Judged::new(&outcome, effort)),
         meter: site.meter,
@@ -115,21 +126,28 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
     };
     let mut answer = site.files.compress(&request.headers, answer);
     answer.headers.insert(header::SERVER, SERVER);
-    verdict.apply(answer.status, answer.media_type.as_deref(), &mut answer.headers);
+    let headers = &site.spec.headers;
+    verdict.apply_between(
+        &headers.first,
+        &headers.last,
+        answer.status,
+        answer.media_type.as_deref(),
+        &mut answer.headers,
+    );
     answer
 }
 
 /// Who is asked, and what: a request with one host, which is that site's, and a canonical path. `None` for `OPTIONS *`,
 /// which is about no path.
-pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<Site>, Request)>, Refusal> {
+pub(crate) async fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(Arc<Site>, Request)>, Refusal> {
     framing::check(&arrival.head.headers)?;
     let (host, path, query) = match Target::of(&arrival.head, arrival.spoken)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
     };
-    let site = site_of(sites, &host)?;
+    let site = sites.of_host(&host.name).await?;
     let secured = arrival.secured.as_deref();
-    if secured.is_some_and(|secured| !secured.is_for(site.spec.tls.as_ref())) {
+    if secured.is_some_and(|secured| !secured.is_for(sites.tls_of(&host.name))) {
         return Err(Refusal::OtherCertificate);
     }
     let facts = secured.map_or_else(Vec::new, |secured| secured.facts.clone());
@@ -155,13 +173,6 @@ pub(crate) fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(&Arc<S
         facts,
     };
     Ok(Some((site, request)))
-}
-
-/// Whose a host is.
-pub(crate) fn site_of<'s>(sites: &'s Sites, host: &Host) -> Result<&'s Arc<Site>, Refusal> {
-    sites
-        .of_host(&host.name)
-        .ok_or(Refusal::UnknownHost(sites.unknown_host))
 }
 
 /// The first candidate that exists, and what HTTP says about it.
@@ -263,11 +274,24 @@ impl Reply {
             request: None,
             facts: Vec::new(),
             pace: None,
+            admitted: Admitted::default(),
             answering: Answering::Given,
             judged: None,
             meter: meters().nobody(),
             logged: Logged::Yes,
         }
+    }
+
+    /// An answer to a request that a site has no budget for; with the fields that its configuration sets on every answer.
+    fn over_budget(site: &Site, request: Arc<Request>, over: Over) -> Self {
+        let mut reply = Self::refused(&Refusal::Over(over));
+        let headers = &site.spec.headers;
+        for rules in [&headers.first, &headers.last] {
+            rules.apply(reply.answer.status, &mut reply.answer.headers);
+        }
+        reply.request = Some(request);
+        (reply.meter, reply.logged) = (site.meter, site.spec.logged);
+        reply
     }
 }
 

@@ -1,9 +1,6 @@
 //! The listener that only sends clients on: the same URL by HTTPS (RFC 9110, section 15.4.9).
 
-use super::{
-    Arrival, Refusal, Reply, Target, TargetError, framing,
-    handle::{capabilities, site_of},
-};
+use super::{Arrival, Refusal, Reply, Target, TargetError, framing, handle::capabilities};
 use crate::sites::Sites;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use wasmserve_files::{Answer, Content};
@@ -20,21 +17,21 @@ pub fn is_acme(head: &Parts) -> bool {
 }
 
 /// Sends a request on, when its host is a site's.
-pub fn to_https(sites: &Sites, arrival: &Arrival, port: u16) -> Reply {
-    match location(sites, arrival, port) {
+pub async fn to_https(sites: &Sites, arrival: &Arrival, port: u16) -> Reply {
+    match location(sites, arrival, port).await {
         Ok(Some(location)) => Reply::undecided(moved(location)),
         Ok(None) => Reply::undecided(capabilities()),
         Err(refusal) => Reply::refused(&refusal),
     }
 }
 
-fn location(sites: &Sites, arrival: &Arrival, port: u16) -> Result<Option<HeaderValue>, Refusal> {
+async fn location(sites: &Sites, arrival: &Arrival, port: u16) -> Result<Option<HeaderValue>, Refusal> {
     framing::check(&arrival.head.headers)?;
     let (host, path, query) = match Target::of(&arrival.head, arrival.spoken)? {
         Target::Server => return Ok(None),
         Target::Resource { host, path, query } => (host, path, query),
     };
-    site_of(sites, &host)?;
+    sites.of_host(&host.name).await?;
     if host.name.is_empty() {
         // HTTP/1.0 without Host: nobody can be sent to a place without a name.
         return Err(TargetError::MissingHost.into());

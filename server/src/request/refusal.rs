@@ -3,7 +3,10 @@
 //! What a client is told never depends on which files exist or which policy failed.
 
 use super::{FramingError, TargetError};
-use crate::sites::UnknownHost;
+use crate::{
+    limits::Over,
+    sites::{NoSite, UnknownHost},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::time::Duration;
 use wasmserve_files::{Answer, Content, Part, PathError};
@@ -24,6 +27,12 @@ pub enum Refusal {
     /// Refused before any policy is asked: there is no site to ask for one.
     #[error("the host is no site's")]
     UnknownHost(UnknownHost),
+    /// Refused before any policy is asked: the site's could not be loaded; the log has said why.
+    #[error("the site cannot be served now")]
+    Unready { retry_after: Duration },
+    /// Refused before any policy is asked: the client or the site has used up what it may use.
+    #[error("a budget is spent")]
+    Over(Over),
     /// Refused before any policy is asked: the connection was made for another site, and may lack what this one demands.
     #[error("the connection's certificate is not that of the host")]
     OtherCertificate,
@@ -54,16 +63,31 @@ impl Refusal {
         if let Self::Target(TargetError::Connect) = self {
             answer.headers.insert(header::ALLOW, ALLOW);
         }
-        if let Self::Fault {
-            retry_after: Some(after),
-            ..
-        } = self
-        {
+        if let Self::Over(over) = self {
+            answer
+                .headers
+                .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            if over.ends_connection() {
+                answer
+                    .headers
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        if let Some(after) = self.retry_after() {
             // Rounded up: a client that comes back too early costs another fault.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             answer.headers.insert(header::RETRY_AFTER, seconds.into());
         }
         answer
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unready { retry_after } => Some(*retry_after),
+            Self::Over(over) => over.retry_after(),
+            Self::Fault { retry_after, .. } => *retry_after,
+            Self::Framing(_) | Self::Target(_) | Self::Path(_) | Self::UnknownHost(_) | Self::OtherCertificate => None,
+        }
     }
 
     fn status(&self) -> StatusCode {
@@ -77,6 +101,10 @@ impl Refusal {
             Self::Target(_) => StatusCode::BAD_REQUEST,
             Self::UnknownHost(UnknownHost::Misdirected | UnknownHost::Close) => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownHost(UnknownHost::NotFound) => StatusCode::NOT_FOUND,
+            Self::Over(Over::Target) => StatusCode::URI_TOO_LONG,
+            Self::Over(Over::Fields) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Over(Over::Client { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Over(Over::Site(_)) | Self::Unready { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Path(PathError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::Fault { status, .. } => *status,
@@ -89,6 +117,17 @@ impl From<&Fault> for Refusal {
         Self::Fault {
             status: fault.status,
             retry_after: fault.retry_after,
+        }
+    }
+}
+
+impl From<NoSite> for Refusal {
+    fn from(none: NoSite) -> Self {
+        match none {
+            NoSite::Unknown(answer) => Self::UnknownHost(answer),
+            NoSite::Unready(unready) => Self::Unready {
+                retry_after: unready.retry_after,
+            },
         }
     }
 }

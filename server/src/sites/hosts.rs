@@ -102,6 +102,11 @@ impl<T> Hosts<T> {
         }
     }
 
+    /// Whose a host is by its very name.
+    pub fn find_exact(&self, host: &str) -> Option<&T> {
+        self.exact.get(host)
+    }
+
     /// Whose a host is; an empty one is that of a request that names none.
     pub fn find(&self, host: &str) -> Option<&T> {
         if let Some(exact) = self.exact.get(host) {

@@ -4,9 +4,10 @@
 //! did not change is taken over as it is: a site's chain with its kept decisions when its specification and its plugins'
 //! files are the same, its files when their options are.
 
-use super::Sites;
+use super::{Sites, Tenants, tenants::Engine};
 use crate::{
     config::{Configuration, errors::without_number},
+    limits::Limits,
     observe::meters,
     site::{Site, SiteSpec},
 };
@@ -14,6 +15,7 @@ use std::{
     collections::HashMap,
     error::Error,
     fmt::{self, Write},
+    io,
     path::PathBuf,
     sync::Arc,
 };
@@ -23,6 +25,7 @@ use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Loading};
 /// Loads one generation after the other, with one WebAssembly engine and one pool of files for all of them.
 pub struct Loader {
     pool: Arc<Pool>,
+    limits: Arc<Limits>,
     /// Started when the first policy is loaded.
     host: Option<Host>,
 }
@@ -36,11 +39,16 @@ pub enum SiteError {
     Load(#[from] LoadError),
     #[error("the files cannot be served")]
     Files(#[from] FilesError),
+    #[error("the folder of tenants {} cannot be read", .directory.display())]
+    Tenants { directory: PathBuf, source: io::Error },
 }
 
 /// Every site that cannot be served, by name, and why.
 #[derive(Debug)]
 pub struct LoadErrors(pub Vec<(Arc<str>, SiteError)>);
+
+/// What tenants as a whole are called in errors.
+const TENANTS: &str = "[sites]";
 
 /// Errors beyond are counted only: whoever has thousands of sites mends what they have in common.
 const TOLD: usize = 50;
@@ -51,8 +59,14 @@ impl Loader {
     pub fn new(cache: &CacheOptions) -> Self {
         Self {
             pool: Pool::new(cache, Vec::new()),
+            limits: Arc::default(),
             host: None,
         }
+    }
+
+    /// What the sites that it loads use of the server.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// Loads the sites of a configuration. What is to be protected is protected from now on, beside what was before;
@@ -76,11 +90,19 @@ impl Loader {
             // Thousands of sites take a while: whoever waits for a signal beside this must not.
             tokio::task::yield_now().await;
         }
+        let tenants = match self.tenants(configuration, before, &mut loading).await {
+            Ok(tenants) => tenants,
+            Err(error) => {
+                errors.push((TENANTS.into(), error));
+                None
+            }
+        };
         if !errors.is_empty() {
             return Err(LoadErrors(errors));
         }
         let generation = before.map_or(0, |sites| sites.generation) + 1;
-        Ok(Sites::new(generation, configuration.server.unknown_host, sites))
+        let sites = Sites::new(generation, configuration.server.unknown_host, sites);
+        Ok(sites.with_tenants(tenants))
     }
 
     /// What the files of all sites share.
@@ -91,6 +113,41 @@ impl Loader {
     /// From now on nothing else is protected than this.
     pub fn settle(&self, protected: &[PathBuf]) {
         self.pool.protect(protected.to_vec());
+    }
+
+    /// The operator's part of the tenants: they themselves are loaded when they are asked for. Those that are loaded stay
+    /// when nothing of that part changed.
+    async fn tenants(
+        &mut self,
+        configuration: &Configuration,
+        before: Option<&Sites>,
+        loading: &mut Option<Loading>,
+    ) -> Result<Option<Arc<Tenants>>, SiteError> {
+        let Some(rules) = &configuration.tenants else {
+            return Ok(None);
+        };
+        let taken = configuration.sites.iter().map(|site| site.name().clone()).collect();
+        if rules.needs_engine() && loading.is_none() {
+            *loading = Some(self.host(configuration)?.loading());
+        }
+        let loading = loading.as_mut().filter(|_| rules.needs_engine());
+        if let Some(tenants) = before.and_then(Sites::tenants) {
+            let clone = loading.as_deref().cloned();
+            if tenants.are_current(rules, &taken, clone.clone().as_mut()).await? {
+                return Ok(Some(tenants.clone()));
+            }
+        }
+        let engine = match loading {
+            Some(loading) => Some(Engine::load(rules, loading.clone()).await?),
+            None => None,
+        };
+        let tenants = Tenants::new(rules.clone(), taken, self.pool.clone(), self.limits.clone(), engine);
+        let tenants = tenants.map_err(|source| SiteError::Tenants {
+            directory: rules.directory.clone(),
+            source,
+        })?;
+        tenants.forget_unused();
+        Ok(Some(tenants))
     }
 
     async fn site(
@@ -110,6 +167,7 @@ impl Loader {
         Ok(unchanged.cloned().unwrap_or_else(|| {
             Arc::new(Site {
                 name: spec.name().clone(),
+                account: self.limits.account(spec.name(), &spec.budget),
                 chain,
                 files,
                 meter: meters().of_site(spec.name()),

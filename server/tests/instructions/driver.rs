@@ -17,9 +17,10 @@ use tokio::{
 };
 use wasmserve::{
     config::ServerSettings,
+    limits::{self, SiteBudget},
     net::{Bound, Inherited, ListenAddress, ListenerOptions, Server, Stopper, listener::Security},
     observe::meters,
-    site::{Logged, Site, SiteSpec},
+    site::{Logged, Site, SiteHeaders, SiteSpec},
     sites::{HostPattern, Sites, UnknownHost},
     watch::Watch,
 };
@@ -146,9 +147,13 @@ async fn serve(root: PathBuf, way: Way) -> SocketAddr {
         files: FilesOptions::new(root),
         tls: None,
         chain: chain_spec,
+        budget: SiteBudget::default(),
+        headers: SiteHeaders::default(),
         logged: Logged::Yes,
     };
+    let limits = Arc::new(limits::Limits::default());
     let site = Site {
+        account: limits.account(&name, &spec.budget),
         meter: meters().of_site(&name),
         name,
         chain: Arc::new(chain),
@@ -157,7 +162,7 @@ async fn serve(root: PathBuf, way: Way) -> SocketAddr {
     };
     let sites = Sites::new(1, UnknownHost::default(), vec![Arc::new(site)]);
     let options = ServerSettings::default().net(None);
-    let server = Server::new(Arc::new(sites), Watch::default(), options);
+    let server = Server::new(Arc::new(sites), Watch::default(), limits, options);
     let listener = ListenerOptions::new(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Security::Plain);
     let bound = Bound::new(&listener, &mut Inherited::default()).expect("a port");
     let socket = std::net::TcpListener::from(bound.descriptor().expect("a descriptor"));

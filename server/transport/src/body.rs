@@ -4,7 +4,7 @@ use crate::{
     delivery::Delivery,
     file::{File, Task},
     ledger::{Fault, Place},
-    pace::Pace,
+    pace::{Allowance, Pace},
     tally::{Meter, Summary, Tally},
 };
 use bytes::Bytes;
@@ -65,6 +65,7 @@ pub struct Body {
     /// What a stream gave beyond what the pace allowed.
     surplus: Bytes,
     pace: Option<Pace>,
+    allowance: Option<Box<dyn Allowance>>,
     tally: Option<Arc<Tally>>,
     /// Whether the last chunk that was asked for has to wait until the client took an earlier one.
     waits_for_client: bool,
@@ -121,6 +122,7 @@ impl Body {
             lent: Vec::new(),
             surplus: Bytes::new(),
             pace: None,
+            allowance: None,
             tally: None,
             waits_for_client: false,
         };
@@ -135,6 +137,12 @@ impl Body {
     pub fn pace(mut self, rate: NonZeroU64) -> Self {
         self.pace = Some(Pace::new(rate));
         self.tally();
+        self
+    }
+
+    /// Sends no more than it is allowed to.
+    pub fn allowed_by(mut self, allowance: impl Allowance + 'static) -> Self {
+        self.allowance = Some(Box::new(allowance));
         self
     }
 
@@ -188,8 +196,12 @@ impl Body {
 
     /// Waits until more may be handed over, and says how much at most.
     fn poll_allowance(&mut self, context: &mut Context<'_>) -> Poll<u64> {
+        let allowed = match &mut self.allowance {
+            Some(allowance) => ready!(allowance.poll(context, self.length.unwrap_or(u64::MAX))),
+            None => u64::MAX,
+        };
         let Some(pace) = &mut self.pace else {
-            return Poll::Ready(u64::MAX);
+            return Poll::Ready(allowed);
         };
         // What lies in the HTTP library's buffers would leave in one burst when a slow client catches up.
         if self
@@ -200,7 +212,7 @@ impl Body {
             self.waits_for_client = true;
             return Poll::Pending;
         }
-        pace.poll(context)
+        pace.poll(context).map(|piece| piece.min(allowed))
     }
 
     /// The next chunk of the part in hand, at most `most` bytes; `None` at its end.
@@ -357,6 +369,9 @@ impl http_body::Body for Body {
             }
             if let Some(pace) = &mut body.pace {
                 pace.sent(count);
+            }
+            if let Some(allowance) = &mut body.allowance {
+                allowance.sent(count);
             }
             body.length = body.length.map(|length| length - count);
             return Poll::Ready(Some(Ok(Frame::data(chunk))));

@@ -63,4 +63,5 @@ pub use delivery::Delivery;
 pub use file::{File, Reading};
 pub use guard::{Guarded, guard};
 pub use ledger::Fault;
+pub use pace::Allowance;
 pub use tally::{Ended, Meter, Summary};

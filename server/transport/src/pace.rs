@@ -14,6 +14,16 @@ const PIECE: Duration = Duration::from_millis(25);
 /// How much lateness (of timers, of a client that could not take more) is made up for.
 const LATE: Duration = Duration::from_millis(25);
 
+/// Leave to send, from whoever has a line to share out. A body asks before each piece and says what became of it.
+pub trait Allowance: Send {
+    /// Waits until something may be sent, and says how many bytes at most; never 0. `wanted`: as many are left to send, as
+    /// far as that is known.
+    fn poll(&mut self, context: &mut Context<'_>, wanted: u64) -> Poll<u64>;
+
+    /// So many bytes of what was allowed go now. The rest stays allowed.
+    fn sent(&mut self, count: u64);
+}
+
 /// Waits for the pieces of a [`Schedule`].
 pub(crate) struct Pace {
     schedule: Schedule,

@@ -1,7 +1,8 @@
 //! The project's tasks behind `cargo xtask`: what README.md's two commands do.
 //!
 //! Each task is a module. [`setup`] installs what is missing, [`build`] makes server and plugins, [`serve`] runs them,
-//! [`test`] runs every check and test, [`package`] makes a Debian package, [`measure`] starts the programs under `tests/bench`. Uses nothing but the standard
+//! [`test`] runs every check and test, [`package`] makes a Debian package, [`measure`] starts the programs under
+//! `tests/bench`, [`reference`] writes the page of all keys. Uses nothing but the standard
 //! library, so that it is built in seconds on a machine that has built nothing yet.
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ mod command;
 mod languages;
 mod measure;
 mod package;
+mod reference;
 mod serve;
 mod setup;
 mod test;
@@ -34,6 +36,7 @@ Tasks:
   stress [SCENARIO]   Many clients at once, and hostile ones: memory, descriptors and latency stay within bounds. Takes
                       minutes; tests/bench/stress.rs names the scenarios.
   messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
+  reference           Write server/docs/reference.md anew, from the docs of what configuration is read into.
   package             Build server and plugins, and make a Debian package of them in target/debian. Needs cargo-deb.
   help                Print this.
 
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         "serve" => serve::run(&rest),
         "test" => test::run(&rest),
         "setup" => setup::for_tests(),
+        "reference" => reference::run(&rest),
         "bench" if rest == ["languages"] => languages::measure(),
         "package" => package::run_all(),
         "messages" => test::record_messages(),

@@ -1,0 +1,68 @@
+//! `[site.headers]`: header fields of every answer of a site, errors and redirects included.
+
+use super::{ConfigErrors, document::Section};
+use wasmserve_policy::{HeaderOperation, HeaderRule, HeaderRules};
+
+/// `[site.headers]` as written.
+#[derive(Debug, Default)]
+struct GivenHeaders {
+    /// `remove`: names of fields that are taken off, such as `["Server"]`. Default: `[]`.
+    remove: Vec<String>,
+    /// `set`: fields by name, in place of those that are there, such as `{ X-Frame-Options = "DENY" }`.
+    /// Default: `{}`.
+    set: Vec<(String, String)>,
+    /// `append`: fields by name, beside those that are there. Default: `{}`.
+    append: Vec<(String, String)>,
+}
+
+/// Reads the table. Fields are removed, then set, then appended.
+pub fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> HeaderRules {
+    let mut table = |key, errors: &mut ConfigErrors| {
+        let fields = section.texts(key, errors).unwrap_or_default().into_iter();
+        fields.map(|(name, value)| (name.value, value.value)).collect()
+    };
+    let (set, append) = (table("set", errors), table("append", errors));
+    let remove = section.strings("remove", errors).unwrap_or_default().into_iter();
+    let given = GivenHeaders {
+        remove: remove.map(|name| name.value).collect(),
+        set,
+        append,
+    };
+    section.report_unknown(errors);
+    HeaderRules::new(given.rules()).unwrap_or_else(|problem| {
+        errors.push(section.error(format!("`headers`: {problem}")));
+        HeaderRules::default()
+    })
+}
+
+/// The same, as it is typed.
+pub fn print(rules: &HeaderRules) -> toml::Table {
+    let mut remove = Vec::new();
+    let (mut set, mut append) = (toml::Table::new(), toml::Table::new());
+    for HeaderRule { name, operation } in rules.given() {
+        match operation {
+            HeaderOperation::Remove => remove.push(toml::Value::from(name.clone())),
+            HeaderOperation::Set(value) => drop(set.insert(name.clone(), value.clone().into())),
+            HeaderOperation::Append(value) => drop(append.insert(name.clone(), value.clone().into())),
+        }
+    }
+    let mut table = toml::Table::new();
+    table.insert("remove".into(), remove.into());
+    table.insert("set".into(), set.into());
+    table.insert("append".into(), append.into());
+    table
+}
+
+// === impl GivenHeaders ===
+
+impl GivenHeaders {
+    fn rules(self) -> Vec<HeaderRule> {
+        let remove = self.remove.into_iter().map(|name| (name, HeaderOperation::Remove));
+        let set = self.set.into_iter();
+        let set = set.map(|(name, value)| (name, HeaderOperation::Set(value)));
+        let append = self.append.into_iter();
+        let append = append.map(|(name, value)| (name, HeaderOperation::Append(value)));
+        let rules = remove.chain(set).chain(append);
+        rules.map(|(name, operation)| HeaderRule { name, operation }).collect()
+    }
+}

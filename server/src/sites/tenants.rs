@@ -1,0 +1,556 @@
+//! Tenants: sites that are found when they are first asked for. Each folder of one directory is a host.
+//!
+//! In the order of events: [`index`] says whether there may be such a host, without asking the disk; what lies in its
+//! folder is read beneath it ([`folder`]); its chain is loaded, the operator's ring first; it is kept, looked at again
+//! when it is asked for and was not looked at for a second, and forgotten when nobody asks any more. Each of these steps
+//! is one tenant's alone: whoever asks for another one does not wait, and what is wrong with one is a 503 of that one.
+
+pub mod folder;
+pub mod index;
+
+use super::SiteError;
+use crate::{
+    config::{ConfigErrors, TenantRules, tenants::Tenant},
+    limits::Limits,
+    observe::meters,
+    site::Site,
+};
+use folder::{Folder, Seen};
+use index::Index;
+use std::{
+    collections::{HashMap, HashSet},
+    error::Error,
+    fmt::Write,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use wasmserve_files::{Files, Pool};
+use wasmserve_policy::{Chain, Loading};
+
+/// How late a change of what a tenant wrote is noticed.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A tenant that cannot be served is tried again after so long, although nothing of it changed.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long a request waits until its tenant is loaded.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tenants whose folders are read at once.
+const READING: usize = 32;
+
+/// How long observers of a tenant that is forgotten have to take note of the last exchanges.
+const TELL_OBSERVERS: Duration = Duration::from_secs(5);
+
+/// Lines that one tenant's errors may take in the log.
+const TOLD: usize = 20;
+
+/// All tenants of a directory, loaded or not.
+pub struct Tenants {
+    rules: Arc<TenantRules>,
+    index: Arc<Index>,
+    pool: Arc<Pool>,
+    limits: Arc<Limits>,
+    engine: Option<Engine>,
+    table: Mutex<HashMap<Box<str>, Slot>>,
+    reading: Semaphore,
+    /// Tenants with plugins of their own that are compiled at once: one who waits for the compiler holds up nobody else.
+    compiling: Semaphore,
+}
+
+/// What chains are loaded with.
+pub struct Engine {
+    /// With the operator's plugins as they were read.
+    loading: Loading,
+    /// The operator's ring, loaded for nobody.
+    ring: Arc<Chain>,
+}
+
+/// What is known of a host.
+struct Slot {
+    used: Instant,
+    stand: Stand,
+}
+
+enum Stand {
+    /// Being loaded or looked at.
+    UnderWay(watch::Receiver<Option<Outcome>>),
+    Settled(Settled),
+}
+
+#[derive(Clone)]
+struct Settled {
+    outcome: Outcome,
+    seen: Option<Seen>,
+    looked: Instant,
+    loaded: Instant,
+}
+
+#[derive(Clone)]
+enum Outcome {
+    Site(Arc<Site>),
+    NotThere,
+    /// What is wrong is in the log.
+    Broken,
+}
+
+/// Why a tenant does not answer now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unready {
+    pub retry_after: Duration,
+}
+
+/// Why a tenant cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    #[error("cannot read the folder")]
+    Folder(#[from] io::Error),
+    #[error("{0}")]
+    Configuration(#[from] ConfigErrors),
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    #[error("{0}")]
+    Plugin(String),
+    #[error("it was broken off")]
+    BrokenOff,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Loads the operator's ring, and what it is made of is what every tenant runs from now on.
+    pub async fn load(rules: &TenantRules, mut loading: Loading) -> Result<Self, SiteError> {
+        let ring = Arc::new(loading.load(rules.ring("")).await?);
+        Ok(Self { loading, ring })
+    }
+}
+
+// === impl Tenants ===
+
+impl Tenants {
+    /// `taken`: names that are other sites'. Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn new(
+        rules: Arc<TenantRules>,
+        taken: HashSet<Arc<str>>,
+        pool: Arc<Pool>,
+        limits: Arc<Limits>,
+        engine: Option<Engine>,
+    ) -> io::Result<Arc<Self>> {
+        let index = Arc::new(Index::new(rules.directory.clone(), taken)?);
+        let compilers = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Arc::new(Self {
+            index,
+            pool,
+            limits,
+            engine,
+            table: Mutex::default(),
+            reading: Semaphore::new(READING),
+            compiling: Semaphore::new(compilers),
+            rules,
+        }))
+    }
+
+    /// Whether these tenants are those of a configuration, and run what its plugins' files hold now.
+    ///
+    /// # Errors
+    /// When a plugin of the ring cannot be read any more.
+    pub async fn are_current(
+        &self,
+        rules: &TenantRules,
+        taken: &HashSet<Arc<str>>,
+        loading: Option<&mut Loading>,
+    ) -> Result<bool, SiteError> {
+        if *self.rules != *rules || self.index.taken() != taken {
+            return Ok(false);
+        }
+        match (&self.engine, loading) {
+            (Some(engine), Some(loading)) => Ok(loading.is_current(&engine.ring).await?),
+            (None, None) => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    pub fn rules(&self) -> &TenantRules {
+        &self.rules
+    }
+
+    /// The operator's ring, loaded for nobody; `None`: tenants run no plugins.
+    pub fn ring(&self) -> Option<&Chain> {
+        self.engine.as_ref().map(|engine| &*engine.ring)
+    }
+
+    /// Those that are loaded.
+    pub fn loaded(&self) -> Vec<Arc<Site>> {
+        let table = self.table();
+        let sites = table.values().filter_map(|slot| match &slot.stand {
+            Stand::Settled(settled) => settled.outcome.site(),
+            Stand::UnderWay(_) => None,
+        });
+        sites.cloned().collect()
+    }
+
+    /// A tenant that is loaded and was looked at within a second.
+    pub fn ready(&self, host: &str) -> Option<Arc<Site>> {
+        let mut table = self.table();
+        let slot = table.get_mut(host)?;
+        match &slot.stand {
+            Stand::Settled(settled) if settled.is_fresh() => {
+                let site = settled.outcome.site()?.clone();
+                slot.used = Instant::now();
+                Some(site)
+            }
+            _ => None,
+        }
+    }
+
+    /// The tenant of a host, loaded first if need be; `None`: there is none.
+    ///
+    /// # Errors
+    /// When it cannot be served now.
+    pub async fn find(self: &Arc<Self>, host: &str) -> Result<Option<Arc<Site>>, Unready> {
+        let found = timeout(PATIENCE, self.outcome(host)).await;
+        match found {
+            Ok(Ok(Outcome::Site(site))) => Ok(Some(site)),
+            Ok(Ok(Outcome::NotThere)) => Ok(None),
+            Ok(Ok(Outcome::Broken)) => Err(Unready { retry_after: AGAIN }),
+            Ok(Err(error)) => {
+                tracing::error!(host, error = %error, "tenants cannot be looked up");
+                Err(Unready {
+                    retry_after: Duration::from_secs(1),
+                })
+            }
+            Err(_) => {
+                tracing::warn!(host, "a tenant is not loaded yet");
+                Err(Unready {
+                    retry_after: Duration::from_secs(5),
+                })
+            }
+        }
+    }
+
+    async fn outcome(self: &Arc<Self>, host: &str) -> io::Result<Outcome> {
+        let known = match self.index.knows(host) {
+            Some(known) => known,
+            None => self.index.look(host).await?,
+        };
+        if !known && !self.table().contains_key(host) {
+            return Ok(Outcome::NotThere);
+        }
+        let mut under_way = {
+            let mut table = self.table();
+            let slot = table.get_mut(host);
+            match slot {
+                Some(slot) => {
+                    slot.used = Instant::now();
+                    match &slot.stand {
+                        Stand::UnderWay(under_way) => under_way.clone(),
+                        Stand::Settled(settled) if settled.is_fresh() => return Ok(settled.outcome.clone()),
+                        Stand::Settled(settled) => {
+                            let under_way = self.clone().begin(host, Some(settled.clone()));
+                            slot.stand = Stand::UnderWay(under_way.clone());
+                            under_way
+                        }
+                    }
+                }
+                None => {
+                    let under_way = self.clone().begin(host, None);
+                    let slot = Slot {
+                        used: Instant::now(),
+                        stand: Stand::UnderWay(under_way.clone()),
+                    };
+                    table.insert(host.into(), slot);
+                    under_way
+                }
+            }
+        };
+        let outcome = under_way.wait_for(Option::is_some).await;
+        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+        Ok(outcome.unwrap_or(Outcome::Broken))
+    }
+
+    /// Looks a tenant up in a task of its own, so that it does not end with the client who asked first.
+    fn begin(self: Arc<Self>, host: &str, before: Option<Settled>) -> watch::Receiver<Option<Outcome>> {
+        let (tell, told) = watch::channel(None);
+        let host: Box<str> = host.into();
+        tokio::spawn(async move {
+            let tenants = self.clone();
+            let name = host.clone();
+            let looking = tokio::spawn(async move { tenants.settle(&name, before).await });
+            // A panic is a fault of this server, and that tenant's alone.
+            let settled = looking
+                .await
+                .unwrap_or_else(|_| Settled::broken(&host, &TenantError::BrokenOff, None));
+            let outcome = settled.outcome.clone();
+            self.note(&host, settled);
+            tell.send_replace(Some(outcome));
+        });
+        told
+    }
+
+    fn note(&self, host: &str, settled: Settled) {
+        let forgotten = {
+            let mut table = self.table();
+            if matches!(settled.outcome, Outcome::NotThere) {
+                table.remove(host)
+            } else {
+                if let Some(slot) = table.get_mut(host) {
+                    slot.stand = Stand::Settled(settled);
+                }
+                let beyond = table.len() > self.rules.loaded;
+                beyond.then(|| least_used(&mut table)).flatten()
+            }
+        };
+        forgotten.into_iter().for_each(Slot::end);
+    }
+
+    async fn settle(&self, host: &str, before: Option<Settled>) -> Settled {
+        let due = before.as_ref().filter(|before| !before.is_to_be_tried_again());
+        let read = self.read(host, due.and_then(|due| due.seen.clone())).await;
+        let (seen, loaded) = match read {
+            Ok(Read::AsBefore) => {
+                let before = before.expect("only what was seen before is as before");
+                return Settled {
+                    looked: Instant::now(),
+                    ..before
+                };
+            }
+            Ok(Read::NotThere) => return Settled::now(Outcome::NotThere, None),
+            Ok(Read::Tenant(tenant, seen)) => (Some(seen), self.load(host, *tenant, before.as_ref()).await),
+            Ok(Read::Wrong(errors, seen)) => (Some(seen), Err(errors.into())),
+            Err(error) => (None, Err(error)),
+        };
+        match loaded {
+            Ok(site) => Settled::now(Outcome::Site(site), seen),
+            Err(error) => Settled::broken(host, &error, seen),
+        }
+    }
+
+    /// Reads what lies in a tenant's folder, unless it is what it was.
+    async fn read(&self, host: &str, before: Option<Seen>) -> Result<Read, TenantError> {
+        // The semaphore is never closed.
+        let _reading = self.reading.acquire().await.map_err(|_| TenantError::BrokenOff)?;
+        let (rules, host) = (self.rules.clone(), host.to_owned());
+        let read = tokio::task::spawn_blocking(move || read(&rules, &host, before));
+        Ok(read.await.map_err(|_| TenantError::BrokenOff)??)
+    }
+
+    async fn load(&self, host: &str, tenant: Tenant, before: Option<&Settled>) -> Result<Arc<Site>, TenantError> {
+        let before = before.and_then(|before| before.outcome.site());
+        let name: Arc<str> = host.into();
+        let Tenant { spec, ring, modules } = tenant;
+        let plugins = spec.chain.policies.len() + spec.chain.observers.len();
+        let chain = match (before, &self.engine) {
+            // Its chain, with what was decided, stays when only its files are served in another way.
+            (Some(before), _) if before.spec.chain == spec.chain && modules.is_empty() => before.chain.clone(),
+            (_, Some(engine)) if plugins > 0 => {
+                let mut loading = engine.loading.clone();
+                let _compiling = match modules.is_empty() {
+                    true => None,
+                    false => Some(self.compiling.acquire().await.map_err(|_| TenantError::BrokenOff)?),
+                };
+                for (file, bytes) in modules {
+                    let provided = loading.provide(file.clone(), bytes).await;
+                    provided.map_err(|problem| TenantError::Plugin(format!("{}: {problem}", file.display())))?;
+                }
+                let chain = loading.load(spec.chain.clone()).await.map_err(SiteError::from)?;
+                Arc::new(chain.with_ring(ring))
+            }
+            _ => Arc::new(Chain::empty(name.clone())),
+        };
+        let files = match before.filter(|before| before.spec.files == spec.files) {
+            Some(before) => before.files.clone(),
+            None => {
+                let (pool, options) = (self.pool.clone(), spec.files.clone());
+                let opened = tokio::task::spawn_blocking(move || Files::within(pool, options));
+                let opened = opened.await.map_err(|_| TenantError::BrokenOff)?;
+                Arc::new(opened.map_err(SiteError::from)?)
+            }
+        };
+        Ok(Arc::new(Site {
+            account: self.limits.account(&name, &spec.budget),
+            meter: meters().of_site(&name),
+            name,
+            chain,
+            files,
+            spec: Arc::new(spec),
+        }))
+    }
+
+    /// Looks at every tenant: how many there are, and what is wrong with which. Plugins of tenants are loaded too.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub async fn examine(&self) -> io::Result<(usize, Vec<(String, TenantError)>)> {
+        let hosts = self.index.list()?;
+        let mut wrong = Vec::new();
+        for host in &hosts {
+            let examined = match self.read(host, None).await {
+                Ok(Read::Tenant(tenant, _)) if tenant.modules.is_empty() => Ok(()),
+                Ok(Read::Tenant(tenant, _)) => self.load(host, *tenant, None).await.map(drop),
+                Ok(Read::Wrong(errors, _)) => Err(errors.into()),
+                Ok(Read::AsBefore | Read::NotThere) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = examined {
+                wrong.push((host.clone(), error));
+            }
+        }
+        Ok((hosts.len(), wrong))
+    }
+
+    /// Forgets, from now on, those that nobody asks for.
+    pub fn forget_unused(self: &Arc<Self>) {
+        let every = (self.rules.forget_after / 4).clamp(Duration::from_millis(250), Duration::from_secs(30));
+        let tenants = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(tenants) = Weak::upgrade(&tenants) else { return };
+                tenants.sweep(Instant::now());
+            }
+        });
+    }
+
+    fn sweep(&self, now: Instant) {
+        let unused: Vec<Slot> = {
+            let mut table = self.table();
+            let limit = self.rules.forget_after;
+            let unused = table.extract_if(|_, slot| slot.is_idle() && now.duration_since(slot.used) >= limit);
+            unused.map(|(_, slot)| slot).collect()
+        };
+        unused.into_iter().for_each(Slot::end);
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<Box<str>, Slot>> {
+        // Nothing that holds the lock can panic half-way.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one that was asked for least recently.
+fn least_used(table: &mut HashMap<Box<str>, Slot>) -> Option<Slot> {
+    let idle = table.iter().filter(|(_, slot)| slot.is_idle());
+    let host = idle.min_by_key(|(_, slot)| slot.used).map(|(host, _)| host.clone())?;
+    table.remove(&host)
+}
+
+/// What lies in a tenant's folder.
+enum Read {
+    AsBefore,
+    NotThere,
+    Tenant(Box<Tenant>, Seen),
+    Wrong(ConfigErrors, Seen),
+}
+
+/// Blocks.
+fn read(rules: &TenantRules, host: &str, before: Option<Seen>) -> io::Result<Read> {
+    let Some(mut folder) = Folder::open(&rules.directory, host, &rules.root)? else {
+        return Ok(Read::NotThere);
+    };
+    if before.is_some_and(|before| folder.is_as(&before)) {
+        return Ok(Read::AsBefore);
+    }
+    Ok(match rules.tenant(host, &mut folder) {
+        Ok(tenant) => Read::Tenant(Box::new(tenant), folder.into_seen()),
+        Err(errors) => Read::Wrong(errors, folder.into_seen()),
+    })
+}
+
+// === impl Slot ===
+
+impl Slot {
+    /// Whether nobody waits for it or is being answered by it.
+    fn is_idle(&self) -> bool {
+        match &self.stand {
+            Stand::UnderWay(_) => false,
+            Stand::Settled(settled) => settled.outcome.site().is_none_or(|site| Arc::strong_count(site) == 1),
+        }
+    }
+
+    /// To be called without the table's lock: closing what a tenant has open takes a while.
+    fn end(self) {
+        if let Stand::Settled(settled) = self.stand
+            && let Outcome::Site(site) = settled.outcome
+            && !site.chain.observers().is_empty()
+        {
+            tokio::spawn(async move { site.chain.observers().drain(TELL_OBSERVERS).await });
+        }
+    }
+}
+
+// === impl Settled ===
+
+impl Settled {
+    fn now(outcome: Outcome, seen: Option<Seen>) -> Self {
+        let now = Instant::now();
+        Self {
+            outcome,
+            seen,
+            looked: now,
+            loaded: now,
+        }
+    }
+
+    fn broken(host: &str, error: &TenantError, seen: Option<Seen>) -> Self {
+        let lines = error.lines();
+        for line in lines.iter().take(TOLD) {
+            tracing::error!(site = host, error = line, "a tenant cannot be served");
+        }
+        if let Some(more) = lines.len().checked_sub(TOLD).filter(|more| *more > 0) {
+            tracing::error!(
+                site = host,
+                more,
+                "further errors of this tenant: wasmserve check tells them all"
+            );
+        }
+        Self::now(Outcome::Broken, seen)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.looked.elapsed() < FRESH
+    }
+
+    fn is_to_be_tried_again(&self) -> bool {
+        matches!(self.outcome, Outcome::Broken) && self.loaded.elapsed() >= AGAIN
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    fn site(&self) -> Option<&Arc<Site>> {
+        match self {
+            Self::Site(site) => Some(site),
+            Self::NotThere | Self::Broken => None,
+        }
+    }
+}
+
+// === impl TenantError ===
+
+impl TenantError {
+    /// What is wrong, one line each.
+    pub fn lines(&self) -> Vec<String> {
+        if let Self::Configuration(errors) = self {
+            return errors
+                .iter()
+                .map(|error| error.to_string().replace("\n    ", "; "))
+                .collect();
+        }
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let _ = write!(line, ": {error}");
+            cause = error.source();
+        }
+        vec![line]
+    }
+}

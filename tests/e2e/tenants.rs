@@ -1,0 +1,438 @@
+//! Mass hosting: each folder of `sites.directory` is a host, found when it is first asked for.
+use std::{fs, os::unix::fs::symlink, time::Duration};
+use support::{Hosting, Server, eventually, project};
+
+/// A directory with some tenants, under these lines of `[sites]`.
+fn tenants(hosts: &[&str], sites: &str) -> Hosting {
+    let mut hosting = Hosting::new().guest("probe");
+    for host in hosts {
+        hosting = hosting.file(&format!("tenants/{host}/public/index.html"), format!("of {host}"));
+    }
+    hosting.config(&format!("[sites]\ndirectory = \"tenants\"\n{sites}\n"))
+}
+
+/// The probe's module and manifest as a tenant's own plugin.
+fn own_plugin(hosting: &Hosting, host: &str, manifest: &str) {
+    let source = project().join("tests/guests/probe");
+    let module = fs::read(source.join("probe.wasm")).expect("the guests are built: cargo xtask test");
+    hosting.write(&format!("tenants/{host}/plugins/own/own.wasm"), module);
+    let manifest = format!("name = \"own\"\nversion = \"1\"\nartefact = \"own.wasm\"\n{manifest}\n");
+    hosting.write(&format!("tenants/{host}/plugins/own/plugin.toml"), manifest);
+}
+
+/// A `site.toml` that runs the tenant's own probe.
+fn own_policy(config: &str) -> String {
+    format!("[[policy]]\nplugin = \"plugins/own\"\n[policy.config]\n{config}\n")
+}
+
+#[track_caller]
+fn becomes(server: &Server, host: &str, target: &str, status: u16) {
+    eventually(&format!("{host} answers {status}"), || {
+        server.get_from(host, target).status == status
+    });
+}
+
+#[test]
+fn each_folder_is_a_host_that_is_found_without_a_restart() {
+    let hosting = tenants(&["a.example.org", "b.example.org"], "");
+    let server = hosting.start();
+    for host in ["a.example.org", "b.example.org"] {
+        assert_eq!(server.get_from(host, "/").text(), format!("of {host}"));
+    }
+    assert_eq!(server.get_from("A.Example.org.:80", "/").text(), "of a.example.org");
+    for host in ["c.example.org", "example.org", "localhost", "..", "a.example.org.b"] {
+        let status = server.get_from(host, "/").status;
+        assert!([400, 421].contains(&status), "{host}: {status}");
+    }
+    hosting.write("tenants/c.example.org/public/index.html", "new");
+    becomes(&server, "c.example.org", "/", 200);
+    assert_eq!(server.get_from("c.example.org", "/").text(), "new");
+    fs::remove_dir_all(hosting.at("tenants/b.example.org")).expect("a folder");
+    becomes(&server, "b.example.org", "/", 421);
+    assert_eq!(server.get_from("a.example.org", "/").status, 200);
+}
+
+#[test]
+fn a_site_goes_before_a_tenant_and_a_wildcard_after_it() {
+    let hosting = tenants(
+        &["own.example.org", "taken.example.org"],
+        "[[site]]\nname = \"exact\"\nhosts = [\"taken.example.org\"]\nroot = \"exact\"\n\
+         [[site]]\nname = \"rest\"\nhosts = [\"*.example.org\"]\nroot = \"rest\"\n",
+    )
+    .file("exact/index.html", "exact")
+    .file("rest/index.html", "rest");
+    let server = hosting.start();
+    for (host, expected) in [
+        ("own.example.org", "of own.example.org"),
+        ("taken.example.org", "exact"),
+        ("other.example.org", "rest"),
+    ] {
+        assert_eq!(server.get_from(host, "/").text(), expected, "{host}");
+    }
+    assert_eq!(server.get_from("elsewhere.org", "/").status, 421);
+}
+
+#[test]
+fn nothing_but_the_public_folder_is_served_however_a_tenant_links() {
+    let hosting = tenants(&["a.org", "b.org"], "")
+        .file("tenants/b.org/secret.txt", "of b alone")
+        .file("tenants/b.org/site.toml", "")
+        .file("tenants/a.org/site.toml", "")
+        .file("outside.txt", "the operator's");
+    let public = hosting.at("tenants/a.org/public");
+    for (name, target) in [
+        ("up", "../site.toml"),
+        ("sideways", "../../b.org/secret.txt"),
+        ("folder", "../../b.org/public"),
+        ("absolute", hosting.at("outside.txt").to_str().expect("UTF-8")),
+        ("etc", "/etc"),
+    ] {
+        symlink(target, public.join(name)).expect("a link");
+    }
+    symlink("a.org", hosting.at("tenants/alias.org")).expect("a link");
+    // A root that is a link leads nowhere else either.
+    fs::create_dir(hosting.at("tenants/c.org")).expect("a folder");
+    symlink("../b.org", hosting.at("tenants/c.org/public")).expect("a link");
+    fs::create_dir_all(hosting.at("tenants/d.org/releases/1")).expect("a folder");
+    hosting.write("tenants/d.org/releases/1/index.html", "released");
+    symlink("releases/1", hosting.at("tenants/d.org/public")).expect("a link");
+    let server = hosting.start();
+    for path in [
+        "/up",
+        "/sideways",
+        "/folder/index.html",
+        "/absolute",
+        "/etc/hostname",
+        "/../site.toml",
+        "/%2e%2e/site.toml",
+        "/site.toml",
+    ] {
+        let response = server.get_from("a.org", path);
+        assert!([400, 404].contains(&response.status), "{path}: {response:?}");
+    }
+    assert_eq!(server.get_from("alias.org", "/").status, 421);
+    assert!(server.log().contains("alias.org"), "the log says that it is ignored");
+    assert_eq!(server.get_from("c.org", "/secret.txt").status, 503);
+    assert_eq!(server.get_from("c.org", "/").status, 503);
+    assert_eq!(server.get_from("d.org", "/").text(), "released");
+}
+
+#[test]
+fn a_tenant_says_what_the_operator_allows_and_nothing_else() {
+    let hosting = tenants(&["good.org", "bad.org", "links.org", "plain.org"], "listing = true\n")
+        .file("tenants/good.org/public/other.html", "other")
+        .file(
+            "tenants/good.org/site.toml",
+            "index = [\"other.html\"]\nlisting = false\n",
+        )
+        .file(
+            "tenants/bad.org/site.toml",
+            "index = [\"other.html\"]\nsymlinks = \"beneath\"\nlisting = 3\n[[policy]]\nplugin = \"/etc/x.wasm\"\n",
+        )
+        .file("tenants/plain.org/public/folder/file.txt", "");
+    symlink("../good.org/site.toml", hosting.at("tenants/links.org/site.toml")).expect("a link");
+    let server = hosting.start();
+    assert_eq!(server.get_from("good.org", "/").text(), "other");
+    assert!(server.get_from("plain.org", "/folder/").text().contains("file.txt"));
+    let refused = server.get_from("bad.org", "/");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("30")));
+    assert_eq!(server.get_from("links.org", "/").status, 503);
+    for line in [
+        "bad.org/site.toml:2:1",
+        "bad.org/site.toml:3:11",
+        "bad.org/site.toml:4:3",
+    ] {
+        server.logged(line);
+    }
+    server.logged("symbolic link");
+    // The operator's check shows the same, and is not a failure of the operator's.
+    let checked = support::Launch::bare()
+        .arguments(["check", "--config"])
+        .arguments([hosting.at("wasmserve.toml")])
+        .run_to_end();
+    assert!(checked.status.success(), "{}", checked.log);
+    for part in [
+        "4 tenants in ",
+        "2 of them cannot be served",
+        "tenant bad.org: ",
+        "site.toml:2:1",
+        "tenant links.org",
+    ] {
+        assert!(checked.log.contains(part), "no {part}: {}", checked.log);
+    }
+    // Mended, it is served.
+    hosting.write("tenants/bad.org/site.toml", "");
+    becomes(&server, "bad.org", "/", 200);
+    // And a mistake is noticed while it is loaded.
+    hosting.write("tenants/good.org/site.toml", "index = 1\n");
+    becomes(&server, "good.org", "/", 503);
+    assert_eq!(
+        server.get_from("plain.org", "/folder/").status,
+        200,
+        "nobody else feels it"
+    );
+}
+
+#[test]
+fn the_operators_ring_runs_first_and_has_the_last_word() {
+    let hosting = tenants(
+        &["a.org", "b.org"],
+        "allow = [\"policy\", \"headers\"]\n\
+         [sites.headers]\nset = { x-config = \"operator\" }\n\
+         [sites.own-policies]\nestablishes = [\"tier\"]\nreads = [\"user\"]\n\
+         [[sites.policy]]\nplugin = \"probe\"\nname = \"first\"\n[sites.policy.config]\n\
+         facts = \"user=ada\"\nheaders = \"set | x-ring | operator\\nset | x-host | operator\"\n\
+         ask = \"site\"\nanswers-header = \"x-site\"\n",
+    );
+    own_plugin(
+        &hosting,
+        "a.org",
+        "[facts]\nestablishes = [\"tier\"]\nreads = [\"user\"]\n",
+    );
+    hosting.write(
+        "tenants/a.org/site.toml",
+        own_policy(
+            "ask = \"fact user\"\nanswers-header = \"x-user\"\nfacts = \"tier=gold\"\n\
+             headers = \"set | x-ring | tenant\\nremove | x-host | \\nset | x-own | tenant\\nset | x-config | tenant\"\n\
+             respond = \"\"\n",
+        ) + "[headers]\nset = { x-first = \"tenant\", x-own = \"overruled\", x-config = \"tenant\" }\n",
+    );
+    let server = hosting.start();
+    let response = server.get_from("a.org", "/");
+    assert_eq!(response.status, 200, "{response:?}\n{}", server.log());
+    for (name, expected) in [
+        ("x-ring", Some("operator")),
+        ("x-host", Some("operator")),
+        ("x-config", Some("operator")),
+        ("x-own", Some("tenant")),
+        ("x-first", Some("tenant")),
+        ("x-user", Some("some(ada)")),
+        ("x-site", Some("a.org")),
+    ] {
+        assert_eq!(response.header(name), expected, "{name}");
+    }
+    let other = server.get_from("b.org", "/");
+    assert_eq!(other.header("x-ring"), Some("operator"));
+    assert_eq!((other.header("x-own"), other.header("x-site")), (None, Some("b.org")));
+    // Errors too.
+    let missing = server.get_from("a.org", "/none");
+    assert_eq!((missing.status, missing.header("x-ring")), (404, Some("operator")));
+}
+
+#[test]
+fn a_tenants_plugin_gets_what_the_operator_lists() {
+    let sites = "allow = [\"policy\"]\n[sites.own-policies]\nmost = 1\nsize = \"1MiB\"\n";
+    let hosting = tenants(
+        &[
+            "facts.org",
+            "many.org",
+            "grants.org",
+            "missing.org",
+            "garbage.org",
+            "good.org",
+        ],
+        sites,
+    );
+    own_plugin(&hosting, "facts.org", "[facts]\nestablishes = [\"user\"]\n");
+    hosting.write("tenants/facts.org/site.toml", own_policy(""));
+    own_plugin(&hosting, "many.org", "");
+    hosting.write("tenants/many.org/site.toml", own_policy("") + &own_policy(""));
+    own_plugin(&hosting, "grants.org", "");
+    hosting.write(
+        "tenants/grants.org/site.toml",
+        "[[policy]]\nplugin = \"plugins/own\"\ngrants = [\"logging\"]\n",
+    );
+    // Sources are never built.
+    hosting.write(
+        "tenants/missing.org/plugins/own/plugin.toml",
+        "name = \"own\"\nversion = \"1\"\nartefact = \"own.wasm\"\n[build]\ncommand = [\"touch\", \"own.wasm\"]\nsources = [\"a\"]\n",
+    );
+    hosting.write("tenants/missing.org/site.toml", own_policy(""));
+    own_plugin(&hosting, "garbage.org", "");
+    hosting.write("tenants/garbage.org/plugins/own/own.wasm", "no module");
+    hosting.write("tenants/garbage.org/site.toml", own_policy(""));
+    own_plugin(&hosting, "good.org", "");
+    hosting.write(
+        "tenants/good.org/site.toml",
+        own_policy("headers = \"set | x-own | yes\"\n"),
+    );
+    let server = hosting.start();
+    for (host, problem) in [
+        ("facts.org", "establishes the fact `user`"),
+        ("many.org", "one policy too many"),
+        ("grants.org", "unknown key `grants`"),
+        ("missing.org", "never built here"),
+        ("garbage.org", "neither a WebAssembly component"),
+    ] {
+        assert_eq!(server.get_from(host, "/").status, 503, "{host}");
+        let line = server.logged(problem);
+        assert!(line.contains(host), "{host}: {line}");
+        assert_eq!(server.get_from("good.org", "/").header("x-own"), Some("yes"));
+    }
+    assert!(!hosting.at("tenants/missing.org/plugins/own/own.wasm").exists());
+    // Another module in its place is noticed.
+    own_plugin(&hosting, "garbage.org", "");
+    becomes(&server, "garbage.org", "/", 200);
+    hosting.write(
+        "tenants/good.org/site.toml",
+        own_policy("headers = \"set | x-own | changed\"\n"),
+    );
+    eventually("the change is served", || {
+        server.get_from("good.org", "/").header("x-own") == Some("changed")
+    });
+}
+
+/// A tenant whose `configure` never ends takes its own time alone.
+#[test]
+fn loading_a_tenant_holds_up_nobody_else() {
+    let hosting = tenants(
+        &["slow.org", "fast.org"],
+        "allow = [\"policy\"]\n[sites.own-policies.limits]\nconfigure = \"5s\"\n",
+    );
+    let module = fs::read(project().join("tests/guests/misbehaving/misbehaving.wasm")).expect("the guests are built");
+    hosting.write("tenants/slow.org/slow.wasm", module);
+    hosting.write(
+        "tenants/slow.org/site.toml",
+        "[[policy]]\nplugin = \"slow.wasm\"\nlimits = { configure = \"1h\" }\n[policy.config]\nbehaviour = \"configure_loops\"\n",
+    );
+    let server = hosting.start();
+    let mut waiting = server.connect();
+    waiting.send(support::client::request_head("GET", "/", &[("Host", "slow.org")]));
+    assert_eq!(server.get_from("fast.org", "/").status, 200);
+    assert!(
+        waiting.is_silent_for(Duration::from_millis(1)),
+        "the other one was answered first"
+    );
+    let response = waiting.response_to("GET");
+    assert_eq!(response.status, 503, "{response:?}");
+}
+
+#[test]
+fn unused_tenants_are_forgotten_and_come_back() {
+    let hosting = tenants(&["a.org", "b.org"], "forget-after = \"500ms\"\n");
+    let server = hosting.start();
+    assert_eq!(server.get_from("a.org", "/").status, 200);
+    let holds = || {
+        let open = support::process::open_files(server.pid());
+        open.iter().filter(|path| path.contains("/tenants/a.org")).count()
+    };
+    assert!(holds() > 0, "its folder is open while it is used");
+    eventually("its folder is closed", || holds() == 0);
+    assert_eq!(server.get_from("a.org", "/").status, 200);
+}
+
+#[test]
+fn folders_that_are_no_hosts_are_ignored_with_a_line() {
+    let hosting = tenants(&["a.org", "Upper.org", "with space", "b.org:80"], "");
+    let server = hosting.start();
+    for name in ["Upper.org", "with space", "b.org:80"] {
+        let line = server.logged(name);
+        assert!(line.contains("ignored"), "{line}");
+    }
+    assert_eq!(server.get_from("upper.org", "/").status, 421);
+    assert_eq!(server.get_from("a.org", "/").status, 200);
+}
+
+/// A hundred thousand hosts that are not there: none is remembered, none is looked up.
+#[test]
+fn a_flood_of_unknown_hosts_leaves_nothing_behind() {
+    let hosting = tenants(&["a.org"], "");
+    let server = hosting.start();
+    let mut connection = server.connect();
+    let mut ask = |number: usize| {
+        let host = format!("{number}.unknown.example.org");
+        assert_eq!(connection.request("GET", "/", &[("Host", &host)]).status, 421);
+    };
+    (0..2_000).for_each(&mut ask);
+    let before = support::process::resident(server.pid());
+    (2_000..20_000).for_each(&mut ask);
+    let grown = support::process::resident(server.pid()).saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes for 18,000 hosts that nobody has");
+    assert_eq!(server.get_from("a.org", "/").status, 200);
+}
+
+#[test]
+fn the_operators_part_is_checked_when_it_is_read() {
+    for (sites, expected) in [
+        ("", "[sites] has no key `directory`"),
+        ("directory = \"none\"", "the folder of tenants"),
+        (
+            "directory = \".\"\nroot = \"../x\"",
+            "`root`: \"../x\" is not the name of a folder",
+        ),
+        (
+            "directory = \".\"\nallow = [\"budget\"]",
+            "\"budget\" is not a key that tenants can have",
+        ),
+        ("directory = \".\"\nforget = \"1s\"", "unknown key `forget`"),
+        (
+            "directory = \"tenants\"\n[[site]]\nname = \"a\"\nhosts = [\"a\"]\nroot = \".\"",
+            "would serve tenants' folders",
+        ),
+        (
+            "directory = \"tenants\"\n[[site]]\nname = \"a\"\nhosts = [\"a\"]\nroot = \"tenants/a.org/public\"",
+            "would serve tenants' folders",
+        ),
+    ] {
+        let hosting = Hosting::new()
+            .file("tenants/a.org/public/index.html", "")
+            .config(&format!("[sites]\n{sites}\n"));
+        let said = hosting.launch().refusal();
+        assert!(said.contains(expected), "{sites}: {said}");
+    }
+}
+
+#[test]
+fn a_reload_keeps_tenants_unless_their_rules_change() {
+    let sites = "[[sites.policy]]\nplugin = \"probe\"\n[sites.policy.config]\nheaders = \"set | x-ring | VALUE\"\n";
+    let hosting = tenants(&["a.org"], &sites.replace("VALUE", "one"));
+    let server = hosting.start();
+    assert_eq!(server.get_from("a.org", "/").header("x-ring"), Some("one"));
+    server.reload(2);
+    assert_eq!(server.get_from("a.org", "/").header("x-ring"), Some("one"));
+    hosting.configure(
+        "",
+        &format!("[sites]\ndirectory = \"tenants\"\n{}", sites.replace("VALUE", "two")),
+    );
+    server.reload(3);
+    assert_eq!(server.get_from("a.org", "/").header("x-ring"), Some("two"));
+    // What was printed can be read again, and says the same.
+    let printed = hosting.at("printed.toml");
+    let check = |file: &std::path::Path| {
+        let checked = support::Launch::bare()
+            .arguments(["check", "--print-config", "--config"])
+            .arguments([file])
+            .run_to_end();
+        assert!(checked.status.success(), "{}", checked.log);
+        checked.log
+    };
+    let first = check(&hosting.at("wasmserve.toml"));
+    fs::write(&printed, &first).expect("a file");
+    assert_eq!(check(&printed), first);
+}
+
+/// The example of the documentation is one: it is checked, and served.
+#[test]
+fn the_example_of_the_documentation_is_served() {
+    let example = project().join("server/docs/example.toml");
+    let checked = support::Launch::bare()
+        .arguments(["check", "--config"])
+        .arguments([&example])
+        .run_to_end();
+    assert!(checked.status.success(), "{}", checked.log);
+    assert!(
+        checked.log.contains("1 tenants in ") && checked.log.contains("0 of them cannot"),
+        "{}",
+        checked.log
+    );
+    let text = fs::read_to_string(&example).expect("the example");
+    let hosting = Hosting::new();
+    symlink(project().join("server/docs/example"), hosting.at("example")).expect("a link");
+    hosting.write("wasmserve.toml", text.replace("127.0.0.1:8080", "127.0.0.1:0"));
+    let server = hosting.start();
+    assert!(server.get_from("example.org", "/").text().contains("operator's own"));
+    let tenant = server.get_from("alice.example.org", "/");
+    assert!(tenant.text().contains("tenant's page"));
+    assert_eq!(tenant.header("x-frame-options"), Some("DENY"));
+    assert_eq!(tenant.header("x-content-type-options"), Some("nosniff"));
+}
