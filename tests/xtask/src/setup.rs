@@ -59,10 +59,6 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v fusermount3",
     },
     Tool {
-        package: "openssl",
-        present: "command -v openssl",
-    },
-    Tool {
         package: "valgrind",
         present: "command -v valgrind",
     },

@@ -277,7 +277,9 @@ async fn a_kept_decision_equals_a_fresh_one() {
         let fresh = chains.load().await;
         for _ in 0..REQUESTS.min(pairs - compared) {
             let request = Arc::new(request(&mut random));
-            let (kept, fresh) = (keeping.decide(&request).await, fresh.decide(&request).await);
+            let (mut kept, mut fresh) = (keeping.decide(&request).await, fresh.decide(&request).await);
+            // What they took is not what was decided.
+            (kept.effort, fresh.effort) = Default::default();
             assert_eq!(
                 format!("{kept:?}"),
                 format!("{fresh:?}"),
