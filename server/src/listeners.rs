@@ -4,7 +4,8 @@
 //! anything is replaced, because it may fail; then [`Listeners::follow`], which cannot.
 
 use crate::net::{
-    Bound, Inherited, ListenAddress, ListenError, ListenerOptions, Server, Stopper, listener::Security, stop::Stopped,
+    Bound, Inherited, ListenAddress, ListenError, ListenerOptions, Server, Stopper, inherited, listener::Security,
+    stop::Stopped, unix::Name,
 };
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
@@ -85,15 +86,22 @@ impl Listeners {
         fresh.map(|(options, bound)| self.accept(options, bound)).collect()
     }
 
-    /// Descriptors of all that is listened on, each with the address that was asked for.
+    /// Descriptors of all that is listened on, each with its name for the process that replaces this one ([`inherited`]). A
+    /// Unix socket whose name somebody else removes has its address alone, and is found by its path.
     ///
     /// # Errors
     /// When there is no room for them.
-    pub fn descriptors(&self) -> io::Result<Vec<(ListenAddress, OwnedFd)>> {
+    pub fn descriptors(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         let open = self.open.iter();
         let open = open.filter_map(|listening| Some((&listening.asked, listening.bound.upgrade()?)));
-        open.map(|(asked, bound)| Ok((asked.clone(), bound.descriptor()?)))
-            .collect()
+        open.map(|(asked, bound)| {
+            let name = match (asked, bound.name()) {
+                (ListenAddress::Unix(_), Name::Theirs) => asked.to_string(),
+                _ => format!("{}{asked}", inherited::LISTENER),
+            };
+            Ok((name, bound.descriptor()?))
+        })
+        .collect()
     }
 
     /// Ends everything, and waits until all responses are finished, or until `limit`.

@@ -1,4 +1,5 @@
 //! Listeners of every kind, and the proxies in front of them.
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::Signal;
 use std::{
     fs,
@@ -267,20 +268,18 @@ fn what_is_wrong_with_a_listener_is_told_with_its_place() {
 
 /// Runs the server as systemd does: with listening sockets as descriptors 3 and on.
 fn activated(hosting: &Hosting, sockets: &[(&str, std::os::fd::OwnedFd)], notify: &Path) -> std::process::Child {
-    use std::os::fd::AsRawFd;
-    // A shell moves them into place: each is inherited under the number that it has.
     let names: Vec<&str> = sockets.iter().map(|(name, _)| *name).collect();
-    let mut script = String::new();
-    for (index, (_, socket)) in sockets.iter().enumerate() {
-        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).expect("it is open");
-        script += &format!("exec {}<&{}; ", 103 + index, socket.as_raw_fd());
-    }
-    for index in 0..sockets.len() {
-        script += &format!("exec {}<&{}; ", 3 + index, 103 + index);
-    }
-    script += "export LISTEN_PID=$$; exec \"$0\" --config \"$1\"";
-    Command::new("bash")
-        .args(["-c", &script])
+    // Only in the child: other tests of this process start programs too, which must not inherit them.
+    let mappings = sockets.iter().enumerate().map(|(index, (_, socket))| FdMapping {
+        parent_fd: socket.try_clone().expect("there is room"),
+        child_fd: i32::try_from(3 + index).expect("a few"),
+    });
+    let mut command = Command::new("sh");
+    command
+        .fd_mappings(mappings.collect())
+        .expect("no number is given twice");
+    command
+        .args(["-c", "export LISTEN_PID=$$; exec \"$0\" --config \"$1\""])
         .arg(server_binary())
         .arg(hosting.at("wasmserve.toml"))
         .env("LISTEN_FDS", sockets.len().to_string())
@@ -302,10 +301,11 @@ fn systemd_passes_sockets_and_is_told_how_it_goes() {
         by_address.local_addr().expect("bound"),
     );
     let hosting = hosting(&format!(
-        "[server]\nlisten = [\"systemd:web\", \"{two}\", \"systemd:local\"]\n"
+        "[server]\nlisten = [\"systemd:web\", \"{two}\", \"systemd:local\", \"unix:by-path.sock\"]\n"
     ));
-    let path = hosting.at("local.sock");
+    let (path, by_path) = (hosting.at("local.sock"), hosting.at("by-path.sock"));
     let unix = UnixListener::bind(&path).expect("the folder is writable");
+    let unix_by_path = UnixListener::bind(&by_path).expect("the folder is writable");
     let notify = hosting.at("notify.sock");
     let told = UnixDatagram::bind(&notify).expect("the folder is writable");
     told.set_read_timeout(Some(support::PATIENCE)).expect("a time");
@@ -328,6 +328,7 @@ fn systemd_passes_sockets_and_is_told_how_it_goes() {
         ("web", tcp_socket.into()),
         ("units.socket", by_address.into()),
         ("local", unix.into()),
+        ("units.socket", unix_by_path.into()),
     ];
     // They are connected to before anybody serves: the queue is the kernel's.
     let mut early = TcpStream::connect(one).expect("it listens");
@@ -340,8 +341,10 @@ fn systemd_passes_sockets_and_is_told_how_it_goes() {
         self::told(&tcp(two, GET.as_bytes())),
         "some(127.0.0.1)\nhttp\na.example\n"
     );
-    let local = raw(UnixStream::connect(&path).expect("it listens"), GET.as_bytes());
-    assert_eq!(self::told(&local), "none\nhttp\na.example\n");
+    for path in [&path, &by_path] {
+        let local = raw(UnixStream::connect(path).expect("it listens"), GET.as_bytes());
+        assert_eq!(self::told(&local), "none\nhttp\na.example\n");
+    }
     until("WATCHDOG=1");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, Signal::HUP).expect("it runs");
@@ -350,7 +353,7 @@ fn systemd_passes_sockets_and_is_told_how_it_goes() {
     rustix::process::kill_process(pid, Signal::TERM).expect("it runs");
     until("STOPPING=1");
     assert!(child.wait().expect("it is ours").success());
-    assert!(path.exists(), "whoever made it removes it");
+    assert!(path.exists() && by_path.exists(), "whoever made them removes them");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn sigint_lets_downloads_finish() {
 }
 
 #[test]
-fn without_downloads_it_stops_at_once() {
+fn without_downloads_it_stops_by_itself() {
     let tree = tree();
     let mut server = Launch::new(&tree).start();
     let _silent = server.connect();

@@ -1,7 +1,7 @@
 //! Upgrading and reloading under load: nobody notices.
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     thread,
@@ -128,6 +128,23 @@ fn an_upgrade_that_fails_leaves_the_old_process_as_it_was() {
     server.signal(Signal::USR2);
     server.logged("not upgraded");
     assert_eq!(server.get("/file.txt").text(), "content");
+    // One that fails late has taken the sockets, and must not take their names with it: by a root that is not there, and by
+    // an address that somebody else has.
+    let text = String::from_utf8(good.clone()).expect("it is text");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let more = format!("\"unix:http.sock\", \"{}\"]", taken.local_addr().expect("it is bound"));
+    for (count, broken) in [
+        (2, text.replace("root = \"root\"", "root = \"absent\"")),
+        (3, text.replace("\"unix:http.sock\"]", &more)),
+    ] {
+        assert_ne!(broken, text);
+        hosting.write("wasmserve.toml", broken);
+        server.signal(Signal::USR2);
+        eventually("it fails", || server.log().matches("not upgraded").count() == count);
+        for name in ["http.sock", "admin.sock"] {
+            UnixStream::connect(hosting.at(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
     hosting.write("wasmserve.toml", good);
     let successor = Successor::of(&server);
     assert!(server.ended().success());

@@ -4,7 +4,7 @@
 //! that it serves; meanwhile this one goes on. Then both accept from the same queues, this one stops doing so and ends when
 //! its last response is finished. When the new process ends before it serves, nothing has changed.
 
-use crate::net::{ListenAddress, inherited};
+use crate::net::inherited;
 use command_fds::{CommandFdExt, FdMapping};
 use std::{
     env, io,
@@ -31,8 +31,8 @@ pub struct Program(PathBuf);
 /// What is handed over.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Each with the address that was asked for.
-    pub listeners: Vec<(ListenAddress, OwnedFd)>,
+    /// Each with its name, as [`inherited`] reads it.
+    pub listeners: Vec<(String, OwnedFd)>,
     /// Each with its path or address.
     pub admin: Vec<(String, OwnedFd)>,
 }
@@ -75,8 +75,7 @@ impl Program {
             ours.set_nonblocking(true)?;
             let ready = UnixDatagram::from_std(ours)?;
             let mut handed: Vec<(String, OwnedFd)> = vec![(inherited::READY.to_owned(), theirs.into())];
-            let named = listeners.into_iter();
-            handed.extend(named.map(|(address, socket)| (format!("{}{address}", inherited::LISTENER), socket)));
+            handed.extend(listeners);
             let admin = admin.into_iter();
             handed.extend(admin.map(|(name, socket)| (format!("{}{name}", inherited::ADMIN), socket)));
             let names: Vec<String> = handed.iter().map(|(name, _)| inherited::escape(name)).collect();
@@ -85,8 +84,9 @@ impl Program {
                 .args(env::args_os().skip(1))
                 .env("LISTEN_FDS", handed.len().to_string())
                 .env("LISTEN_FDNAMES", names.join(":"))
-                // Both are of this process alone.
+                // These are of this process alone.
                 .env_remove("LISTEN_PID")
+                .env_remove("LISTEN_FDS_FIRST_FD")
                 .env_remove("WATCHDOG_PID");
             let mappings = handed.into_iter().enumerate().map(|(index, (_, parent_fd))| FdMapping {
                 parent_fd,

@@ -3,6 +3,7 @@
 use super::{
     ConfigError, ConfigErrors,
     document::Document,
+    errors::Position,
     listeners,
     plugins::Catalogue,
     server::ServerSettings,
@@ -10,7 +11,11 @@ use super::{
     tenants::TenantRules,
 };
 use crate::{
-    net::{ListenerOptions, Tls, TlsError, listener::Security, tls::TlsFiles},
+    net::{
+        ListenerOptions, Tls, TlsError,
+        listener::Security,
+        tls::{Demand, TlsFiles},
+    },
     site::SiteSpec,
 };
 use std::{
@@ -63,7 +68,7 @@ impl Configuration {
         let listen = server.as_ref().is_some_and(|section| section.contains("listen"));
         let server = server.map(|section| ServerSettings::read(&folder, section, &mut errors));
         let mut server = server.unwrap_or_default();
-        listeners::read(&folder, &mut root, listen, &mut server, &mut errors);
+        let positions = listeners::read(&folder, &mut root, listen, &mut server, &mut errors);
         let mut catalogue = Catalogue::default();
         let mut defaults = GivenSite::default();
         if let Some(mut section) = root.section("defaults", &mut errors) {
@@ -108,7 +113,35 @@ impl Configuration {
                     .into(),
             );
         }
+        configuration.keep_client_certificates(file, &positions)?;
         Ok(configuration)
+    }
+
+    /// Refuses listeners by which a site could be reached without the certificate that it demands of clients.
+    fn keep_client_certificates(&self, file: &Path, listeners: &[Position]) -> Result<(), ConfigErrors> {
+        let demands = |site: &&Arc<SiteSpec>| {
+            let files = site.tls.as_deref().or(self.server.tls.as_ref());
+            let clients = files.and_then(|files| files.clients.as_ref());
+            clients.is_some_and(|clients| clients.demand == Demand::Required)
+        };
+        let Some(site) = self.sites.iter().find(demands) else {
+            return Ok(());
+        };
+        let mut errors = ConfigErrors::default();
+        for (listener, position) in self.server.listeners.iter().zip(listeners) {
+            if listener.is_open(self.has_certificate()) {
+                let (address, name) = (&listener.address, site.name());
+                let problem = format!(
+                    "{address} speaks plain HTTP, and site `{name}` demands certificates of its clients: nobody shows one there"
+                );
+                let hint = "redirect = \"https\", or tls = true, or `trusted` for a proxy in front that demands them";
+                errors.push(ConfigError {
+                    position: Some(*position),
+                    ..ConfigError::new(file, problem).hint(hint)
+                });
+            }
+        }
+        errors.check()
     }
 
     /// Everything that is listened on.
@@ -173,7 +206,6 @@ mod tests {
         net::{
             ListenAddress,
             listener::{Answers, ForwardedField},
-            tls::Demand,
         },
         sites::{HostPattern, UnknownHost},
     };
@@ -205,6 +237,35 @@ mod tests {
         let folder = folder(text);
         let errors = read(&folder).expect_err("an error").to_string();
         errors.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn a_certificate_that_is_demanded_is_demanded_everywhere() {
+        let text = |listener: &str, demand: &str| {
+            format!(
+                "[server]\ntls-cert = \"c\"\ntls-key = \"k\"\n[[listener]]\naddress = \"127.0.0.1:443\"\n\
+                 [[listener]]\n{listener}\n{SITE}[site.tls]\nclient-ca = \"ca\"\nclient-certificates = \"{demand}\"\n"
+            )
+        };
+        let open = "address = \"127.0.0.1:80\"\ntls = false";
+        let told = wrong(&text(open, "required"));
+        assert!(
+            told.starts_with("wasmserve.toml:6:1: 127.0.0.1:80 speaks plain HTTP, and site `a` demands"),
+            "{told}"
+        );
+        for (listener, demand) in [
+            (open, "optional"),
+            ("address = \"127.0.0.1:80\"\nredirect = \"https\"", "required"),
+            ("address = \"127.0.0.1:80\"", "required"),
+            (
+                "address = \"127.0.0.1:80\"\ntls = false\ntrusted = [\"10.0.0.1\"]",
+                "required",
+            ),
+            ("address = \"unix:http.sock\"", "required"),
+        ] {
+            let folder = folder(&text(listener, demand));
+            assert!(read(&folder).is_ok(), "{listener} {demand}: {:?}", read(&folder));
+        }
     }
 
     const SITE: &str = "[[site]]\nname = \"a\"\nhosts = [\"a\"]\nroot = \".\"\n";

@@ -4,6 +4,7 @@
 use super::{
     ConfigErrors, ServerSettings,
     document::{Located, Section},
+    errors::Position,
 };
 use crate::net::listener::{
     Answers, ForwardedField, ListenAddress, ListenerOptions, Proxies, Security, Trusted, UNIX_MODE,
@@ -89,6 +90,16 @@ impl ListenerSettings {
         settings
     }
 
+    /// Whether sites are answered by it in the clear to whoever can reach its address. What a proxy in front demands of
+    /// clients is the operator's to see to.
+    pub fn is_open(&self, certificate: bool) -> bool {
+        let options = self.options(certificate);
+        options.security == Security::Plain
+            && options.answers == Answers::Sites
+            && options.proxies.trusted.is_nobody()
+            && !matches!(options.address, ListenAddress::Unix(_))
+    }
+
     /// What it comes to where a certificate is configured, or none.
     pub fn options(&self, certificate: bool) -> ListenerOptions {
         let by_default = certificate && self.redirect.is_none() && !matches!(self.address, ListenAddress::Unix(_));
@@ -112,16 +123,17 @@ impl ListenerSettings {
     }
 }
 
-/// Reads all `[[listener]]` tables into the settings. `listen`: whether `[server]` has the key of that name.
+/// Reads all `[[listener]]` tables into the settings, and says where each begins. `listen`: whether `[server]` has the key of
+/// that name.
 pub fn read(
     folder: &Path,
     root: &mut Section<'_>,
     listen: bool,
     server: &mut ServerSettings,
     errors: &mut ConfigErrors,
-) {
+) -> Vec<Position> {
     let Some(sections) = root.sections("listener", errors) else {
-        return;
+        return Vec::new();
     };
     if !listen && !sections.is_empty() {
         server.listen.clear();
@@ -131,10 +143,12 @@ pub fn read(
         // What is there twice was told when they were read.
         let _ = addresses.add(address);
     }
+    let positions = sections.iter().map(Section::position).collect();
     let listeners = sections.into_iter();
     server.listeners = listeners
         .map(|section| ListenerSettings::read(folder, section, &mut addresses, errors))
         .collect();
+    positions
 }
 
 fn address(

@@ -49,6 +49,8 @@ struct State {
     begun: Instant,
     /// How many: the last bytes of one may leave after the next one began.
     exchanges: usize,
+    /// Whether there was any exchange yet.
+    used: bool,
     /// Whether bytes are offered that the client has not taken: how long it may do that is the transport's business.
     blocked: bool,
     /// Whether a request's body may be left unread.
@@ -72,6 +74,7 @@ impl Activity {
             since: Instant::now(),
             begun: Instant::now(),
             exchanges: 0,
+            used: false,
             blocked: false,
             unread: false,
         };
@@ -87,6 +90,7 @@ impl Activity {
         state.stage = Stage::Exchange;
         state.begun = state.since;
         state.exchanges += 1;
+        state.used = true;
         state.unread = false;
         UnderWay {
             activity: self.clone(),
@@ -160,6 +164,15 @@ impl Activity {
             }
         })
         .await
+    }
+
+    /// Ends when the first exchange has begun. As [`Self::expired`], to be awaited in the task of the connection.
+    pub async fn used(&self) {
+        poll_fn(|_| match self.state().used {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
     }
 
     fn deadline(&self, deadlines: &Deadlines) -> Option<(Instant, Stage)> {

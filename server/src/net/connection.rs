@@ -38,11 +38,18 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{io::AsyncRead, time::timeout};
+use tokio::{
+    io::AsyncRead,
+    time::{sleep, timeout},
+};
 use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, Socket, accept, guard};
 
 /// What the kernel queues of an encrypted connection beyond what is on its way: the rest waits where it can be seen.
 const UNSENT: u32 = 128 * 1024;
+
+/// How long after it is told to stop the server still waits for what a connection begins with: its PROXY header, its
+/// handshake, the head of its first request. A client that has just connected has sent it, or is about to.
+const ARRIVAL: Duration = Duration::from_secs(2);
 
 /// How connections are served.
 #[derive(Clone, Debug)]
@@ -158,8 +165,8 @@ where
         let header = timeout(protocols.options.deadlines.head, handed_on(&mut origin, &stream));
         let handed_on = tokio::select! {
             biased;
-            () = stop.requested() => return,
             handed_on = header => handed_on,
+            () = late(&mut stop) => return,
         };
         match handed_on {
             Ok(Ok(())) => {}
@@ -184,7 +191,6 @@ where
     let handshake = timeout(protocols.options.deadlines.head, tls.accept(&sites, stream));
     let (stream, protocol, secured) = tokio::select! {
         biased;
-        () = stop.requested() => return,
         shaken = handshake => {
             meters().connections.handshake(matches!(shaken, Ok(Ok(_))));
             match shaken {
@@ -193,6 +199,7 @@ where
                 Err(_) => return note_given_up("the rest of a TLS handshake", peer),
             }
         }
+        () = late(&mut stop) => return,
     };
     drop(sites);
     // For HTTP/2 whose turn it is among streams is decided late then, and a slow client is seen to take something.
@@ -208,6 +215,12 @@ where
     }
 }
 
+/// Ends when the server was told to stop, and has waited for the beginning of a connection for long enough.
+async fn late(stop: &mut Stop) {
+    stop.requested().await;
+    sleep(ARRIVAL).await;
+}
+
 /// Reads for whom a proxy connects.
 async fn handed_on(origin: &mut Origin, stream: &impl Peek) -> io::Result<()> {
     if !origin.is_proxy() {
@@ -217,26 +230,24 @@ async fn handed_on(origin: &mut Origin, stream: &impl Peek) -> io::Result<()> {
     Ok(())
 }
 
-async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, stop: Stop) {
+async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop: Stop) {
     let io = Watched::new(io, link.activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let link = link.clone();
         link.exchange(request)
     });
     let connection = pin!(link.protocols.http1.serve_connection(io, service));
-    let never = pending();
-    drive(
-        &link,
-        connection,
-        http1::Connection::graceful_shutdown,
-        never,
-        peer,
-        stop,
-    )
-    .await;
+    let shut_down = http1::Connection::graceful_shutdown;
+    // hyper closes a connection at once that has not read anything yet, and a request on its way would be lost.
+    let stop = async {
+        stop.requested().await;
+        // Whether there was a request or not, it is time then.
+        let _ = timeout(ARRIVAL, link.activity.used()).await;
+    };
+    drive(&link, connection, shut_down, pending(), peer, stop).await;
 }
 
-async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, stop: Stop) {
+async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop: Stop) {
     let io = Watched::multiplexed(io, link.activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let link = link.clone();
@@ -246,18 +257,19 @@ async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, stop: Sto
     let flow = Flow::new(options.stall);
     let connection = pin!(http2::builder(options.head_size, &flow).serve_connection(io, service));
     let shut_down = hyper_http2::Connection::graceful_shutdown;
-    drive(&link, connection, shut_down, flow.watch(), peer, stop).await;
+    drive(&link, connection, shut_down, flow.watch(), peer, stop.requested()).await;
 }
 
-/// Polls a connection until it ends, or until there is a verdict on its client.
+/// Polls a connection until it ends, or until there is a verdict on its client. When `stop` ends, it is shut down.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     link: &Link,
     mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
     verdict: impl Future<Output = Verdict>,
     peer: Peer,
-    mut stop: Stop,
+    stop: impl Future<Output = ()>,
 ) {
+    let mut stop = pin!(stop);
     let mut expired = pin!(link.activity.expired(&link.protocols.options.deadlines));
     let mut verdict = pin!(verdict);
     let mut stopping = false;
@@ -268,7 +280,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             stage = expired.as_mut() => return note_expiry(stage, peer),
             () = link.visitor.ended() => return,
             verdict = verdict.as_mut() => return note_verdict(verdict, peer),
-            () = stop.requested(), if !stopping => {
+            () = stop.as_mut(), if !stopping => {
                 stopping = true;
                 shut_down(connection.as_mut());
             }

@@ -78,6 +78,8 @@ pub struct Flow {
 #[derive(Debug, Default)]
 struct Known {
     streams: Vec<Seen>,
+    /// How many are kept before those that have ended are let go, between two looks.
+    kept: usize,
     /// Bytes of bodies that all of them together were given.
     given: u64,
     begun: u64,
@@ -176,6 +178,11 @@ impl Flow {
         let mut known = self.known();
         known.begun += 1;
         let given = known.given;
+        if known.streams.len() >= known.kept {
+            known.streams.retain(|seen| !seen.progress.is_ended());
+            // Twice what is left, so that each is passed over only so often.
+            known.kept = (2 * known.streams.len()).max(4 * STREAMS as usize);
+        }
         known.streams.push(Seen {
             progress: progress.clone(),
             awaited: None,
@@ -460,6 +467,21 @@ mod tests {
         let (flow, progress, _body) = waiting(stall);
         progress.state().over = true;
         assert!(flow.look(&mut before()));
+    }
+
+    #[test]
+    fn streams_that_have_ended_are_let_go_between_two_looks() {
+        let flow = Flow::new(Duration::from_secs(3600));
+        let open = Arc::<Progress>::default();
+        flow.begin(&open);
+        for _ in 0..100 * STREAMS {
+            let progress = Arc::<Progress>::default();
+            flow.begin(&progress);
+            progress.state().over = true;
+        }
+        let known = flow.known();
+        assert!(known.streams.len() <= 4 * STREAMS as usize, "{}", known.streams.len());
+        assert!(known.streams.iter().any(|seen| Arc::ptr_eq(&seen.progress, &open)));
     }
 
     #[tokio::test]

@@ -3,7 +3,10 @@
 //! Each is used once, by the listener whose address it has, or whose name. What nobody asked for by the time that the
 //! server listens is closed, and told.
 
-use super::listener::ListenAddress;
+use super::{
+    listener::ListenAddress,
+    unix::{self, Name},
+};
 use listenfd::ListenFd;
 use std::{
     env, io,
@@ -61,8 +64,8 @@ impl Inherited {
         Ok(inherited)
     }
 
-    /// The socket of a listener, if it is there.
-    pub fn listener(&mut self, address: &ListenAddress) -> Option<Socket> {
+    /// The socket of a listener, if it is there, and whose name it has: what no server of ours made stays when it ends.
+    pub fn listener(&mut self, address: &ListenAddress) -> Option<(Socket, Name)> {
         let handed_over = format!("{LISTENER}{address}");
         let place = self.sockets.iter().position(|(name, socket)| {
             if *name == handed_over {
@@ -76,7 +79,11 @@ impl Inherited {
                 _ => false,
             }
         });
-        place.map(|place| self.sockets.swap_remove(place).1)
+        place.map(|place| {
+            let (name, socket) = self.sockets.swap_remove(place);
+            let made_by_us = name == handed_over && matches!(address, ListenAddress::Unix(_));
+            (socket, if made_by_us { Name::Ours } else { Name::Theirs })
+        })
     }
 
     /// The admin listener of this path or address, if a predecessor handed it over.
@@ -96,6 +103,8 @@ impl Inherited {
             let address = address.unwrap_or_default();
             tracing::warn!(name, address, "an inherited socket is no listener's, and is closed");
         }
+        // Before the predecessor is told, which leaves them from then on.
+        unix::take_over();
         if let Some(ready) = self.ready.take()
             && let Err(error) = ready.send(READY.as_bytes())
         {

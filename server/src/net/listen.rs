@@ -60,8 +60,8 @@ impl Bound {
             address: options.address.clone(),
             source,
         };
-        if let Some(socket) = inherited.listener(&options.address) {
-            return Self::adopt(socket, options).map_err(failed);
+        if let Some((socket, name)) = inherited.listener(&options.address) {
+            return Self::adopt(socket, name, options).map_err(failed);
         }
         match &options.address {
             ListenAddress::Tcp(address) => bind(*address).map(Self).map_err(failed),
@@ -70,7 +70,7 @@ impl Bound {
         }
     }
 
-    fn adopt(socket: inherited::Socket, options: &ListenerOptions) -> io::Result<Self> {
+    fn adopt(socket: inherited::Socket, name: Name, options: &ListenerOptions) -> io::Result<Self> {
         let listens = |socket: &dyn AsFd| sockopt::socket_acceptconn(socket.as_fd());
         let adopted = match socket {
             inherited::Socket::Tcp(tcp) if listens(&tcp)? => {
@@ -82,15 +82,23 @@ impl Bound {
             }
             inherited::Socket::Unix(unix) if listens(&unix)? => {
                 let address = unix.local_addr()?;
-                let (path, name) = match &options.address {
-                    ListenAddress::Unix(path) => (path.as_path(), Name::Ours),
-                    _ => (address.as_pathname().unwrap_or(Path::new("")), Name::Theirs),
+                let path = match &options.address {
+                    ListenAddress::Unix(path) => path.as_path(),
+                    _ => address.as_pathname().unwrap_or(Path::new("")),
                 };
                 Listener::Unix(unix::Socket::inherited(unix, path, name)?)
             }
             _ => return Err(io::Error::other("the inherited socket does not listen")),
         };
         Ok(Self(adopted))
+    }
+
+    /// Who removes the name of its socket in the end; an address has none to remove.
+    pub fn name(&self) -> Name {
+        match &self.0 {
+            Listener::Tcp { .. } => Name::Theirs,
+            Listener::Unix(socket) => socket.name(),
+        }
     }
 
     /// A descriptor of the same socket, for another process.

@@ -26,10 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use x509_cert::{Certificate, der::Decode};
 
@@ -66,7 +63,6 @@ pub struct Tls {
     own: Arc<HashMap<Arc<TlsFiles>, Arc<Identity>>>,
     /// Tells clients that there is nothing for the name that they ask for.
     refusing: Arc<ServerConfig>,
-    handshakes: Arc<Semaphore>,
 }
 
 /// A certificate with what is asked of its clients, ready to use.
@@ -94,9 +90,6 @@ pub enum Protocol {
 
 const HTTP_2: &[u8] = b"h2";
 const HTTP_1: &[u8] = b"http/1.1";
-
-/// Handshakes under way at once; further ones wait, within their own time. Each holds some 20 KiB.
-const HANDSHAKES: usize = 1024;
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
@@ -167,11 +160,11 @@ impl Tls {
             default,
             own: Arc::new(own),
             refusing: refusing()?,
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
         }))
     }
 
-    /// Shakes hands. How long that may take is the caller's business.
+    /// Shakes hands. How long that may take, and how many do at once, is the caller's business: a bound of its own here would
+    /// let clients that say nothing keep all others out.
     ///
     /// # Errors
     /// When the client speaks no TLS, agrees to nothing, or comes without a certificate that is demanded.
@@ -179,12 +172,10 @@ impl Tls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let permit = self.handshakes.acquire().await;
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
         let (files, config) = self.chosen(sites, name.as_deref().unwrap_or_default());
         let stream = start.into_stream(config).await?;
-        drop(permit);
         let connection = stream.get_ref().1;
         let protocol = match connection.alpn_protocol() {
             Some(HTTP_2) => Protocol::Http2,

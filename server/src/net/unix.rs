@@ -2,7 +2,8 @@
 //!
 //! In the order of events: the folder is locked against others who bind there, what has the name already is looked at, the
 //! socket is bound in a private folder and given its mode, and only then it gets its name. It is removed with its value,
-//! unless a successor of this process listens on it ([`hand_over`]).
+//! unless another process listens on it: a successor of this one ([`hand_over`]), or, until this one serves, the one that it
+//! was inherited from ([`take_over`]).
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use std::{
@@ -33,7 +34,12 @@ pub struct Socket {
     path: PathBuf,
     /// Device and inode of its name; `None` when the name is another's to remove.
     identity: Option<(u64, u64)>,
+    inherited: bool,
 }
+
+/// Whether this process serves: until then the names of inherited sockets are the predecessor's, who serves on if this one
+/// fails.
+static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
 
 /// Whether the process that comes after this one listens on its sockets.
 static HANDED_OVER: AtomicBool = AtomicBool::new(false);
@@ -58,10 +64,10 @@ enum Occupant {
     Stale,
 }
 
-/// Who removes the name of an inherited socket.
+/// Who removes the name of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// This server, whose predecessor made it.
+    /// This server, which made it, or whose predecessor did.
     Ours,
     /// Whoever made it, such as systemd.
     Theirs,
@@ -70,6 +76,11 @@ pub enum Name {
 /// From now on the names of all sockets are a successor's, who listens on them: none is removed.
 pub fn hand_over() {
     HANDED_OVER.store(true, Relaxed);
+}
+
+/// From now on the names of inherited sockets are this process's.
+pub fn take_over() {
+    TAKEN_OVER.store(true, Relaxed);
 }
 
 // === impl Socket ===
@@ -96,6 +107,7 @@ impl Socket {
             listener: UnixListener::from_std(listener).map_err(failed)?,
             path: path.to_owned(),
             identity: Some(identity),
+            inherited: false,
         })
     }
 
@@ -110,6 +122,7 @@ impl Socket {
             listener: UnixListener::from_std(listener)?,
             path: path.to_owned(),
             identity: found.filter(|_| name == Name::Ours),
+            inherited: true,
         })
     }
 
@@ -124,13 +137,22 @@ impl Socket {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Who removes its name in the end.
+    pub fn name(&self) -> Name {
+        match self.identity {
+            Some(_) => Name::Ours,
+            None => Name::Theirs,
+        }
+    }
 }
 
 impl Drop for Socket {
     /// Leaves alone what has taken its place.
     fn drop(&mut self) {
         let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
-        let ours = found.is_ok_and(|found| Some(found) == self.identity) && !HANDED_OVER.load(Relaxed);
+        let others = HANDED_OVER.load(Relaxed) || (self.inherited && !TAKEN_OVER.load(Relaxed));
+        let ours = found.is_ok_and(|found| Some(found) == self.identity) && !others;
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the socket cannot be removed");
         }
