@@ -63,11 +63,11 @@ impl Limits {
         self.head.fields.store(fields, Relaxed);
     }
 
-    /// The account of a site: the same one as long as anybody has it, with this budget from now on.
+    /// The account of a site: the same one as long as anybody has it. A new one has this budget; one that is in use keeps
+    /// its own until whoever asks for it serves ([`Account::set_budget`]).
     pub fn account(&self, name: &Arc<str>, budget: &SiteBudget) -> Arc<Account> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = accounts.get(name).and_then(Weak::upgrade) {
-            known.set_budget(budget);
             return known;
         }
         if accounts.len() == accounts.capacity() {

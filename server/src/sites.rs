@@ -116,11 +116,28 @@ impl Sites {
         self.hosts.find(host)?.spec.tls.as_ref()
     }
 
-    /// The same, of what is loaded now.
-    pub fn loaded(&self, host: &str) -> Option<Arc<Site>> {
-        let tenants = self.tenants.as_ref().filter(|_| self.hosts.find_exact(host).is_none());
-        let tenant = tenants.and_then(|tenants| tenants.ready(host));
-        tenant.or_else(|| self.hosts.find(host).cloned())
+    /// The site that a host is certainly of, without loading or looking at anything. A tenant that is not ready has none:
+    /// what is asked of it is nothing for the site whose wildcard covers its host.
+    pub fn certainly_of(&self, host: &str) -> Option<Arc<Site>> {
+        if let Some(tenants) = &self.tenants
+            && !host.is_empty()
+            && self.hosts.find_exact(host).is_none()
+        {
+            if let Some(site) = tenants.ready(host) {
+                return Some(site);
+            }
+            if !tenants.certainly_lacks(host) {
+                return None;
+            }
+        }
+        self.hosts.find(host).cloned()
+    }
+
+    /// What each site may use from now on, when this generation is the one that serves. Tenants see to it themselves.
+    pub fn apply_budgets(&self) {
+        for site in &self.sites {
+            site.account.set_budget(&site.spec.budget);
+        }
     }
 
     /// All that are loaded, tenants last.

@@ -327,6 +327,23 @@ fn check_describes_every_site() {
     }
 }
 
+/// A policy's error without content gets the page, and not the coding that the policy said its content had.
+#[test]
+fn a_page_is_not_encoded_as_what_it_stands_for() {
+    let hosting = Hosting::new()
+        .guest("probe")
+        .file("root/gone.html", "it is gone")
+        .config(
+            "[[site]]\nname = \"a\"\nhosts = [\"*\"]\nroot = \"root\"\nerror-pages = { 410 = \"/gone.html\" }\n\
+             [[site.policy]]\nplugin = \"probe\"\n[site.policy.config]\nrespond = \"410\"\n\
+             response-headers = \"content-encoding: gzip\\nx-kept: yes\"\n",
+        );
+    let response = hosting.start().get("/");
+    assert_eq!((response.status, response.text()), (410, "it is gone"));
+    assert_eq!(response.header("content-encoding"), None);
+    assert_eq!(response.header("x-kept"), Some("yes"));
+}
+
 #[test]
 fn what_print_config_prints_is_the_same_configuration() {
     let hosting = three_sites();

@@ -219,6 +219,94 @@ fn the_operators_ring_runs_first_and_has_the_last_word() {
     assert_eq!((missing.status, missing.header("x-ring")), (404, Some("operator")));
 }
 
+/// What the operator's policies answer themselves is nothing for a tenant's header changes.
+#[test]
+fn a_tenant_does_not_change_an_answer_of_the_operators_ring() {
+    let ring = |respond: &str| {
+        format!(
+            "allow = [\"headers\"]\n[sites.headers]\nset = {{ x-config = \"operator\" }}\n\
+             [[sites.policy]]\nplugin = \"probe\"\n[sites.policy.config]\nrespond = \"{respond}\"\nbody = \"on\"\n\
+             response-headers = \"location: https://login.example/\\nset-cookie: session=1\"\n"
+        )
+    };
+    for (respond, status) in [("302", 302), ("no number", 500), ("", 200)] {
+        let hosting = tenants(&["a.org"], &ring(respond));
+        hosting.write(
+            "tenants/a.org/site.toml",
+            "[headers]\nset = { location = \"https://evil.example/\", x-first = \"tenant\" }\nremove = [\"set-cookie\"]\n",
+        );
+        let server = hosting.start();
+        let response = server.get_from("a.org", "/");
+        assert_eq!(response.status, status, "{response:?}\n{}", server.log());
+        assert_eq!(response.header("x-config"), Some("operator"));
+        if status == 200 {
+            assert_eq!(response.header("x-first"), Some("tenant"));
+            continue;
+        }
+        assert_eq!(response.header("x-first"), None, "{response:?}");
+        if status == 302 {
+            assert_eq!(response.header("location"), Some("https://login.example/"));
+            assert_eq!(response.header("set-cookie"), Some("session=1"));
+        }
+    }
+}
+
+/// What the operator's ring says of a media type holds for what a tenant calls so.
+#[test]
+fn a_tenant_does_not_evade_the_ring_by_naming_another_type() {
+    let hosting = tenants(
+        &["a.org"],
+        "allow = [\"headers\"]\n[[sites.policy]]\nplugin = \"probe\"\n[sites.policy.config]\n\
+         headers = \"set | x-csp | on | | text/html\"\n",
+    )
+    .file("tenants/a.org/public/plain.txt", "<script>")
+    .file("tenants/a.org/site.toml", "");
+    let server = hosting.start();
+    assert_eq!(server.get_from("a.org", "/").header("x-csp"), Some("on"));
+    assert_eq!(server.get_from("a.org", "/plain.txt").header("x-csp"), None);
+    for called in ["text/html; charset=utf-8", "text/plain"] {
+        hosting.write(
+            "tenants/a.org/site.toml",
+            format!("[headers]\nset = {{ content-type = {called:?} }}\n"),
+        );
+        eventually("it has another type", || {
+            server.get_from("a.org", "/plain.txt").header("content-type") == Some(called)
+        });
+        let expected = called.starts_with("text/html").then_some("on");
+        assert_eq!(server.get_from("a.org", "/plain.txt").header("x-csp"), expected);
+        assert_eq!(server.get_from("a.org", "/").header("x-csp"), Some("on"), "{called}");
+    }
+}
+
+/// A tenant's exchanges are nothing for the observers of the site whose wildcard covers its host, loaded or not.
+#[test]
+fn observers_of_a_wildcard_are_not_told_of_tenants() {
+    let hosting = tenants(
+        &["a.example.org", "b.example.org", "broken.example.org"],
+        "[[site]]\nname = \"rest\"\nhosts = [\"*.example.org\"]\nroot = \"rest\"\n\
+         [[site.observer]]\nplugin = \"observer\"\ngrants = [\"logging\"]\nkey-value = { buckets = [\"common\"] }\n",
+    )
+    .guest("observer")
+    .file("rest/index.html", "rest");
+    hosting.write("tenants/broken.example.org/site.toml", "index = 1\n");
+    let server = hosting.start();
+    for (host, status) in [
+        ("a.example.org", 200),
+        ("b.example.org", 200),
+        ("broken.example.org", 503),
+        ("broken.example.org", 503),
+        ("a.example.org", 200),
+    ] {
+        assert_eq!(server.get_from(host, "/").status, status, "{host}");
+    }
+    // The observer fails at this one, behind whatever it was told of before.
+    assert_eq!(server.get_from("other.example.org", "/err").status, 404);
+    server.logged("an observer failed");
+    let log = server.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("told of ")).collect();
+    assert!(told.len() == 1 && told[0].contains("told of 1 exchanges"), "{told:?}");
+}
+
 #[test]
 fn a_tenants_plugin_gets_what_the_operator_lists() {
     let sites = "allow = [\"policy\"]\n[sites.own-policies]\nmost = 1\nsize = \"1MiB\"\n";
@@ -309,7 +397,7 @@ fn loading_a_tenant_holds_up_nobody_else() {
 
 #[test]
 fn unused_tenants_are_forgotten_and_come_back() {
-    let hosting = tenants(&["a.org", "b.org"], "forget-after = \"500ms\"\n");
+    let hosting = tenants(&["a.org", "b.org"], "forget-after = \"5s\"\n");
     let server = hosting.start();
     assert_eq!(server.get_from("a.org", "/").status, 200);
     let holds = || {
@@ -333,6 +421,22 @@ fn folders_that_are_no_hosts_are_ignored_with_a_line() {
     assert_eq!(server.get_from("a.org", "/").status, 200);
 }
 
+/// A disk that is away for a while: who is nobody's host stays so, and who is one comes back with it.
+#[test]
+fn a_directory_that_is_gone_for_a_while_is_lived_with() {
+    let hosting = tenants(&["a.org"], "");
+    let server = hosting.start();
+    assert_eq!(server.get_from("a.org", "/").status, 200);
+    fs::rename(hosting.at("tenants"), hosting.at("away")).expect("a folder");
+    becomes(&server, "a.org", "/", 503);
+    server.get_from("unknown.org", "/");
+    server.logged("its last known names hold");
+    assert_eq!(server.get_from("unknown.org", "/").status, 421);
+    fs::rename(hosting.at("away"), hosting.at("tenants")).expect("a folder");
+    becomes(&server, "a.org", "/", 200);
+    assert_eq!(server.get_from("unknown.org", "/").status, 421);
+}
+
 /// A hundred thousand hosts that are not there: none is remembered, none is looked up.
 #[test]
 fn a_flood_of_unknown_hosts_leaves_nothing_behind() {
@@ -347,7 +451,7 @@ fn a_flood_of_unknown_hosts_leaves_nothing_behind() {
     let before = support::process::resident(server.pid());
     (2_000..20_000).for_each(&mut ask);
     let grown = support::process::resident(server.pid()).saturating_sub(before);
-    assert!(grown < 4 << 20, "{grown} bytes for 18,000 hosts that nobody has");
+    assert!(grown < 16 << 20, "{grown} bytes for 18,000 hosts that nobody has");
     assert_eq!(server.get_from("a.org", "/").status, 200);
 }
 

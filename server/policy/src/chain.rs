@@ -15,7 +15,7 @@ use crate::{
     shadow::{self, ShadowInfo},
     start::Configured,
     usage::Usage,
-    verdict::Missing,
+    verdict::{Missing, Standing},
     withheld::{Withheld, Withholding},
 };
 use std::{borrow::Cow, sync::Arc, time::Instant};
@@ -141,13 +141,13 @@ impl Chain {
                 Ok(decided) => decided,
                 Err(fault) => {
                     progress.verdict.effort.end_with(policy);
-                    return progress.end(Outcome::Fault(fault));
+                    return progress.broken_off(Outcome::Fault(fault), self.standing(at));
                 }
             };
             let dependence = self.dependence(&progress.circumstances, &decided);
             if let Some(outcome) = progress.take(&decided, dependence, self.standing(at)) {
                 progress.verdict.effort.end_with(policy);
-                return progress.end(outcome);
+                return progress.broken_off(outcome, self.standing(at));
             }
         }
         progress.arrive()
@@ -250,7 +250,7 @@ impl Chain {
             if let Some(outcome) = outcome {
                 return Explanation {
                     steps,
-                    verdict: progress.end(outcome),
+                    verdict: progress.broken_off(outcome, self.standing(at)),
                     unrecorded,
                 };
             }
@@ -333,15 +333,6 @@ struct Progress {
     verdict: Verdict,
 }
 
-/// Whose word a policy's is, where a chain has two rings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Of the operator's ring.
-    Operator,
-    /// A later word goes before an earlier one.
-    Alike,
-}
-
 impl Progress {
     fn new(request: &Arc<Request>, remember: bool) -> Self {
         let circumstances = Circumstances::new(request.clone());
@@ -357,6 +348,8 @@ impl Progress {
             dependences: Vec::new(),
             arrived: request.arrived,
             effort: Effort::default(),
+            ended_by: None,
+            alike: 0,
         };
         Self {
             circumstances,
@@ -447,11 +440,18 @@ impl Progress {
         }))
     }
 
+    /// A policy ends the chain.
+    fn broken_off(mut self, outcome: Outcome, standing: Standing) -> Verdict {
+        self.verdict.ended_by = Some(standing);
+        self.end(outcome)
+    }
+
     fn end(mut self, outcome: Outcome) -> Verdict {
         let circumstances = &mut self.circumstances;
         let facts = std::mem::take(&mut circumstances.facts);
         self.verdict.facts = facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
         self.verdict.outcome = outcome;
+        self.verdict.alike = self.verdict.changes.len();
         self.verdict.changes.append(&mut self.last);
         self.verdict
     }

@@ -24,12 +24,25 @@ pub struct Verdict {
     pub pace: Option<u64>,
     /// In the order of the chain.
     pub(crate) changes: Vec<Arc<[HeaderChange]>>,
+    /// How many of `changes`, from the first, are not of the operator's ring.
+    pub(crate) alike: usize,
     /// What the answer depends on, as far as caches are concerned.
     pub(crate) dependences: Vec<Arc<Dependence>>,
     /// When the request arrived.
     pub arrived: SystemTime,
     /// How the policies came to it.
     pub effort: Effort,
+    /// Whose policy ended the chain; `None`: it came to its end.
+    pub(crate) ended_by: Option<Standing>,
+}
+
+/// Whose word a policy's is, where a chain has two rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Of the operator's ring.
+    Operator,
+    /// A later word goes before an earlier one.
+    Alike,
 }
 
 #[derive(Debug)]
@@ -70,8 +83,9 @@ impl Verdict {
         self.apply_at(SystemTime::now, status, media_type, headers);
     }
 
-    /// The same, with the configuration's own changes before and after those of the chain. What sharing demands is last
-    /// all the same.
+    /// The same, with the configuration's own changes before and after those of the chain. Those before are a tenant's
+    /// where there are two rings, so an answer of the operator's ring goes without them. What sharing demands is last all
+    /// the same.
     pub fn apply_between(
         &self,
         before: &HeaderRules,
@@ -80,7 +94,9 @@ impl Verdict {
         media_type: Option<&str>,
         headers: &mut HeaderMap,
     ) {
-        before.apply(status, headers);
+        if self.ended_by != Some(Standing::Operator) {
+            before.apply(status, headers);
+        }
         if after.is_empty() {
             return self.apply(status, media_type, headers);
         }
@@ -108,9 +124,19 @@ impl Verdict {
     fn change(&self, status: StatusCode, media_type: Option<&str>, headers: &mut HeaderMap) {
         let own = headers.get(header::CONTENT_TYPE).cloned();
         let media_type = media_type.or_else(|| own.as_ref()?.to_str().ok());
-        for change in self.changes.iter().flat_map(|changes| changes.iter()) {
-            if change.applies(status, media_type) {
-                change.apply(headers);
+        for (at, changes) in self.changes.iter().enumerate() {
+            for change in changes.iter() {
+                // A tenant that calls the content something else does not evade what the operator says of that.
+                let called = || {
+                    headers
+                        .get_all(header::CONTENT_TYPE)
+                        .iter()
+                        .filter_map(|called| called.to_str().ok())
+                };
+                let is_called = || at >= self.alike && called().any(|called| change.applies(status, Some(called)));
+                if change.applies(status, media_type) || is_called() {
+                    change.apply(headers);
+                }
             }
         }
     }

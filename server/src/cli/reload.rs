@@ -195,6 +195,7 @@ impl<'a> Serving<'a> {
         let settings = &configuration.server;
         self.server.set_options(net);
         settings.limit(self.loader.limits());
+        sites.apply_budgets();
         self.server.sites.store(sites.clone());
         self.operators.desk.retired.retire(before, &sites);
         let addresses = self.listeners.follow(&wanted, fresh);

@@ -180,6 +180,11 @@ impl<'a> Section<'a> {
 
     /// A whole number that is at least 1.
     pub fn count(&mut self, key: &'static str, errors: &mut ConfigErrors) -> Option<usize> {
+        self.count_to(key, usize::MAX, errors)
+    }
+
+    /// A whole number, at least 1 and at most `most`.
+    pub fn count_to(&mut self, key: &'static str, most: usize, errors: &mut ConfigErrors) -> Option<usize> {
         let value = self.take(key)?;
         let span = value.span();
         let number = match value.into_inner() {
@@ -187,12 +192,14 @@ impl<'a> Section<'a> {
             other => return self.wrong_type(key, &span, "a whole number", &other, errors),
         };
         match usize::from_str_radix(number.as_str(), number.radix()) {
-            Ok(count) if count > 0 => Some(count),
+            Ok(count) if (1..=most).contains(&count) => Some(count),
             _ => {
-                errors.push(
-                    self.document
-                        .error(&span, format!("`{key}` must be a whole number, 1 or more")),
-                );
+                let range = match most {
+                    usize::MAX => "1 or more".to_owned(),
+                    _ => format!("1 to {most}"),
+                };
+                let message = format!("`{key}` must be a whole number, {range}");
+                errors.push(self.document.error(&span, message));
                 None
             }
         }

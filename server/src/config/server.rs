@@ -6,7 +6,7 @@ use super::{
     listeners::{Addresses, ListenerSettings},
     tls,
     units::{duration, positive, size},
-    values::{chunk_size, head_size, log_filter},
+    values::{chunk_size, head_size, log_filter, target_size},
 };
 use crate::{
     limits::{ClientBudget, HEADER_FIELDS, Limits, TARGET_SIZE},
@@ -38,11 +38,11 @@ pub struct ServerSettings {
     /// `stall-timeout`: how long a client may take no byte of its response. Default: `"60s"`.
     pub stall_timeout: Duration,
     /// `total-timeout`: how long a request may take from its head to the last byte of its answer, whatever its client takes
-    /// of it. Default: `"24h"`.
+    /// of it; over HTTP/2 the newest request of the connection. Default: `"24h"`.
     pub total_timeout: Option<Duration>,
-    /// `head-size`: most bytes of a request line with its header fields; beyond, 431. Default: `"32KiB"`.
+    /// `head-size`: most bytes of a request line with its header fields, at least 8 KiB; beyond, 431. Default: `"32KiB"`.
     pub head_size: usize,
-    /// `header-fields`: most header fields of a request; beyond, 431. Default: `100`.
+    /// `header-fields`: most header fields of a request, at most 10000; beyond, 431. Default: `100`.
     pub header_fields: usize,
     /// `target-size`: most bytes of a request's path and query; beyond, 414. Default: `"8KiB"`.
     pub target_size: usize,
@@ -100,6 +100,9 @@ pub(super) const SENDFILE: [(&str, Sendfile); 3] = [
 
 /// A request line and header fields beyond this are refused with 431. As nginx: four buffers of 8 KiB.
 const HEAD_SIZE: usize = 32 * 1024;
+
+/// The most that `header-fields` may be: each takes room before it is read.
+const MOST_HEADER_FIELDS: usize = 10_000;
 
 /// A request that takes longer is not a download but an attack: 24 h are 1 GiB at 100 kbit/s.
 const TOTAL: Duration = Duration::from_secs(24 * 3600);
@@ -160,9 +163,11 @@ impl ServerSettings {
             head_size: section
                 .parsed("head-size", head_size, errors)
                 .unwrap_or(defaults.head_size),
-            header_fields: section.count("header-fields", errors).unwrap_or(defaults.header_fields),
+            header_fields: section
+                .count_to("header-fields", MOST_HEADER_FIELDS, errors)
+                .unwrap_or(defaults.header_fields),
             target_size: section
-                .parsed("target-size", head_size, errors)
+                .parsed("target-size", target_size, errors)
                 .unwrap_or(defaults.target_size),
             drain_timeout: section
                 .parsed("drain-timeout", duration, errors)

@@ -144,7 +144,7 @@ pub struct Tenant {
 }
 
 /// A `site.toml` or a manifest is not longer.
-const LONGEST_TEXT: u64 = 256 << 10;
+const LONGEST_TEXT: u64 = 64 << 10;
 
 const OWN_MOST: usize = 4;
 const OWN_SIZE: u64 = 4 << 20;

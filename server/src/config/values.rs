@@ -19,10 +19,18 @@ pub fn chunk_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// The most bytes of a request's head, or of a part of it.
+/// The most bytes of a request's head.
 pub fn head_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size(text)?) {
-        // Every connection may have so many in memory; a browser's cookies alone may take some 8 KiB.
+        // Every connection may have so many in memory. hyper has no smaller buffer for HTTP/1 than 8 KiB.
+        Ok(bytes) if (8 << 10..=1 << 20).contains(&bytes) => Ok(bytes),
+        _ => Err("must be between 8KiB and 1MiB".into()),
+    }
+}
+
+/// The most bytes of a request's target.
+pub fn target_size(text: &str) -> Result<usize, String> {
+    match usize::try_from(size(text)?) {
         Ok(bytes) if (1 << 10..=1 << 20).contains(&bytes) => Ok(bytes),
         _ => Err("must be between 1KiB and 1MiB".into()),
     }

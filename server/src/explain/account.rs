@@ -107,7 +107,7 @@ impl Account {
             ..Self::empty()
         };
         let reply = match question(sites, arrival).await {
-            Ok(Some((site, request))) => account.decide(&site, Arc::new(request)).await,
+            Ok(Some((site, request))) => account.decide(site, Arc::new(request)).await,
             Ok(None) => Reply::undecided(capabilities()),
             Err(refusal) => {
                 account.verdict = Ruling::Refused {
@@ -138,20 +138,20 @@ impl Account {
         }
     }
 
-    async fn decide(&mut self, site: &Site, request: Arc<Request>) -> Reply {
+    async fn decide(&mut self, site: Arc<Site>, request: Arc<Request>) -> Reply {
         let explanation = site.chain.explain(&request).await;
         self.policies = explanation.steps;
         let verdict = explanation.verdict;
         let ended = self.policies.last().map(|step| step.policy.clone()).unwrap_or_default();
         self.verdict = match &verdict.outcome {
             Outcome::Proceed(mapping) => {
-                self.files = search(site, &request, mapping).await;
+                self.files = search(&site, &request, mapping).await;
                 Ruling::of(mapping)
             }
             Outcome::Respond(_) => Ruling::Response { policy: ended },
             Outcome::Fault(_) => Ruling::Fault { policy: ended },
         };
-        let answer = carry_out(site, &request, &verdict).await;
+        let answer = carry_out(&site, &request, &verdict).await;
         let Verdict {
             facts,
             pace,
@@ -172,6 +172,7 @@ impl Account {
             judged: Some(Judged::new(&outcome, effort)),
             meter: site.meter,
             logged: site.spec.logged,
+            site: Some(site),
         }
     }
 }

@@ -95,8 +95,12 @@ impl Bucket {
     /// Takes one of at most `burst` that may come at once; or says when there is one again.
     pub fn take(&mut self, rate: Rate, burst: NonZeroU32, now: Instant) -> Result<(), Duration> {
         let interval = rate.interval();
-        let even = self.even.max(now) + interval;
         let most = interval.saturating_mul(burst.get());
+        // What was used at a slower rate, before a reload, counts no more than all that may come at once.
+        if let Some(latest) = now.checked_add(most) {
+            self.even = self.even.min(latest);
+        }
+        let even = self.even.max(now) + interval;
         match even
             .duration_since(now)
             .checked_sub(most)
@@ -139,6 +143,24 @@ mod tests {
         for text in ["", "10", "0/s", "-1/s", "1/d", "x/s", "1/s/s", "5000000000/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
+    }
+
+    /// Whoever used up a slow rate waits no longer for a faster one than who used up that.
+    #[test]
+    fn a_faster_rate_holds_at_once() {
+        let now = Instant::now();
+        let rate = |text: &str| text.parse::<Rate>().expect(text);
+        let burst = |count| NonZeroU32::new(count).expect("more than none");
+        let mut bucket = Bucket::new(now);
+        for _ in 0..5 {
+            assert_eq!(bucket.take(rate("1/h"), burst(5), now), Ok(()));
+        }
+        assert_eq!(
+            bucket.take(rate("10/s"), burst(2), now),
+            Err(Duration::from_millis(100))
+        );
+        let later = now + Duration::from_secs(1);
+        assert_eq!(bucket.take(rate("10/s"), burst(2), later), Ok(()));
     }
 
     /// Whatever comes when: in any time no more pass than the burst and what the time earned, and who keeps to the rate is

@@ -71,8 +71,10 @@ pub async fn exchange(
         _ => handle(&sites, &server.watch, &visitor, arrival).await,
     };
 
-    // A tenant may have been loaded meanwhile.
-    record.of_site(&sites);
+    if reply.site.is_none() {
+        // A tenant may have been loaded meanwhile, or be known of for the first time.
+        record.of_site(&sites);
+    }
     if reply.answering == Answering::Withheld {
         // Of HTTP/2 too the whole connection: an error would end this request alone.
         visitor.end();

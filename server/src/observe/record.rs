@@ -74,13 +74,16 @@ impl Record {
         }
     }
 
-    /// Finds the site whose observers are told. What the request is refused for later makes no difference.
+    /// Finds the site whose observers are told of a request that no site answers: one that is refused, or whose client
+    /// leaves before. The site that answers goes before it.
     pub fn of_site(&mut self, sites: &Sites) {
-        if self.observed.is_some() || !sites.are_observed() {
-            return;
+        if sites.are_observed() {
+            let host = Host::parse(self.host()).unwrap_or_default();
+            self.observe(sites.certainly_of(&host.name));
         }
-        let host = Host::parse(self.host()).unwrap_or_default();
-        let site = sites.loaded(&host.name);
+    }
+
+    fn observe(&mut self, site: Option<Arc<Site>>) {
         self.observed = site.filter(|site| !site.chain.observers().is_empty());
     }
 
@@ -89,6 +92,9 @@ impl Record {
         self.status = Some(reply.answer.status);
         self.head = Some(self.arrived.elapsed());
         self.request = reply.request.clone();
+        if let Some(site) = reply.site.take() {
+            self.observe(Some(site));
+        }
         self.judged = reply.judged.take();
         self.facts = std::mem::take(&mut reply.facts);
         self.meter = reply.meter;

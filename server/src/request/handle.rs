@@ -38,6 +38,8 @@ pub struct Arrival {
 /// What a request led to.
 pub struct Reply {
     pub answer: Answer,
+    /// Who gave it; `None` when no site was asked.
+    pub site: Option<Arc<Site>>,
     /// What was decided about; `None` when the request was refused before that.
     pub request: Option<Arc<Request>>,
     /// What the chain established, for the log.
@@ -89,7 +91,7 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
     };
     let admitted = match visitor.enter(&site.account) {
         Ok(admitted) => admitted,
-        Err(over) => return Reply::over_budget(&site, request, over),
+        Err(over) => return Reply::over_budget(site, request, over),
     };
     let verdict = match watch.record.as_ref().filter(|recording| recording.is_due()) {
         None => site.chain.decide(&request).await,
@@ -114,6 +116,7 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         judged: Some(Judged::new(&outcome, effort)),
         meter: site.meter,
         logged: site.spec.logged,
+        site: Some(site),
     }
 }
 
@@ -231,7 +234,8 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
     let mut shown = answer(&Method::GET, &request.headers, found);
     // What the error says beyond its text, such as Retry-After or WWW-Authenticate.
     for name in plain.headers.keys() {
-        if !shown.headers.contains_key(name) {
+        // How its content was encoded is not how the page is.
+        if name != header::CONTENT_ENCODING && !shown.headers.contains_key(name) {
             for value in plain.headers.get_all(name) {
                 shown.headers.append(name, value.clone());
             }
@@ -271,6 +275,7 @@ impl Reply {
         answer.headers.insert(header::SERVER, SERVER);
         Self {
             answer,
+            site: None,
             request: None,
             facts: Vec::new(),
             pace: None,
@@ -283,7 +288,7 @@ impl Reply {
     }
 
     /// An answer to a request that a site has no budget for; with the fields that its configuration sets on every answer.
-    fn over_budget(site: &Site, request: Arc<Request>, over: Over) -> Self {
+    fn over_budget(site: Arc<Site>, request: Arc<Request>, over: Over) -> Self {
         let mut reply = Self::refused(&Refusal::Over(over));
         let headers = &site.spec.headers;
         for rules in [&headers.first, &headers.last] {
@@ -291,6 +296,7 @@ impl Reply {
         }
         reply.request = Some(request);
         (reply.meter, reply.logged) = (site.meter, site.spec.logged);
+        reply.site = Some(site);
         reply
     }
 }

@@ -35,6 +35,11 @@ use wasmserve_policy::{Chain, Loading};
 /// How late a change of what a tenant wrote is noticed.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// A tenant with plugins of its own is looked at again no sooner than this many times what loading it took, and at the
+/// latest after so long.
+const REST: u32 = 20;
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
 /// A tenant that cannot be served is tried again after so long, although nothing of it changed.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -89,6 +94,10 @@ struct Settled {
     seen: Option<Seen>,
     looked: Instant,
     loaded: Instant,
+    /// How long after `looked` it is not looked at again.
+    rest: Duration,
+    /// What it was until its folder could not be read, to go on with when it can be.
+    until: Option<Box<Settled>>,
 }
 
 #[derive(Clone)]
@@ -145,7 +154,8 @@ impl Tenants {
         engine: Option<Engine>,
     ) -> io::Result<Arc<Self>> {
         let index = Arc::new(Index::new(rules.directory.clone(), taken)?);
-        let compilers = std::thread::available_parallelism().map_or(1, usize::from);
+        // Half of the processors stay free for those who are served.
+        let compilers = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
         Ok(Arc::new(Self {
             index,
             pool,
@@ -197,7 +207,7 @@ impl Tenants {
         sites.cloned().collect()
     }
 
-    /// A tenant that is loaded and was looked at within a second.
+    /// A tenant that is loaded and need not be looked at yet.
     pub fn ready(&self, host: &str) -> Option<Arc<Site>> {
         let mut table = self.table();
         let slot = table.get_mut(host)?;
@@ -209,6 +219,11 @@ impl Tenants {
             }
             _ => None,
         }
+    }
+
+    /// Whether there is surely no tenant of that name, by what is known now.
+    pub fn certainly_lacks(&self, host: &str) -> bool {
+        self.index.knows(host) == Some(false) && !self.table().contains_key(host)
     }
 
     /// The tenant of a host, loaded first if need be; `None`: there is none.
@@ -296,6 +311,9 @@ impl Tenants {
     }
 
     fn note(&self, host: &str, settled: Settled) {
+        if let Some(site) = settled.outcome.site() {
+            site.account.set_budget(&site.spec.budget);
+        }
         let forgotten = {
             let mut table = self.table();
             if matches!(settled.outcome, Outcome::NotThere) {
@@ -312,25 +330,46 @@ impl Tenants {
     }
 
     async fn settle(&self, host: &str, before: Option<Settled>) -> Settled {
+        // An error of reading may pass: it is answered for this once.
+        let before = before.map(|before| match before.until {
+            Some(until) => *until,
+            None => before,
+        });
         let due = before.as_ref().filter(|before| !before.is_to_be_tried_again());
         let read = self.read(host, due.and_then(|due| due.seen.clone())).await;
+        let (begun, mut compiles) = (Instant::now(), false);
         let (seen, loaded) = match read {
             Ok(Read::AsBefore) => {
                 let before = before.expect("only what was seen before is as before");
                 return Settled {
                     looked: Instant::now(),
+                    rest: FRESH,
                     ..before
                 };
             }
             Ok(Read::NotThere) => return Settled::now(Outcome::NotThere, None),
-            Ok(Read::Tenant(tenant, seen)) => (Some(seen), self.load(host, *tenant, before.as_ref()).await),
+            Ok(Read::Tenant(tenant, seen)) => {
+                compiles = !tenant.modules.is_empty();
+                (Some(seen), self.load(host, *tenant, before.as_ref()).await)
+            }
             Ok(Read::Wrong(errors, seen)) => (Some(seen), Err(errors.into())),
-            Err(error) => (None, Err(error)),
+            Err(error) => {
+                return Settled {
+                    until: before.filter(|before| before.outcome.site().is_some()).map(Box::new),
+                    ..Settled::broken(host, &error, None)
+                };
+            }
         };
-        match loaded {
+        let settled = match loaded {
             Ok(site) => Settled::now(Outcome::Site(site), seen),
             Err(error) => Settled::broken(host, &error, seen),
-        }
+        };
+        // Who changes its plugins all the time keeps no compiler busy.
+        let rest = match compiles {
+            true => (begun.elapsed() * REST).clamp(FRESH, LONGEST_REST),
+            false => FRESH,
+        };
+        Settled { rest, ..settled }
     }
 
     /// Reads what lies in a tenant's folder, unless it is what it was.
@@ -496,6 +535,8 @@ impl Settled {
             seen,
             looked: now,
             loaded: now,
+            rest: FRESH,
+            until: None,
         }
     }
 
@@ -515,7 +556,7 @@ impl Settled {
     }
 
     fn is_fresh(&self) -> bool {
-        self.looked.elapsed() < FRESH
+        self.looked.elapsed() < self.rest
     }
 
     fn is_to_be_tried_again(&self) -> bool {

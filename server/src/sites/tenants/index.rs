@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// Reading all names is repeated no sooner than this many times what it took.
 const REST: u32 = 20;
 
+/// A folder that cannot be read is told of so often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
 /// Names that are told of; the rest is counted.
 const TOLD: usize = 20;
 
@@ -38,8 +41,10 @@ pub struct Index {
     taken: HashSet<Arc<str>>,
     hash: RandomState,
     names: Mutex<Names>,
-    /// Held by whoever looks again.
-    looking: tokio::sync::Mutex<()>,
+    /// Held by the thread that looks again, although whoever asked for it has left: where the disk hangs, one waits for it.
+    looking: Arc<tokio::sync::Mutex<()>>,
+    /// When the log told last that the folder cannot be read.
+    told: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone)]
@@ -73,7 +78,8 @@ impl Index {
             taken,
             hash,
             names: Mutex::new(names),
-            looking: tokio::sync::Mutex::default(),
+            looking: Arc::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -87,19 +93,25 @@ impl Index {
         (names.looked.elapsed() < FRESH).then(|| names.has(self.hash.hash_one(host)))
     }
 
-    /// The same, looking again first where that is due. Whoever comes meanwhile waits.
+    /// The same, looking again first where that is due. Whoever comes meanwhile waits. Where the folder cannot be read now,
+    /// the last known names hold, and the log says so.
     ///
     /// # Errors
-    /// When the folder cannot be read now.
+    /// When looking was broken off.
     pub async fn look(self: &Arc<Self>, host: &str) -> io::Result<bool> {
-        let looking = self.looking.lock().await;
+        let looking = self.looking.clone().lock_owned().await;
         if let Some(known) = self.knows(host) {
             return Ok(known);
         }
         let index = self.clone();
-        let looked = tokio::task::spawn_blocking(move || index.refresh()).await;
-        looked.map_err(io::Error::other)??;
-        drop(looking);
+        let looked = tokio::task::spawn_blocking(move || {
+            let _looking = looking;
+            if let Err(error) = index.refresh() {
+                index.names().looked = Instant::now();
+                index.tell(&error);
+            }
+        });
+        looked.await.map_err(io::Error::other)?;
         Ok(self.names().has(self.hash.hash_one(host)))
     }
 
@@ -131,6 +143,15 @@ impl Index {
         ignored.tell(&self.directory);
         *self.names() = names;
         Ok(())
+    }
+
+    fn tell(&self, error: &io::Error) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            *told = Some(Instant::now());
+            let directory = self.directory.display();
+            tracing::error!(%directory, %error, "the folder of tenants cannot be read: its last known names hold");
+        }
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, Names> {
