@@ -142,11 +142,12 @@ impl Bound {
                 () = stop.requested() => return,
                 accepted = self.next() => accepted,
             };
-            // Only now: a listener that waits would keep its room from the others.
+            // Only now: a listener that waits would keep its room from the others. Whoever was accepted is served if there is
+            // room, also when told to stop meanwhile: nobody else can.
             let permit = tokio::select! {
                 biased;
-                () = stop.requested() => return,
                 permit = room.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+                () = stop.requested() => return,
             };
             let begin = Beginning {
                 options: options.load_full(),
