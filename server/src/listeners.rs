@@ -134,7 +134,13 @@ impl Listeners {
             options: options.clone(),
             stopper,
         });
-        tokio::spawn(bound.accept(options, self.server.clone(), self.room.clone(), stop));
+        let (server, room) = (self.server.clone(), self.room.clone());
+        tokio::spawn(async move {
+            // Until the socket is closed, and its name removed: the process may end once nobody holds this.
+            let last = stop.clone();
+            bound.accept(options, server, room, stop).await;
+            drop(last);
+        });
         line
     }
 }
