@@ -322,7 +322,10 @@ fn kind(source: &str, key: &str) -> &'static str {
         ("strings", _) => "list of strings",
         ("choice", _) => "word",
         ("section" | "sections" | "table" | "named_sections" | "texts", _) => "table",
-        (_, "size" | "memory" | "memory_size" | "chunk_size" | "head_size" | "record_limit" | "bytes") => "size",
+        (
+            _,
+            "size" | "memory" | "memory_size" | "chunk_size" | "head_size" | "target_size" | "record_limit" | "bytes",
+        ) => "size",
         (_, "positive" | "duration" | "processor") if call.method == "parsed" => "time",
         (_, "bandwidth") => "size a second, or `\"unlimited\"`",
         ("limit", "str::parse") => "number in a time, or `\"unlimited\"`",
@@ -345,13 +348,14 @@ struct Call<'a> {
 }
 
 /// The methods that read a key, by how the call looks before it.
-const METHODS: [(&str, &str); 22] = [
+const METHODS: [(&str, &str); 23] = [
     (".string(\"", "string"),
     (".required_string(\"", "required_string"),
     (".parsed(\"", "parsed"),
     (".choice(\"", "choice"),
     (".strings(\"", "strings"),
     (".count(\"", "count"),
+    (".count_to(\"", "count"),
     (".flag(\"", "flag"),
     (".word(\"", "word"),
     (".texts(\"", "texts"),
