@@ -188,7 +188,11 @@ fn ed25519_has_two_names() {
         let signed = format!("{header}.{PAYLOAD}");
         let signature = Base64UrlUnpadded::encode_string(&signing.sign(signed.as_bytes()).to_bytes());
         let text = format!("{signed}.{signature}");
-        assert_eq!(Token::parse(&text).unwrap().is_signed_by(&key(ED25519)), expected, "{algorithm}");
+        assert_eq!(
+            Token::parse(&text).unwrap().is_signed_by(&key(ED25519)),
+            expected,
+            "{algorithm}"
+        );
     }
 }
 
@@ -399,7 +403,10 @@ fn public_keys_in_pem() {
         )
     };
     for algorithm in ["EdDSA", "Ed25519"] {
-        assert!(policy(&[pem(algorithm)]).unwrap().0.keys[0].is_for(algorithm), "{algorithm}");
+        assert!(
+            policy(&[pem(algorithm)]).unwrap().0.keys[0].is_for(algorithm),
+            "{algorithm}"
+        );
     }
     for algorithm in ["RS256", "ES256"] {
         assert!(

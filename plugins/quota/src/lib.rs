@@ -30,12 +30,17 @@ impl Policy for Quota {
             return Ok(proceed().into());
         };
         let now = request.now();
-        Ok(match (used(&settings.bucket, &settings.per.key(now, &tenant)), settings.unavailable) {
-            (Ok(used), _) if used < limit => proceed().into(),
-            (Ok(_), _) => refused(settings.status, settings.per.left(now)).into(),
-            (Err(_), Unavailable::Allow) => proceed().into(),
-            (Err(_), Unavailable::Refuse) => refused(503, 1).into(),
-        })
+        Ok(
+            match (
+                used(&settings.bucket, &settings.per.key(now, &tenant)),
+                settings.unavailable,
+            ) {
+                (Ok(used), _) if used < limit => proceed().into(),
+                (Ok(_), _) => refused(settings.status, settings.per.left(now)).into(),
+                (Err(_), Unavailable::Allow) => proceed().into(),
+                (Err(_), Unavailable::Refuse) => refused(503, 1).into(),
+            },
+        )
     }
 }
 

@@ -99,6 +99,8 @@ fn size(text: &str) -> Result<Option<u64>, &'static str> {
     if text == UNLIMITED {
         return Ok(None);
     }
-    let size: ByteSize = text.parse().map_err(|_| "expected a size such as \"10GiB\", or \"unlimited\"")?;
+    let size: ByteSize = text
+        .parse()
+        .map_err(|_| "expected a size such as \"10GiB\", or \"unlimited\"")?;
     Ok(Some(size.as_u64()))
 }

@@ -38,7 +38,13 @@ fn the_limit_is_reached_and_the_period_ends() {
     let Decision::Respond(response) = decide(NOW) else {
         panic!("admitted beyond the limit");
     };
-    let header = |name: &str| response.headers.iter().find(|header| header.name == name).map(|header| &*header.value);
+    let header = |name: &str| {
+        response
+            .headers
+            .iter()
+            .find(|header| header.name == name)
+            .map(|header| &*header.value)
+    };
     assert_eq!((response.status, header("Retry-After")), (429, Some("905104")));
     assert_eq!(header("Cache-Control"), Some("no-store"));
     // The next month, and the next tenant.
@@ -62,7 +68,13 @@ fn tenants_may_have_more_or_none_or_no_limit() {
 
 #[test]
 fn only_what_is_beneath_a_prefix_is_limited() {
-    let policy = policy(&[("by", "path"), ("per", "day"), ("prefixes", r#"["/big/"]"#), ("status", "503")]).unwrap();
+    let policy = policy(&[
+        ("by", "path"),
+        ("per", "day"),
+        ("prefixes", r#"["/big/"]"#),
+        ("status", "503"),
+    ])
+    .unwrap();
     spend("2026-11-20 big", 4096);
     for (path, expected) in [("/big/a", 503), ("/bigger/a", 200), ("/", 200)] {
         let request = testing::Request::get(path).now(NOW);
@@ -96,6 +108,9 @@ fn mistakes_in_the_configuration() {
         ("byte", "1"),
     ] {
         let error = policy(&[(key, value)]).err();
-        assert!(error.as_ref().is_some_and(|error| error.contains(&format!("`{key}`"))), "{key}: {error:?}");
+        assert!(
+            error.as_ref().is_some_and(|error| error.contains(&format!("`{key}`"))),
+            "{key}: {error:?}"
+        );
     }
 }

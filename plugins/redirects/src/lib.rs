@@ -218,7 +218,9 @@ fn is_host(scheme: &str, authority: &str, request: &Request) -> bool {
     let authority = authority.strip_suffix(default).unwrap_or(authority);
     scheme == request.scheme()
         && match authority.contains(':') {
-            true => request.header("host").is_some_and(|host| host.eq_ignore_ascii_case(authority)),
+            true => request
+                .header("host")
+                .is_some_and(|host| host.eq_ignore_ascii_case(authority)),
             false => request.host().eq_ignore_ascii_case(authority),
         }
 }

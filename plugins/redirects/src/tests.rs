@@ -112,12 +112,19 @@ fn a_rule_that_leads_to_itself_is_passed_over() {
         ("http", "example.com", "/f/", None, None),
     ] {
         let (name, _) = host.split_once(':').unwrap_or((host, ""));
-        let mut request = testing::Request::get(path).scheme(scheme).host(name).header("Host", host);
+        let mut request = testing::Request::get(path)
+            .scheme(scheme)
+            .host(name)
+            .header("Host", host);
         if let Some(query) = query {
             request = request.query(query);
         }
         let decision = request.decide(&policy).unwrap();
-        assert_eq!(leads(&decision).map(|(_, location)| location), expected, "{scheme} {host} {path} {query:?}");
+        assert_eq!(
+            leads(&decision).map(|(_, location)| location),
+            expected,
+            "{scheme} {host} {path} {query:?}"
+        );
     }
 }
 

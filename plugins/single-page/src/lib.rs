@@ -62,7 +62,11 @@ impl Policy for SinglePage {
         let mut seen = BTreeSet::new();
         for prefix in written.pages.keys() {
             if !seen.insert(prefix.trim_end_matches('/')) {
-                mistakes.note_text("pages", prefix, "is there with and without its slash, which is the same prefix");
+                mistakes.note_text(
+                    "pages",
+                    prefix,
+                    "is there with and without its slash, which is the same prefix",
+                );
             }
         }
         mistakes.check()?;

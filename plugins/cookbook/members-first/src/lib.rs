@@ -13,7 +13,10 @@ impl Policy for MembersFirst {
         let prefix = config.required("prefix")?;
         path::check_prefix(&prefix).map_err(|problem| format!("`prefix` {problem}"))?;
         let bytes_per_second = config.parsed("bytes-per-second")?.unwrap_or(100_000);
-        Ok(Self { prefix, bytes_per_second })
+        Ok(Self {
+            prefix,
+            bytes_per_second,
+        })
     }
 
     fn decide(&self, request: &Request) -> Result<Decision, String> {

@@ -20,7 +20,9 @@ impl Policy for ModernImages {
         }
         let accepted = request.header("accept").unwrap_or_default();
         let candidates = targets.into_iter().flat_map(|target| {
-            let formats = FORMATS.iter().filter(|(format, _)| is_image(&target) && accepted.contains(format));
+            let formats = FORMATS
+                .iter()
+                .filter(|(format, _)| is_image(&target) && accepted.contains(format));
             let mut paths: Vec<String> = formats.map(|(_, end)| format!("{target}{end}")).collect();
             paths.push(target);
             paths

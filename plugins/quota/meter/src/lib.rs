@@ -26,7 +26,10 @@ impl Observer for Meter {
         config.only(&["bucket", "by", "per"])?;
         let (by, per) = (config.required("by")?, config.required("per")?);
         let mut mistakes = Mistakes::default();
-        let (by, per) = (mistakes.take("by", &by, by.parse()), mistakes.take("per", &per, per.parse()));
+        let (by, per) = (
+            mistakes.take("by", &by, by.parse()),
+            mistakes.take("per", &per, per.parse()),
+        );
         mistakes.check()?;
         Ok(Self {
             by: by.ok_or("`by` is missing")?,
@@ -73,7 +76,9 @@ mod tests {
     const NOW: u64 = 1_795_178_096_000;
 
     fn used(key: &str) -> Option<String> {
-        let value = Bucket::open("usage").and_then(|bucket| bucket.get(key)).expect("a bucket");
+        let value = Bucket::open("usage")
+            .and_then(|bucket| bucket.get(key))
+            .expect("a bucket");
         value.map(|value| String::from_utf8(value).expect("digits"))
     }
 
@@ -84,7 +89,10 @@ mod tests {
             arrived: NOW,
             status,
             body_bytes,
-            facts: tenant.map(|tenant| ("tenant".to_owned(), tenant.to_owned())).into_iter().collect(),
+            facts: tenant
+                .map(|tenant| ("tenant".to_owned(), tenant.to_owned()))
+                .into_iter()
+                .collect(),
             ..exchange()
         };
         let batch = [
@@ -106,7 +114,11 @@ mod tests {
 
     #[test]
     fn tenants_are_told_by_host_or_path() {
-        for (by, key) in [("host", "2026-11-20 example.com"), ("path", "2026-11-20 a"), ("site", "2026-11-20 ")] {
+        for (by, key) in [
+            ("host", "2026-11-20 example.com"),
+            ("path", "2026-11-20 a"),
+            ("site", "2026-11-20 "),
+        ] {
             let meter: Meter = configure_observer([("by", by), ("per", "day")]).unwrap();
             let exchange = Exchange {
                 arrived: NOW,
@@ -130,7 +142,10 @@ mod tests {
             (vec![("by", "host"), ("per", "day"), ("bytes", "1")], "bytes"),
         ] {
             let error = configure_observer::<Meter>(configuration.iter().copied()).err();
-            assert!(error.as_ref().is_some_and(|error| error.contains(&format!("`{key}`"))), "{error:?}");
+            assert!(
+                error.as_ref().is_some_and(|error| error.contains(&format!("`{key}`"))),
+                "{error:?}"
+            );
         }
     }
 }
