@@ -165,10 +165,8 @@ fn members(table: BTreeMap<String, String>, mistakes: &mut Mistakes) -> BTreeMap
         } else if token.len() < 8 || !token.bytes().all(unreserved) {
             let problem = "has no token of 8 or more letters, digits, `-`, `.`, `_` and `~`";
             mistakes.note_text("members", &name, problem);
-        } else if known.contains_key(&token) {
+        } else if known.insert(token, name.clone()).is_some() {
             mistakes.note_text("members", &name, "has the token of another member");
-        } else {
-            known.insert(token, name);
         }
     }
     known
