@@ -46,8 +46,6 @@ fn main() -> io::Result<()> {
 
 /// Every file of a folder and beneath it.
 fn find(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    // A file that is new shows in its folder.
-    println!("cargo:rerun-if-changed={}", folder.display());
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
@@ -57,6 +55,9 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         if path.is_dir() {
             find(&path, files)?;
         } else if path.extension().is_none_or(|extension| extension != "wasm") {
+            // Not the folder: cargo looks at all that is in one, and building a plugin in Python leaves its cache there. A file
+            // that is new is used by one that changes.
+            println!("cargo:rerun-if-changed={}", path.display());
             files.push(path);
         }
     }
