@@ -23,6 +23,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use wasmserve_shared::RedisOptions;
 
 /// All that a server is to do, resolved: from a file, or from the command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +164,19 @@ impl Configuration {
 
     fn own_tls(&self) -> impl Iterator<Item = &Arc<TlsFiles>> {
         self.sites.iter().filter_map(|site| site.tls.as_ref())
+    }
+
+    /// Each Redis that a site or the tenants keep anything in.
+    pub fn redises(&self) -> Vec<Arc<RedisOptions>> {
+        let tenants = self.tenants.iter().map(|tenants| tenants.inherited());
+        let sites = self.sites.iter().map(|site| SiteSpec::clone(site)).chain(tenants);
+        let mut redises = Vec::new();
+        for redis in sites.filter_map(|site| site.chain.budget.services.redis) {
+            if !redises.contains(&redis) {
+                redises.push(redis);
+            }
+        }
+        redises
     }
 
     /// Read again at each reload, and never served.

@@ -21,6 +21,7 @@ pub mod operators;
 pub mod plugins;
 pub mod print;
 pub mod recipe;
+pub mod redis;
 pub mod roots;
 pub mod server;
 pub mod site;

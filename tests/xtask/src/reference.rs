@@ -69,6 +69,10 @@ const PAGES: &[Chapter] = &[
                 "[site.headers], [defaults.headers] and [sites.headers]",
                 &[("headers.rs", "struct GivenHeaders")],
             ),
+            (
+                "[site.redis], [defaults.redis] and [sites.redis]",
+                &[("redis.rs", "fn read")],
+            ),
             ("[sites]", &[("tenants.rs", "struct TenantRules")]),
             ("[sites.own-policies]", &[("tenants.rs", "struct OwnPolicies")]),
         ],
