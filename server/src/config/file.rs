@@ -168,10 +168,12 @@ impl Configuration {
 
     /// Each Redis that a site or the tenants keep anything in.
     pub fn redises(&self) -> Vec<Arc<RedisOptions>> {
-        let tenants = self.tenants.iter().map(|tenants| tenants.inherited());
-        let sites = self.sites.iter().map(|site| SiteSpec::clone(site)).chain(tenants);
+        let tenants = self.tenants.iter().map(|tenants| tenants.inherited().chain);
+        let tenants = tenants.map(|chain| chain.budget.services.redis);
+        let sites = self.sites.iter();
+        let sites = sites.map(|site| site.chain.budget.services.redis.clone());
         let mut redises = Vec::new();
-        for redis in sites.filter_map(|site| site.chain.budget.services.redis) {
+        for redis in sites.chain(tenants).flatten() {
             if !redises.contains(&redis) {
                 redises.push(redis);
             }
