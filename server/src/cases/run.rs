@@ -142,6 +142,7 @@ impl Runner {
             reads: manifest.reads.clone(),
             reuse: Reuse::default(),
             shadow: None,
+            pin: None,
         };
         ChainSpec {
             site: format!("{SITE} {number}").into(),

@@ -6,6 +6,7 @@ use super::{
     errors::Position,
     listeners,
     plugins::Catalogue,
+    remote::{Purpose, Remotes},
     server::ServerSettings,
     site::{GivenSite, SiteReader},
     tenants::TenantRules,
@@ -23,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use wasmserve_registry::Store;
 
 /// All that a server is to do, resolved: from a file, or from the command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +59,14 @@ impl Configuration {
     /// # Errors
     /// Everything that is wrong with them.
     pub fn read(file: &Path) -> Result<Self, ConfigErrors> {
+        Self::read_for(file, Purpose::Serving)
+    }
+
+    /// The same for some purpose.
+    ///
+    /// # Errors
+    /// As [`Configuration::read`].
+    pub fn read_for(file: &Path, purpose: Purpose) -> Result<Self, ConfigErrors> {
         let document = Document::read(file)?;
         let mut errors = ConfigErrors::default();
         let mut root = document.root(&mut errors);
@@ -69,7 +79,7 @@ impl Configuration {
         let server = server.map(|section| ServerSettings::read(&folder, section, &mut errors));
         let mut server = server.unwrap_or_default();
         let positions = listeners::read(&folder, &mut root, listen, &mut server, &mut errors);
-        let mut catalogue = Catalogue::default();
+        let mut catalogue = Catalogue::new(Remotes::new(server.registry.clone(), purpose));
         let mut defaults = GivenSite::default();
         if let Some(mut section) = root.section("defaults", &mut errors) {
             defaults = GivenSite::read(&folder, &mut section, &mut catalogue, &mut errors);
@@ -115,6 +125,39 @@ impl Configuration {
         }
         configuration.keep_client_certificates(file, &positions)?;
         Ok(configuration)
+    }
+
+    /// Every plugin that somebody's reference means, of the operator's chains.
+    pub fn references(&self) -> BTreeSet<&str> {
+        let ring = self.tenants.iter().flat_map(|tenants| tenants.operators());
+        let of_sites = self.sites.iter().flat_map(|site| {
+            let chain = &site.chain;
+            chain.policies.iter().chain(&chain.observers)
+        });
+        let pins = of_sites.chain(ring).flat_map(|policy| {
+            let shadow = policy.shadow.as_ref().and_then(|shadow| shadow.pin.as_ref());
+            policy.pin.iter().chain(shadow)
+        });
+        pins.filter_map(|pin| pin.reference.as_deref()).collect()
+    }
+
+    /// Refuses a store of plugins that could be served, if anything is fetched.
+    ///
+    /// # Errors
+    /// When it lies beneath a root.
+    pub fn keep_store_apart(&self) -> Result<(), ConfigErrors> {
+        let fetches = !self.references().is_empty()
+            || self
+                .tenants
+                .as_ref()
+                .is_some_and(|tenants| !tenants.own.registries.is_empty());
+        match self.server.registry.folder().filter(|_| fetches) {
+            None => Ok(()),
+            Some(folder) => match Store::find(&folder, &self.roots()) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(ConfigError::new(folder, error.to_string()).into()),
+            },
+        }
     }
 
     /// Refuses listeners by which a site could be reached without the certificate that it demands of clients.
@@ -193,7 +236,7 @@ fn keep_apart(file: &Path, tenants: &TenantRules, sites: &[Arc<SiteSpec>], error
 }
 
 /// The folder of a file, absolute, so that what is printed means the same elsewhere.
-fn folder_of(file: &Path) -> Result<PathBuf, ConfigErrors> {
+pub(super) fn folder_of(file: &Path) -> Result<PathBuf, ConfigErrors> {
     let absolute = std::path::absolute(file).map_err(|error| super::document::cannot_read(file, &error))?;
     Ok(absolute.parent().unwrap_or(Path::new("/")).to_owned())
 }
@@ -304,6 +347,16 @@ mod tests {
         one-in = 10
         redact = ["client=drop", "header:x-team=keep"]
 
+        [server.registry]
+        store = "store"
+        fetch = "load"
+        public-keys = ["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"]
+        credentials = "auth.json"
+        ca-file = "tls/registry.pem"
+        plain-http = ["registry.lan:5000", "[::1]:5000"]
+        timeout = "5s"
+        size = "1MiB"
+
         [[listener]]
         address = "0.0.0.0:80"
         redirect = "https"
@@ -399,6 +452,7 @@ mod tests {
         limits = { running = "5ms" }
         most = 2
         size = "2MiB"
+        registries = ["oci://registry.lan:5000/shared/", "https://plugins.example.org/"]
     "#;
 
     #[test]

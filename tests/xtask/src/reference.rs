@@ -52,6 +52,7 @@ const PAGES: &[Chapter] = &[
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
+            ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
             (
                 "[[site]]",
                 &[("site.rs", "fn name"), ("site.rs", "fn hosts"), ("site.rs", "fn roots")],
@@ -88,6 +89,7 @@ const PAGES: &[Chapter] = &[
                 "[[policy]] and [[observer]]",
                 &[
                     ("plugins.rs", "struct PolicyEntry"),
+                    ("remote.rs", "struct GivenPin"),
                     ("grants.rs", "fn read"),
                     ("grants.rs", "fn directories"),
                     ("grants.rs", "fn environment"),
@@ -348,7 +350,7 @@ struct Call<'a> {
 }
 
 /// The methods that read a key, by how the call looks before it.
-const METHODS: [(&str, &str); 23] = [
+const METHODS: [(&str, &str); 24] = [
     (".string(\"", "string"),
     (".required_string(\"", "required_string"),
     (".parsed(\"", "parsed"),
@@ -370,6 +372,7 @@ const METHODS: [(&str, &str); 23] = [
     ("= path(\"", "string"),
     (": path(\"", "string"),
     (" required(&mut root, \"", "required"),
+    ("list(&mut section, \"", "strings"),
     (" names(\"", "strings"),
     ("table(\"", "texts"),
 ];
