@@ -39,7 +39,7 @@ impl FromStr for Digest {
         if digits.len() != 2 * bytes.len() {
             return Err(wrong());
         }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
             let (high, low) = (value(pair[0]).ok_or_else(wrong)?, value(pair[1]).ok_or_else(wrong)?);
             *byte = high << 4 | low;
         }

@@ -23,6 +23,9 @@ const OLDER_LAYERS: [&str; 2] = [
     "application/vnd.module.wasm.content.layer.v1+wasm",
 ];
 
+/// The annotation that says what something is called.
+const TITLE: &str = "org.opencontainers.image.title";
+
 /// No manifest is longer: registries need not take longer ones (distribution specification, "Pushing Manifests").
 pub const LONGEST: u64 = 4 << 20;
 
@@ -44,6 +47,8 @@ struct Descriptor {
     media_type: String,
     digest: String,
     size: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
 }
 
 /// What an artifact is, as far as it matters here.
@@ -126,7 +131,7 @@ pub fn write(plugin: &[u8], said: &Description) -> Documents {
     });
     let config = config.to_string().into_bytes();
     let annotations = [
-        ("org.opencontainers.image.title", &said.title),
+        (TITLE, &said.title),
         ("org.opencontainers.image.version", &said.version),
         ("org.opencontainers.image.description", &said.description),
         (signature::ANNOTATION, &said.signature),
@@ -138,11 +143,18 @@ pub fn write(plugin: &[u8], said: &Description) -> Documents {
             media_type: CONFIG.to_owned(),
             digest: Digest::of(&config).to_string(),
             size: config.len() as u64,
+            annotations: BTreeMap::new(),
         },
         layers: vec![Descriptor {
             media_type: LAYER.to_owned(),
             digest: plugin_digest,
             size: plugin.len() as u64,
+            // The name of the file that oras makes of it; without one it makes none.
+            annotations: said
+                .title
+                .iter()
+                .map(|name| (TITLE.to_owned(), format!("{name}.wasm")))
+                .collect(),
         }],
         annotations: annotations
             .into_iter()

@@ -90,8 +90,8 @@ struct PolicyEntry<'a> {
     /// or a `digest` beside it. Needed.
     plugin: Option<Located<String>>,
     pin: GivenPin,
-    /// `establishes`: facts that a fetched plugin may set. `reads`: facts that it may ask for. Of others the manifest says
-    /// so. Default: `[]`.
+    /// `establishes`: facts that a fetched plugin may set; of others the manifest says so. Default: `[]`. `reads`: facts
+    /// that it may ask for, in the same way. Default: `[]`.
     facts: (BTreeSet<String>, BTreeSet<String>),
     /// `name`: what logs and errors call it; no two of a chain have the same. Default: that of the manifest, or of the file.
     name: Option<Located<String>>,
@@ -114,7 +114,7 @@ struct PolicyEntry<'a> {
 
 /// `shadow = "NEW.wasm"`, or a `[policy.shadow]` table.
 struct ShadowEntry {
-    /// `plugin`: the candidate. Needed. `digest`, `public-key`: as beside any `plugin`.
+    /// `plugin`: the candidate. Needed.
     plugin: Located<String>,
     pin: GivenPin,
     /// `limits`: before its manifest's own word. Default: those of the policy, for one without a manifest.

@@ -79,7 +79,7 @@ pub enum Purpose {
 #[derive(Clone, Debug, Default)]
 pub struct GivenPin {
     /// `digest`: what the plugin has to be, `"sha256:..."`: of a file its own digest, of an artifact that of its manifest.
-    /// Needed for references that do not end with it.
+    /// Default: none; a reference that does not end with one needs it.
     digest: Option<Located<String>>,
     /// `public-key`: the key of minisign that has to have signed it. Default: any of `public-keys` in `[server.registry]`.
     public_key: Option<Located<String>>,

@@ -136,7 +136,8 @@ struct GivenPolicy {
     /// `plugin`: a `.wasm` file, or a folder with a `plugin.toml` whose artefact is built, within the tenant's folder.
     /// Or a reference that the operator allows. Needed.
     plugin: String,
-    /// `digest`: what a plugin that is named by reference has to be, `"sha256:..."`.
+    /// `digest`: what a plugin that is named by reference has to be, `"sha256:..."`. Default: none; a reference that does
+    /// not end with one needs it.
     digest: Option<String>,
     /// `name`: what logs and errors call it. Default: that of the manifest, or of the file.
     name: Option<String>,

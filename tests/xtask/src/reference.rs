@@ -98,7 +98,10 @@ const PAGES: &[Chapter] = &[
             ("[policy.limits]", &[("limits.rs", "struct GivenLimits")]),
             ("[policy.key-value]", &[("grants.rs", "fn key_value")]),
             ("[policy.http]", &[("grants.rs", "fn http")]),
-            ("[policy.shadow]", &[("plugins.rs", "struct ShadowEntry")]),
+            (
+                "[policy.shadow]",
+                &[("plugins.rs", "struct ShadowEntry"), ("remote.rs", "struct GivenPin")],
+            ),
             ("[services], [site.services]", &[("grants.rs", "fn read_budget")]),
         ],
     },
