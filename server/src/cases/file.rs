@@ -441,9 +441,15 @@ fn read_place(mut section: Section<'_>, errors: &mut ConfigErrors) -> (String, S
     place
 }
 
-fn read_missing(mut section: Section<'_>, errors: &mut ConfigErrors) -> (usize, Vec<String>) {
+/// In the words of `explain`.
+fn read_missing(mut section: Section<'_>, errors: &mut ConfigErrors) -> String {
     let status = section.count("status", errors).unwrap_or(404);
-    let missing = (status, list(&mut section, "paths", errors).unwrap_or_default());
+    let paths = list(&mut section, "paths", errors).unwrap_or_default();
+    let missing = match section.string("location", errors) {
+        Some(location) => format!("{status} to {}", location.value),
+        None if paths.is_empty() => status.to_string(),
+        None => format!("{status} {}", paths.join(", ")),
+    };
     section.finish(errors);
     missing
 }

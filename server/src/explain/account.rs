@@ -180,7 +180,7 @@ impl Account {
 /// Looks for each target by itself until one is found, as the search for all of them does.
 async fn search(site: &Site, request: &Request, mapping: &Mapping) -> Vec<Candidate> {
     // Neither a fallback nor a policy's page may stand in for a target here.
-    let nothing = Missing {
+    let nothing = Missing::Page {
         paths: Vec::new(),
         status: StatusCode::NOT_FOUND,
     };
@@ -214,7 +214,7 @@ impl Ruling {
         Self::File {
             targets: texts(&mapping.targets),
             place: place.map(|place| format!("root {}, directory {}", place.root, place.directory)),
-            missing: missing.map(|missing| format!("{} {}", missing.status.as_u16(), texts(&missing.paths).join(", "))),
+            missing: missing.map(ToString::to_string),
         }
     }
 }
@@ -229,7 +229,7 @@ impl Finding {
             },
             Found::Listing(_) => Self::Listing,
             Found::Redirect(location) => Self::Folder { location },
-            Found::Missing { .. } => Self::Nothing,
+            Found::Missing { .. } | Found::Elsewhere { .. } => Self::Nothing,
             Found::Failed { status, .. } => Self::Failed {
                 status: status.as_u16(),
             },
