@@ -5,6 +5,7 @@ use crate::{
     peers::{Kind, Ours, Peer},
     report::{Run, Sample},
     site::Site,
+    tokens,
 };
 use std::time::{Duration, Instant};
 use support::{Chain, Launch, Policy, password_hash, process};
@@ -24,6 +25,8 @@ pub enum Part {
     Table,
     /// How cost grows: `curves`.
     Curve,
+    /// When it is named.
+    Alone,
 }
 
 pub const WORKLOADS: &[Workload] = &[
@@ -74,6 +77,12 @@ pub const WORKLOADS: &[Workload] = &[
         what: "what asking for a password costs beyond the request itself",
         part: Part::Table,
         measure: password,
+    },
+    Workload {
+        name: "tokens",
+        what: "1 KiB to the bearer of a token signed by RS256, 8 kept connections",
+        part: Part::Alone,
+        measure: tokens::measure,
     },
     Workload {
         name: "connections",
