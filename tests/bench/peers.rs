@@ -1,6 +1,7 @@
 //! The contestants: how each is started over the same files, tuned as its own documentation advises.
 use crate::{
-    load,
+    Settings,
+    load::{self, Load},
     site::{SIZES, Site},
     tokens,
 };
@@ -183,6 +184,12 @@ impl Peer {
     /// CPU time of its processes so far. All of them keep their threads while they are measured.
     pub fn cpu(&self) -> Duration {
         self.processes().into_iter().map(process::exact_cpu_time).sum()
+    }
+
+    /// A file of 1 KiB over so many kept connections, as fast as one client can; `next` as [`load::closed`] takes it.
+    pub fn small_file(&self, settings: &Settings, connections: usize, next: Option<&str>) -> Result<Load, String> {
+        let (address, headers) = (self.address, self.headers);
+        load::closed(address, "/1KiB.bin", headers, connections, settings.seconds, next)
     }
 
     /// Resident bytes of its processes, pages that they share counted once.

@@ -1,7 +1,7 @@
 //! What it costs to ask for a signed token (RS256, 2048 bits): checked for every request by nginx's JavaScript and OpenSSL,
 //! by the policy `jwt`, and by `jwt` once, because its decision is kept.
 use crate::{
-    Settings, load,
+    Settings,
     peers::{Kind, Ours},
     report::Run,
     site::Site,
@@ -56,6 +56,6 @@ pub fn measure(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let peers = start_all(settings, &kinds, &site)?;
     let points = [Point::new("1KiB", 1024.0)];
     rounds(settings, run, "tokens", &peers, &points, |peer, _| {
-        load::closed(peer.address, "/1KiB.bin", peer.headers, 8, settings.seconds, None)
+        peer.small_file(settings, 8, None)
     })
 }

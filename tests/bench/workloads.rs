@@ -235,7 +235,7 @@ fn small(settings: &Settings, run: &mut Run) -> Result<(), String> {
     // The floor knows one size.
     let floor = start_all(settings, &[Kind::Floor], &site)?;
     rounds(settings, run, "small", &floor, &points[..1], |peer, _| {
-        load::closed(peer.address, "/1KiB.bin", peer.headers, 8, settings.seconds, None)
+        peer.small_file(settings, 8, None)
     })
 }
 
@@ -254,7 +254,7 @@ fn policy(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let peers = start_all(settings, &kinds, &site)?;
     let points = [Point::new("1KiB", 1024.0)];
     rounds(settings, run, "policy", &peers, &points, |peer, _| {
-        load::closed(peer.address, "/1KiB.bin", peer.headers, 8, settings.seconds, None)
+        peer.small_file(settings, 8, None)
     })
 }
 
@@ -279,24 +279,10 @@ fn many(settings: &Settings, run: &mut Run) -> Result<(), String> {
     rounds(settings, run, "many", &peers, &points, |peer, point| {
         if point.label == points[0].label {
             let connections = point.at as usize;
-            return load::closed(
-                peer.address,
-                "/1KiB.bin",
-                peer.headers,
-                connections,
-                settings.seconds,
-                None,
-            );
+            return peer.small_file(settings, connections, None);
         }
         let next = curves::any_file(FILES);
-        load::closed(
-            peer.address,
-            "/1KiB.bin",
-            peer.headers,
-            8,
-            settings.seconds,
-            Some(&next),
-        )
+        peer.small_file(settings, 8, Some(&next))
     })
 }
 

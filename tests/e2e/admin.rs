@@ -1,7 +1,7 @@
 //! The admin listener: a Unix socket for its owner alone, that knows what the public never learns.
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use support::{
-    Chain, Launch, Policy, Server, Tree,
+    Chain, Launch, Policy, Tree,
     admin::{get, raw, serving},
     eventually,
 };

@@ -3,7 +3,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::Signal;
 use std::{
     fs,
-    io::{Read, Write},
+    io::Write,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},

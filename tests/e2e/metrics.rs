@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
 };
 use support::{
     Chain, Hosting, Launch, PATIENCE, Policy, Server, Tree,

@@ -3,7 +3,7 @@
 use crate::{
     limits::Admitted,
     request::{
-        Answering, Arrival, Judged, Reply,
+        Arrival, Reply,
         handle::{capabilities, carry_out, question},
     },
     site::Site,
@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use wasmserve_files::{Answer, Found, Lookup, Missing};
-use wasmserve_policy::{Mapping, Outcome, Request, Step, Verdict};
+use wasmserve_policy::{Mapping, Outcome, Request, Step};
 
 /// How a request is answered. Serialized it is what `--json` prints.
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,28 +152,10 @@ impl Account {
             Outcome::Fault(_) => Ruling::Fault { policy: ended },
         };
         let answer = carry_out(&site, &request, &verdict).await;
-        let Verdict {
-            facts,
-            pace,
-            outcome,
-            effort,
-            ..
-        } = verdict;
-        self.pace = pace;
-        let told = facts.iter();
+        self.pace = verdict.pace;
+        let told = verdict.facts.iter();
         self.facts = told.map(|(name, value)| Field::new(name, value.clone())).collect();
-        Reply {
-            answer,
-            request: Some(request),
-            facts,
-            pace,
-            admitted: Admitted::default(),
-            answering: Answering::Given,
-            judged: Some(Judged::new(&outcome, effort)),
-            meter: site.meter,
-            logged: site.spec.logged,
-            site: Some(site),
-        }
+        Reply::judged(site, request, verdict, answer, Admitted::default())
     }
 }
 
