@@ -7,6 +7,7 @@
 //! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod certificate;
 pub mod chain;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod nginx;
 pub mod process;
 pub mod registry;
 pub mod server;
+pub mod tokens;
 pub mod tool;
 pub mod tree;
 
