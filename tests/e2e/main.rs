@@ -46,6 +46,7 @@ mod questions;
 mod ranges;
 mod record;
 mod redis;
+mod registry;
 mod reload;
 mod sendfile;
 mod services;

@@ -75,6 +75,14 @@ const TEST_TOOLS: &[Tool] = &[
         present: "command -v chromium",
     },
     REDIS,
+    Tool {
+        package: "docker-registry",
+        present: "command -v docker-registry",
+    },
+    Tool {
+        package: "minisign",
+        present: "command -v minisign",
+    },
     NGINX,
 ];
 
