@@ -127,9 +127,9 @@ fn misbehaving(behaviour: &str) -> (bool, String) {
         });
         latencies(&server, 500);
         for _ in 0..TURNS {
-            idle.turn(&server, 0, &|_, _, _| {});
-            beside_harmless.turn(&server, CLIENTS, &harmless);
-            busy.turn(&server, CLIENTS, &misbehaves);
+            idle.turn(&server, 0, |_, _, _| {});
+            beside_harmless.turn(&server, CLIENTS, harmless);
+            busy.turn(&server, CLIENTS, misbehaves);
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -209,13 +209,13 @@ fn sites(behaviour: &str, hanging: &Hanging) -> String {
 
 impl Phase {
     /// Times the small file while so many clients `work`.
-    fn turn(&mut self, server: &Server, clients: usize, work: &(dyn Fn(usize, &Load, &dyn Fn() -> bool) + Sync)) {
+    fn turn(&mut self, server: &Server, clients: usize, work: impl Fn(usize, &Load, &dyn Fn() -> bool) + Sync) {
         let (load, done) = (Load::default(), AtomicBool::new(false));
         let going = || !done.load(Ordering::Relaxed);
         let (begun, used) = (Instant::now(), process::exact_cpu_time(server.pid()));
         thread::scope(|scope| {
             for client in 0..clients {
-                let (load, going) = (&load, &going);
+                let (load, going, work) = (&load, &going, &work);
                 scope.spawn(move || {
                     lower_priority();
                     work(client, load, going);
