@@ -39,6 +39,7 @@ mod stat;
 pub mod store;
 pub mod striped;
 mod trouble;
+pub mod trusted;
 
 pub use answer::{Answer, answer};
 pub use coding::{Coding, Preferences, preferences};
