@@ -45,6 +45,8 @@ mod protected;
 mod questions;
 mod ranges;
 mod record;
+mod redis;
+mod registry;
 mod reload;
 mod sendfile;
 mod services;

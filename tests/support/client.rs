@@ -154,6 +154,15 @@ impl Connection {
         Ok(taken)
     }
 
+    /// What comes next, at least a byte and this many at most: nothing is lost where a connection ends early.
+    pub fn take_some(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        if self.buffer.is_empty() {
+            self.receive()?;
+        }
+        let length = most.min(self.buffer.len());
+        Ok(self.buffer.drain(..length).collect())
+    }
+
     /// Everything that comes until the server ends the connection. A reset ends it as well.
     pub fn rest(&mut self) -> Vec<u8> {
         loop {
@@ -237,6 +246,15 @@ impl Connection {
             }
         }
     }
+}
+
+/// What these very bytes lead to, until the server ends the connection.
+pub fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> String {
+    // A server that refuses early may close before everything is sent.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A request without a body, with a Host field unless one is among the headers.

@@ -2,7 +2,7 @@
 
 use super::{Outcome, ServeOptions};
 use crate::{
-    config::{grants, print::print},
+    config::{Configuration, grants, print::print},
     site::Site,
     sites::Sites,
 };
@@ -16,6 +16,7 @@ use std::{
     process::ExitCode,
 };
 use wasmserve_policy::{Chain, CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
+use wasmserve_shared::Redis;
 
 #[derive(Debug, Args)]
 pub struct CheckOptions {
@@ -39,17 +40,44 @@ const IN_ONE_LINE: usize = 200;
 pub fn run(options: &CheckOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let (configuration, sites) = runtime.block_on(options.serve.load())?;
+    let stores = runtime.block_on(stores(&sites));
     // What else serving reads.
     configuration.tls(None)?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
-        (false, Some(_)) => all(&sites) + &runtime.block_on(tenants(&sites))?,
+        (false, Some(_)) => {
+            let redises = runtime.block_on(redises(&configuration));
+            all(&sites) + &runtime.block_on(tenants(&sites))? + &redises
+        }
         (false, None) => sites.iter().map(|site| policies(site)).collect(),
     };
     let mut output = io::stdout().lock();
     let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     written.context("cannot write to standard output")?;
+    stores?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the stores that roots are in for anything at all.
+///
+/// # Errors
+/// Those that do not answer; the log says why.
+async fn stores(sites: &Sites) -> Result<(), anyhow::Error> {
+    let mut silent = Vec::new();
+    for site in sites.iter() {
+        for (root, location, answer) in site.files.ask_stores().await {
+            if let Err(error) = answer {
+                silent.push(format!(
+                    "site {}, root {root}: {location} cannot be listed: {error}",
+                    site.name
+                ));
+            }
+        }
+    }
+    match silent.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow::anyhow!(silent.join("\n"))),
+    }
 }
 
 /// Every site: the first in full, then lines, then a number.
@@ -93,11 +121,23 @@ async fn tenants(sites: &Sites) -> Result<String, anyhow::Error> {
     Ok(text + "the operator's policies for each of them:\n" + &ring.unwrap_or_else(|| "none\n".to_owned()))
 }
 
+/// Whether each Redis that is named can be used. One that cannot is no mistake of the configuration: servers start without
+/// it, and policies are told.
+async fn redises(configuration: &Configuration) -> String {
+    let mut text = String::new();
+    for options in configuration.redises() {
+        let endpoint = &options.endpoint;
+        text += &match Redis::probe(options.clone()).await {
+            Ok(version) => format!("{endpoint} can be used: {version}\n"),
+            Err(problem) => format!("{endpoint} cannot be used: {problem}\n"),
+        };
+    }
+    text
+}
+
 fn heading(site: &Site) -> String {
     let roots = site.spec.files.roots.iter();
-    let roots: Vec<String> = roots
-        .map(|(name, root)| format!("{name} {}", root.path.display()))
-        .collect();
+    let roots: Vec<String> = roots.map(|(name, root)| format!("{name} {}", root.location)).collect();
     format!(
         "site {}\n   {:<11}{}\n   {:<11}{}\n",
         site.name,
@@ -149,9 +189,11 @@ fn properties(policy: &PolicyInfo) -> String {
         ("configured", configured(&policy.configured)),
         ("code", code(policy.code).to_owned()),
     ];
+    let reference = policy.reference.iter().map(|reference| ("from", reference.clone()));
     let shadow = policy.shadow.iter().map(|shadow| ("shadow", in_words(shadow)));
     properties
         .into_iter()
+        .chain(reference)
         .chain(shadow)
         .map(|(name, value)| format!("   {name:<11}{value}\n"))
         .collect()

@@ -3,8 +3,10 @@
 use super::observing::ObservingOptions;
 use crate::{
     config::{
-        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings,
+        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, RegistrySettings, Remotes, ServerSettings,
         plugins::PluginFolder,
+        remote::Purpose,
+        stores::GivenStore,
         units::{duration, positive},
         values::{chunk_size, error_status, log_filter, record_limit, site_path},
     },
@@ -21,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, RootOptions, SitePath, Symlinks};
+use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, Location, RootOptions, SitePath, Symlinks};
 use wasmserve_transport::Sendfile;
 
 /// The name of the one site that the command line describes.
@@ -59,9 +61,12 @@ pub struct ServeOptions {
     #[arg(long)]
     watch: bool,
 
-    /// Folder whose files are served
-    #[arg(long, short, default_value = ".", value_name = "DIR", help_heading = "Files")]
-    root: PathBuf,
+    /// Folder whose files are served, or s3://BUCKET/PREFIX
+    ///
+    /// Object storage by s3://, gs:// or az://, with the keys, AWS_ENDPOINT and AWS_REGION of the environment; more can be
+    /// said in a file.
+    #[arg(long, short, default_value = ".", value_name = "DIR", help_heading = "Files", value_parser = root)]
+    root: Location,
 
     /// Address and port to listen on; may be given several times
     ///
@@ -284,16 +289,27 @@ impl ServeOptions {
     /// # Errors
     /// Everything that is wrong with the files that they name.
     pub fn configuration(&self) -> Result<Configuration, ConfigurationError> {
-        match &self.config {
-            Some(file) => Configuration::read(file).map_err(ConfigurationError::File),
-            None => self.one_site().map_err(ConfigurationError::Plugins),
-        }
+        self.configuration_for(Purpose::Serving)
     }
 
-    /// Loads everything as serving would.
+    /// The same for some purpose.
+    ///
+    /// # Errors
+    /// As [`ServeOptions::configuration`].
+    pub fn configuration_for(&self, purpose: Purpose) -> Result<Configuration, ConfigurationError> {
+        let configuration = match &self.config {
+            Some(file) => Configuration::read_for(file, purpose).map_err(ConfigurationError::File),
+            None => self.one_site(purpose).map_err(ConfigurationError::Plugins),
+        }?;
+        configuration.keep_store_apart().map_err(ConfigurationError::File)?;
+        Ok(configuration)
+    }
+
+    /// Loads everything as serving would, but for what sites share with other servers.
     pub async fn load(&self) -> Result<(Configuration, Sites), anyhow::Error> {
         let configuration = self.configuration()?;
         let sites = Loader::new(&configuration.server.cache)
+            .aside()
             .load(&configuration, None)
             .await;
         Ok((configuration, sites.map_err(|errors| self.cannot_load(errors))?))
@@ -331,13 +347,10 @@ impl ServeOptions {
     }
 
     /// The site that the flags describe, for every host.
-    fn one_site(&self) -> Result<Configuration, ConfigErrors> {
-        let mut folder = self
-            .plugins
-            .as_deref()
-            .map(PluginFolder::read)
-            .transpose()?
-            .unwrap_or_default();
+    fn one_site(&self, purpose: Purpose) -> Result<Configuration, ConfigErrors> {
+        let remotes = Remotes::new(RegistrySettings::default(), purpose);
+        let folder = self.plugins.as_deref().map(|dir| PluginFolder::read_with(dir, remotes));
+        let mut folder = folder.transpose()?.unwrap_or_default();
         let mut sources = std::mem::take(&mut folder.protected);
         let files = self.files();
         let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();
@@ -410,10 +423,11 @@ impl ServeOptions {
     }
 
     fn files(&self) -> FilesOptions {
-        let mut files = FilesOptions::new(&self.root);
+        let mut files = FilesOptions::new("");
         files.compression = self.compress.then(Compression::default);
-        let defaults = RootOptions::new(&self.root);
+        let defaults = RootOptions::new("");
         let root = RootOptions {
+            location: self.root.clone(),
             symlinks: match self.symlinks {
                 SymlinksRule::Beneath => Symlinks::Beneath,
                 SymlinksRule::Deny => Symlinks::Deny,
@@ -436,6 +450,10 @@ impl ServeOptions {
         files.roots = vec![(ROOT.to_owned(), root)];
         files
     }
+}
+
+fn root(text: &str) -> Result<Location, String> {
+    GivenStore::default().locate(Path::new(""), text)
 }
 
 fn error_page(text: &str) -> Result<(StatusCode, SitePath), String> {

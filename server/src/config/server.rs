@@ -1,7 +1,7 @@
 //! `[server]`: what holds for the whole process, whichever site is asked for.
 
 use super::{
-    CodeCacheOption, ConfigErrors, OperatorSettings, budgets,
+    CodeCacheOption, ConfigErrors, OperatorSettings, RegistrySettings, budgets,
     document::Section,
     listeners::{Addresses, ListenerSettings},
     tls,
@@ -77,6 +77,8 @@ pub struct ServerSettings {
     pub bandwidth: Option<NonZeroU64>,
     /// `[server.client]`: what each client may do.
     pub client: ClientBudget,
+    /// `[server.registry]`: plugins that are fetched.
+    pub registry: RegistrySettings,
     pub operators: OperatorSettings,
     /// `log-format`: `"text"` or `"json"`. Default: `"text"`.
     pub log_format: LogFormat,
@@ -107,6 +109,10 @@ const MOST_HEADER_FIELDS: usize = 10_000;
 /// A request that takes longer is not a download but an attack: 24 h are 1 GiB at 100 kbit/s.
 const TOTAL: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a connection over HTTP/1.1 is idle before it gives back what requests are read with, some 13 KiB. A client that
+/// loads a page has asked for what is in it by then; one that comes back later pays some 2 µs.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long a client that is still sending is read from after its last response.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -135,6 +141,7 @@ impl Default for ServerSettings {
             code_cache: None,
             bandwidth: None,
             client: ClientBudget::default(),
+            registry: RegistrySettings::default(),
             operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
@@ -196,6 +203,10 @@ impl ServerSettings {
                 .section("client", errors)
                 .map(|client| budgets::client(client, errors))
                 .unwrap_or_default(),
+            registry: section
+                .section("registry", errors)
+                .map(|registry| RegistrySettings::read(folder, registry, errors))
+                .unwrap_or_default(),
             operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
                 .choice("log-format", &LOG_FORMATS, errors)
@@ -243,6 +254,7 @@ impl ServerSettings {
             header_fields: self.header_fields,
             deadlines: Deadlines {
                 idle: self.idle_timeout,
+                rest: Some(REST),
                 head: self.head_timeout,
                 total: self.total_timeout,
                 linger: LINGER,
@@ -269,7 +281,11 @@ impl ServerSettings {
     pub fn kept(&self) -> Vec<PathBuf> {
         let code = self.code_cache();
         let secrets = self.operators.secrets();
-        secrets.chain(code.folder().map(Path::to_owned)).collect()
+        let registry = self.registry.kept();
+        secrets
+            .chain(code.folder().map(Path::to_owned))
+            .chain(registry)
+            .collect()
     }
 }
 

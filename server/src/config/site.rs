@@ -6,6 +6,7 @@ use super::{
     document::{Located, Section},
     grants, headers,
     plugins::{Catalogue, GivenChain},
+    redis::GivenRedis,
     roots::GivenRoot,
     tls,
     units::{positive, size},
@@ -21,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
+use wasmserve_files::{Compression, FilesOptions, Location, Resolver, RootOptions};
 use wasmserve_policy::{Budget, ChainSpec, HeaderRules, PolicySpec, ServiceBudget};
 
 /// What may stand in `[[site]]` and in `[defaults]` alike; the keys that were given.
@@ -47,6 +48,8 @@ pub struct GivenSite {
     /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
     /// the `plugins.toml` of the site's folder says.
     services: Option<ServiceBudget>,
+    /// `[site.redis]`: where services keep pairs and token buckets. Default: in this process's memory.
+    redis: Option<GivenRedis>,
     /// `[site.headers]`: header fields of every answer, errors and redirects included, after those of policies.
     headers: Option<HeaderRules>,
     /// `access-log`: whether its exchanges leave a line in the access log. Default: `true`.
@@ -108,6 +111,9 @@ impl GivenSite {
             services: section
                 .section("services", errors)
                 .map(|services| grants::read_budget(services, errors)),
+            redis: section
+                .section("redis", errors)
+                .and_then(|redis| GivenRedis::read(folder, redis, catalogue.protected(), errors)),
             headers: section
                 .section("headers", errors)
                 .map(|section| headers::read(section, errors)),
@@ -126,6 +132,7 @@ impl GivenSite {
             chain: self.chain.or_else(|| base.chain.clone()),
             budget: self.budget.over(&base.budget),
             services: self.services.or_else(|| base.services.clone()),
+            redis: self.redis.or_else(|| base.redis.clone()),
             headers: self.headers.or_else(|| base.headers.clone()),
             access_log: self.access_log.or(base.access_log),
         }
@@ -143,6 +150,12 @@ impl GivenSite {
         self.chain.iter().flat_map(|chain| &chain.policies)
     }
 
+    /// Policies and observers.
+    pub(super) fn plugins(&self) -> impl Iterator<Item = &PolicySpec> {
+        let chains = self.chain.iter();
+        chains.flat_map(|chain| chain.policies.iter().chain(&chain.observers))
+    }
+
     /// Whether anything of it runs a plugin.
     pub(super) fn has_plugins(&self) -> bool {
         let chain = self.chain.as_ref();
@@ -152,7 +165,10 @@ impl GivenSite {
     /// The chain of a site, with what its budget does not say from `budget`.
     pub(super) fn chain_spec(&self, site: &str, roots: BTreeSet<String>, budget: &Budget) -> ChainSpec {
         let chain = self.chain.clone().unwrap_or_default();
-        let services = self.services.clone().unwrap_or(chain.services);
+        let services = ServiceBudget {
+            redis: self.redis.as_ref().and_then(GivenRedis::options).cloned(),
+            ..self.services.clone().unwrap_or(chain.services)
+        };
         ChainSpec {
             site: site.into(),
             policies: chain.policies,
@@ -343,10 +359,29 @@ impl<'c> SiteReader<'c> {
         hosts
     }
 
-    /// - `root`: the folder that is served. Needed, unless there are `roots`.
+    /// Where a root is. Meaningless when anything is noted in `errors`.
+    fn location(
+        &self,
+        section: &Section<'_>,
+        key: &str,
+        typed: Located<String>,
+        given: &GivenRoot,
+        errors: &mut ConfigErrors,
+    ) -> Location {
+        given
+            .store()
+            .locate(&self.folder, &typed.value)
+            .unwrap_or_else(|problem| {
+                errors.push(section.error_at(&typed, format!("`{key}`: {problem}")));
+                Location::Directory(PathBuf::new())
+            })
+    }
+
+    /// - `root`: the folder that is served, or `"s3://BUCKET/PREFIX"`, `"gs://..."`, `"az://..."`: see `[site.store]`. Needed,
+    ///   unless there are `roots`.
     /// - `[site.roots.NAME]`: several folders by name; paths are looked up in `default`, policies may place requests in the
     ///   others.
-    /// - `path` (in `[site.roots.NAME]`): the folder. Needed.
+    /// - `path` (in `[site.roots.NAME]`): the folder, or a place in object storage as in `root`. Needed.
     ///
     /// `root`, or `[site.roots.NAME]` tables. The one that is named `default`, or the only one, comes first: there paths are
     /// looked up unless a policy places them elsewhere.
@@ -362,16 +397,20 @@ impl<'c> SiteReader<'c> {
             let hint = "root = \"DIR\", or [site.roots.NAME] tables with a `path` each";
             errors.push(section.error("[[site]] needs either `root` or `roots`").hint(hint));
         }
-        let path = |path: Located<String>| self.folder.join(path.value);
         if let Some(root) = root {
-            return vec![(ROOT.to_owned(), given.resolve(path(root)))];
+            let location = self.location(section, "root", root, given, errors);
+            return vec![(ROOT.to_owned(), given.resolve(location))];
         }
         let mut roots = Vec::new();
         for (name, mut section) in named.unwrap_or_default() {
             let directory = section.required_string("path", errors);
             let own = GivenRoot::read(&mut section, errors).over(given);
+            let location = match directory {
+                Some(directory) => self.location(&section, "path", directory, &own, errors),
+                None => Location::Directory(PathBuf::new()),
+            };
             section.finish(errors);
-            roots.push((name.value, own.resolve(directory.map(path).unwrap_or_default())));
+            roots.push((name.value, own.resolve(location)));
         }
         roots.sort_by(|(a, _), (b, _)| (a != ROOT, a).cmp(&(b != ROOT, b)));
         if roots.first().is_none_or(|(name, _)| roots.len() > 1 && name != ROOT) {

@@ -99,25 +99,7 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         Some(recording) => Box::pin(recording.decide(&site, &request)).await,
     };
     let answer = carry_out(&site, &request, &verdict).await;
-    let Verdict {
-        facts,
-        pace,
-        outcome,
-        effort,
-        ..
-    } = verdict;
-    Reply {
-        answer,
-        request: Some(request),
-        facts,
-        pace,
-        admitted,
-        answering: Answering::Given,
-        judged: Some(Judged::new(&outcome, effort)),
-        meter: site.meter,
-        logged: site.spec.logged,
-        site: Some(site),
-    }
+    Reply::judged(site, request, verdict, answer, admitted)
 }
 
 /// What a verdict leads to: the file, the policy's own answer or an error, with the chain's header changes.
@@ -190,7 +172,11 @@ async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
     };
     let found = site.files.open(&lookup).await;
     let has_page = matches!(found, Found::Missing { page: Some(_), .. });
-    let answer = answer(&request.method, &request.headers, found);
+    let mut answer = answer(&request.method, &request.headers, found);
+    if answer.content.is_remote() && request.method == Method::GET {
+        // On the heap: files of this machine should not carry the room for it.
+        answer = Box::pin(site.files.begin(&lookup, answer)).await;
+    }
     if has_page {
         answer
     } else {
@@ -232,6 +218,9 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
         status,
     };
     let mut shown = answer(&Method::GET, &request.headers, found);
+    if shown.content.is_remote() && request.method == Method::GET && Box::pin(shown.content.begin()).await.is_err() {
+        return plain;
+    }
     // What the error says beyond its text, such as Retry-After or WWW-Authenticate.
     for name in plain.headers.keys() {
         // How its content was encoded is not how the page is.
@@ -267,6 +256,35 @@ impl Reply {
         Self {
             answering,
             ..Self::undecided(refusal.answer())
+        }
+    }
+
+    /// An answer that a verdict led to.
+    pub(crate) fn judged(
+        site: Arc<Site>,
+        request: Arc<Request>,
+        verdict: Verdict,
+        answer: Answer,
+        admitted: Admitted,
+    ) -> Self {
+        let Verdict {
+            facts,
+            pace,
+            outcome,
+            effort,
+            ..
+        } = verdict;
+        Self {
+            answer,
+            request: Some(request),
+            facts,
+            pace,
+            admitted,
+            answering: Answering::Given,
+            judged: Some(Judged::new(&outcome, effort)),
+            meter: site.meter,
+            logged: site.spec.logged,
+            site: Some(site),
         }
     }
 

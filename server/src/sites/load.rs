@@ -20,7 +20,8 @@ use std::{
     sync::Arc,
 };
 use wasmserve_files::{CacheOptions, Files, FilesError, Pool};
-use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Loading};
+use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Loading, SharedState};
+use wasmserve_stores::ObjectStores;
 
 /// Loads one generation after the other, with one WebAssembly engine and one pool of files for all of them.
 pub struct Loader {
@@ -28,6 +29,7 @@ pub struct Loader {
     limits: Arc<Limits>,
     /// Started when the first policy is loaded.
     host: Option<Host>,
+    shared: SharedState,
 }
 
 /// Why a site cannot be served.
@@ -58,10 +60,17 @@ const TOLD: usize = 50;
 impl Loader {
     pub fn new(cache: &CacheOptions) -> Self {
         Self {
-            pool: Pool::new(cache, Vec::new()),
+            pool: Pool::with_stores(cache, Vec::new(), Some(Arc::new(ObjectStores::default()))),
             limits: Arc::default(),
             host: None,
+            shared: SharedState::AsConfigured,
         }
+    }
+
+    /// Nothing that the sites do is felt by those who serve the same ones: what they share stays in this process.
+    pub fn aside(mut self) -> Self {
+        self.shared = SharedState::InMemory;
+        self
     }
 
     /// What the sites that it loads use of the server.
@@ -206,6 +215,7 @@ impl Loader {
             none => {
                 let options = HostOptions {
                     code: configuration.server.code_cache().open(&configuration.roots()),
+                    shared: self.shared,
                     ..HostOptions::default()
                 };
                 Ok(none.insert(Host::new(options)?))

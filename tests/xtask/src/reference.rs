@@ -52,6 +52,7 @@ const PAGES: &[Chapter] = &[
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
+            ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
             (
                 "[[site]]",
                 &[("site.rs", "fn name"), ("site.rs", "fn hosts"), ("site.rs", "fn roots")],
@@ -62,12 +63,20 @@ const PAGES: &[Chapter] = &[
                 &[("roots.rs", "struct GivenRoot")],
             ),
             (
+                "[site.store], [defaults.store] and [site.roots.NAME.store]",
+                &[("stores.rs", "struct GivenStore")],
+            ),
+            (
                 "[site.budget], [defaults.budget] and [sites.budget]",
                 &[("site.rs", "struct GivenBudget"), ("budgets.rs", "struct GivenTraffic")],
             ),
             (
                 "[site.headers], [defaults.headers] and [sites.headers]",
                 &[("headers.rs", "struct GivenHeaders")],
+            ),
+            (
+                "[site.redis], [defaults.redis] and [sites.redis]",
+                &[("redis.rs", "fn read")],
             ),
             ("[sites]", &[("tenants.rs", "struct TenantRules")]),
             ("[sites.own-policies]", &[("tenants.rs", "struct OwnPolicies")]),
@@ -88,6 +97,7 @@ const PAGES: &[Chapter] = &[
                 "[[policy]] and [[observer]]",
                 &[
                     ("plugins.rs", "struct PolicyEntry"),
+                    ("remote.rs", "struct GivenPin"),
                     ("grants.rs", "fn read"),
                     ("grants.rs", "fn directories"),
                     ("grants.rs", "fn environment"),
@@ -96,7 +106,10 @@ const PAGES: &[Chapter] = &[
             ("[policy.limits]", &[("limits.rs", "struct GivenLimits")]),
             ("[policy.key-value]", &[("grants.rs", "fn key_value")]),
             ("[policy.http]", &[("grants.rs", "fn http")]),
-            ("[policy.shadow]", &[("plugins.rs", "struct ShadowEntry")]),
+            (
+                "[policy.shadow]",
+                &[("plugins.rs", "struct ShadowEntry"), ("remote.rs", "struct GivenPin")],
+            ),
             ("[services], [site.services]", &[("grants.rs", "fn read_budget")]),
         ],
     },
@@ -177,6 +190,10 @@ fn sources() -> Result<BTreeMap<String, String>, String> {
     let mut sources = BTreeMap::new();
     for entry in fs::read_dir(&folder).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
+        // A folder is of a module's tests.
+        if entry.path().is_dir() {
+            continue;
+        }
         let source = fs::read_to_string(entry.path()).map_err(cannot)?;
         // What tests write is no key.
         let source = source.split("#[cfg(test)]").next().unwrap_or_default();
@@ -348,7 +365,7 @@ struct Call<'a> {
 }
 
 /// The methods that read a key, by how the call looks before it.
-const METHODS: [(&str, &str); 23] = [
+const METHODS: [(&str, &str); 24] = [
     (".string(\"", "string"),
     (".required_string(\"", "required_string"),
     (".parsed(\"", "parsed"),
@@ -370,6 +387,7 @@ const METHODS: [(&str, &str); 23] = [
     ("= path(\"", "string"),
     (": path(\"", "string"),
     (" required(&mut root, \"", "required"),
+    ("list(&mut section, \"", "strings"),
     (" names(\"", "strings"),
     ("table(\"", "texts"),
 ];
