@@ -57,6 +57,7 @@ mod sites;
 mod standard;
 mod status_page;
 mod stopping;
+mod stores;
 mod tenants;
 mod tls;
 mod upgrading;

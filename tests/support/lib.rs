@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod bucket;
 pub mod certificate;
 pub mod chain;
 pub mod client;
