@@ -159,6 +159,26 @@ fn a_clients_rate_holds_for_all_sites_and_for_nobody_else() {
 }
 
 #[test]
+fn a_clients_requests_under_way_are_counted_over_all_its_connections_and_sites() {
+    let hosting = two_sites("client = { requests = 2 }", "");
+    let server = hosting.start();
+    let first = held(&server, "one.example");
+    let second = held(&server, "other.example");
+    assert_over(&server.get_from("one.example", "/small.txt"), 429);
+    drop(first);
+    eventually("what was left is given back", || {
+        server.get_from("one.example", "/small.txt").status == 200
+    });
+    // A request that is refused, or answered with an error, is not under way.
+    for _ in 0..5 {
+        assert_eq!(server.get_from("one.example", "/nothing").status, 404);
+        assert_eq!(server.get_from("nobody.example", "/").status, 421);
+    }
+    assert_eq!(server.get_from("one.example", "/small.txt").text(), "one");
+    drop(second);
+}
+
+#[test]
 fn a_clients_connections_are_counted_and_networks_are_exempt() {
     let hosting = two_sites("client = { connections = 2, exempt = [\"127.0.0.8/30\"] }", "");
     let server = hosting.start();

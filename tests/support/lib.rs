@@ -1,6 +1,7 @@
 //! What tests from outside are made of: a tree of files ([`Tree`]), a chain of plugins ([`Chain`]), many sites
 //! ([`Hosting`]), the real server over them ([`Launch`], [`Server`]), with a [`Certificate`] where it speaks TLS, a client
-//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), and what
+//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), an
+//! authority that it orders certificates from ([`Pebble`]), and what
 //! the kernel says about the server's process ([`process`]).
 //!
 //! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
@@ -12,6 +13,7 @@ pub mod client;
 pub mod frames;
 pub mod hosting;
 pub mod nginx;
+pub mod pebble;
 pub mod process;
 pub mod server;
 pub mod tool;
@@ -22,6 +24,7 @@ pub use chain::{Chain, Policy};
 pub use client::{Connection, Fields, Response};
 pub use hosting::Hosting;
 pub use nginx::Nginx;
+pub use pebble::Pebble;
 pub use server::{Launch, Server, kernel_copies, password_hash};
 pub use tree::Tree;
 

@@ -14,6 +14,7 @@ use std::{
     borrow::Borrow,
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 use wasmserve_policy::{Chain, CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
 
@@ -40,7 +41,7 @@ pub fn run(options: &CheckOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let (configuration, sites) = runtime.block_on(options.serve.load())?;
     // What else serving reads.
-    configuration.tls(None)?;
+    configuration.tls(None, &Arc::default())?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
         (false, Some(_)) => all(&sites) + &runtime.block_on(tenants(&sites))?,
