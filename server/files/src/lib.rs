@@ -37,6 +37,7 @@ mod search;
 mod stat;
 pub mod striped;
 mod trouble;
+pub mod trusted;
 
 pub use answer::{Answer, answer};
 pub use coding::{Coding, Preferences, preferences};

@@ -4,11 +4,13 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, ListenerSettings, OperatorSettings, ServerSettings, TenantRules, acme, budgets, headers,
+    Configuration, ListenerSettings, OperatorSettings, RegistrySettings, ServerSettings, TenantRules, acme, budgets,
+    headers,
     listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
     operators::ACCESS_FORMATS,
     plugins::{EVIDENCE, ISOLATION},
+    remote::FETCH_RULES,
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
     site::{RESOLVERS, UNLIMITED},
@@ -29,7 +31,8 @@ use std::{
 };
 use toml::{Table, Value};
 use wasmserve_files::{Compression, Listings, RootOptions};
-use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
+use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, Limits, Pin, PolicySpec, ServiceBudget};
+use wasmserve_registry::PlainHttp;
 
 /// The text of a file.
 pub fn print(configuration: &Configuration) -> String {
@@ -85,7 +88,31 @@ fn server(settings: &ServerSettings) -> Table {
     if let Some(option) = &settings.code_cache {
         table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
     }
+    table.insert("registry".into(), registry(&settings.registry).into());
     table.extend(operators(&settings.operators));
+    table
+}
+
+fn registry(settings: &RegistrySettings) -> Table {
+    let mut table = table([
+        ("fetch", word(settings.fetch, &FETCH_RULES)),
+        ("public-keys", strings(&settings.public_keys)),
+        ("timeout", time(settings.timeout)),
+        ("size", bytes(settings.size)),
+    ]);
+    // Where credentials are is said, never what they are.
+    let paths = [
+        ("store", &settings.store),
+        ("credentials", &settings.credentials),
+        ("ca-file", &settings.ca_file),
+    ];
+    let paths = paths
+        .into_iter()
+        .filter_map(|(key, file)| Some((key, file.as_deref()?)));
+    table.extend(paths.map(|(key, file)| (key.to_owned(), path(file))));
+    if let PlainHttp::Hosts(hosts) = &settings.plain_http {
+        table.insert("plain-http".into(), strings(hosts));
+    }
     table
 }
 
@@ -206,6 +233,8 @@ fn tenants(rules: &TenantRules, sources: &BTreeSet<PathBuf>) -> Table {
         ceiling,
         most,
         size,
+        registries,
+        remotes: _,
     } = &rules.own;
     let mut own = table([
         ("establishes", strings(establishes)),
@@ -213,6 +242,7 @@ fn tenants(rules: &TenantRules, sources: &BTreeSet<PathBuf>) -> Table {
         ("limits", limits(ceiling).into()),
         ("most", count(*most)),
         ("size", bytes(*size)),
+        ("registries", strings(registries)),
     ]);
     own.extend(grants(granted));
     sites.extend(table([
@@ -254,14 +284,36 @@ fn root(options: &RootOptions) -> Table {
 
 /// What policies and observers have.
 fn plugin(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
-    let mut plugin = table([
-        ("plugin", path(folder(&spec.wasm, sources))),
+    let mut plugin = named(&spec.wasm, spec.pin.as_ref(), sources);
+    if spec.pin.as_ref().is_some_and(|pin| pin.reference.is_some()) {
+        let facts = [("establishes", &spec.establishes), ("reads", &spec.reads)];
+        plugin.extend(facts.map(|(key, facts)| (key.to_owned(), strings(facts))));
+    }
+    plugin.extend(table([
         ("name", spec.name.clone().into()),
         ("limits", limits(&spec.limits).into()),
         ("config", spec.config.clone().into()),
-    ]);
+    ]));
     plugin.extend(grants(&spec.grants));
     plugin
+}
+
+/// Which plugin it is, by the reference that it was fetched by or by its file.
+fn named(wasm: &Path, pin: Option<&Pin>, sources: &BTreeSet<PathBuf>) -> Table {
+    let Some(pin) = pin else {
+        return table([("plugin", path(folder(wasm, sources)))]);
+    };
+    let mut named = match &pin.reference {
+        Some(reference) => table([("plugin", reference.clone().into())]),
+        None => table([
+            ("plugin", path(folder(wasm, sources))),
+            ("digest", format!("sha256:{}", pin.sha256).into()),
+        ]),
+    };
+    if let Some(key) = &pin.public_key {
+        named.insert("public-key".into(), key.clone().into());
+    }
+    named
 }
 
 fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
@@ -271,12 +323,12 @@ fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("evidence", word(spec.reuse.evidence, &EVIDENCE)),
     ]));
     if let Some(spec) = &spec.shadow {
-        let shadow = table([
-            ("plugin", path(folder(&spec.wasm, sources))),
+        let mut shadow = named(&spec.wasm, spec.pin.as_ref(), sources);
+        shadow.extend(table([
             ("one-in", Value::Integer(spec.one_in.into())),
             ("limits", limits(&spec.limits).into()),
             ("config", spec.config.clone().into()),
-        ]);
+        ]));
         policy.insert("shadow".into(), shadow.into());
     }
     policy

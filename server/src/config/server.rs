@@ -1,7 +1,7 @@
 //! `[server]`: what holds for the whole process, whichever site is asked for.
 
 use super::{
-    CodeCacheOption, ConfigErrors, OperatorSettings, budgets,
+    CodeCacheOption, ConfigErrors, OperatorSettings, RegistrySettings, budgets,
     document::Section,
     listeners::{Addresses, ListenerSettings},
     tls,
@@ -77,6 +77,8 @@ pub struct ServerSettings {
     pub bandwidth: Option<NonZeroU64>,
     /// `[server.client]`: what each client may do.
     pub client: ClientBudget,
+    /// `[server.registry]`: plugins that are fetched.
+    pub registry: RegistrySettings,
     pub operators: OperatorSettings,
     /// `log-format`: `"text"` or `"json"`. Default: `"text"`.
     pub log_format: LogFormat,
@@ -135,6 +137,7 @@ impl Default for ServerSettings {
             code_cache: None,
             bandwidth: None,
             client: ClientBudget::default(),
+            registry: RegistrySettings::default(),
             operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
@@ -195,6 +198,10 @@ impl ServerSettings {
             client: section
                 .section("client", errors)
                 .map(|client| budgets::client(client, errors))
+                .unwrap_or_default(),
+            registry: section
+                .section("registry", errors)
+                .map(|registry| RegistrySettings::read(folder, registry, errors))
                 .unwrap_or_default(),
             operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
@@ -269,7 +276,11 @@ impl ServerSettings {
     pub fn kept(&self) -> Vec<PathBuf> {
         let code = self.code_cache();
         let secrets = self.operators.secrets();
-        secrets.chain(code.folder().map(Path::to_owned)).collect()
+        let registry = self.registry.kept();
+        secrets
+            .chain(code.folder().map(Path::to_owned))
+            .chain(registry)
+            .collect()
     }
 }
 

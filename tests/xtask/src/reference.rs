@@ -53,6 +53,7 @@ const PAGES: &[Chapter] = &[
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
+            ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
             (
                 "[[site]]",
                 &[("site.rs", "fn name"), ("site.rs", "fn hosts"), ("site.rs", "fn roots")],
@@ -89,6 +90,7 @@ const PAGES: &[Chapter] = &[
                 "[[policy]] and [[observer]]",
                 &[
                     ("plugins.rs", "struct PolicyEntry"),
+                    ("remote.rs", "struct GivenPin"),
                     ("grants.rs", "fn read"),
                     ("grants.rs", "fn directories"),
                     ("grants.rs", "fn environment"),
@@ -97,7 +99,10 @@ const PAGES: &[Chapter] = &[
             ("[policy.limits]", &[("limits.rs", "struct GivenLimits")]),
             ("[policy.key-value]", &[("grants.rs", "fn key_value")]),
             ("[policy.http]", &[("grants.rs", "fn http")]),
-            ("[policy.shadow]", &[("plugins.rs", "struct ShadowEntry")]),
+            (
+                "[policy.shadow]",
+                &[("plugins.rs", "struct ShadowEntry"), ("remote.rs", "struct GivenPin")],
+            ),
             ("[services], [site.services]", &[("grants.rs", "fn read_budget")]),
         ],
     },
@@ -349,7 +354,7 @@ struct Call<'a> {
 }
 
 /// The methods that read a key, by how the call looks before it.
-const METHODS: [(&str, &str); 23] = [
+const METHODS: [(&str, &str); 24] = [
     (".string(\"", "string"),
     (".required_string(\"", "required_string"),
     (".parsed(\"", "parsed"),
@@ -371,6 +376,7 @@ const METHODS: [(&str, &str); 23] = [
     ("= path(\"", "string"),
     (": path(\"", "string"),
     (" required(&mut root, \"", "required"),
+    ("list(&mut section, \"", "strings"),
     (" names(\"", "strings"),
     ("table(\"", "texts"),
 ];
