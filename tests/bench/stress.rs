@@ -13,12 +13,14 @@
 //!    and all of them are gone after the timeouts. Needs some 11,000 descriptors, and takes fewer connections without.
 //! 9. A thousand clients of a server with 256 descriptors: it neither ends nor spins, serves what it can, and recovers.
 //! 10. One of a thousand tenants is under attack: what the others feel of it.
+//! 11. Three servers behind a balancer, with a Redis: one is killed and another stopped under load; nothing is wrong.
 //!
 //! Arguments name the scenarios to run: `downloads`, `leaving`, `spinning`, `spinning-4`, `isolation`, `slow-disk`, `reload`,
-//! `upgrade`, `hostile`, `descriptors`, `tenants`. Scenarios 6 to 10 fail for facts alone (a request that failed, a wrong byte, memory,
+//! `upgrade`, `hostile`, `descriptors`, `tenants`, `cluster`. Scenarios 6 to 11 fail for facts alone (a request that failed, a wrong byte, memory,
 //! something that stays); their times are there to be read.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod descriptors;
 mod hostile;
 mod isolation;
@@ -55,6 +57,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("hostile", hostile::hostile),
     ("descriptors", descriptors::descriptors),
     ("tenants", tenants::tenants),
+    ("cluster", cluster::cluster),
 ];
 
 fn main() -> ExitCode {

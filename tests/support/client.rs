@@ -159,6 +159,15 @@ impl Connection {
         Ok(taken)
     }
 
+    /// What comes next, at least a byte and this many at most: nothing is lost where a connection ends early.
+    pub fn take_some(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        if self.buffer.is_empty() {
+            self.receive()?;
+        }
+        let length = most.min(self.buffer.len());
+        Ok(self.buffer.drain(..length).collect())
+    }
+
     /// Everything that comes until the server ends the connection. A reset ends it as well.
     pub fn rest(&mut self) -> Vec<u8> {
         loop {

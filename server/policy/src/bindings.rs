@@ -11,7 +11,7 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
-        "wasi:keyvalue/store.bucket": crate::services::Bucket,
+        "wasi:keyvalue/store.bucket": wasmserve_shared::Bucket,
         "wasi:http": wasmtime_wasi_http::p2::bindings::http,
         "wasi:io": wasmtime_wasi::p2::bindings::io,
         "wasi:clocks": wasmtime_wasi::p2::bindings::clocks,

@@ -14,7 +14,7 @@ use crate::{
     places::{Held, Places, Slot},
     policy::{Calls, Company, Policy},
     running::{TICK, Ticker, Ticking},
-    services::Sites,
+    services::{SharedState, Sites},
     shadow::{self, Bench, Shadow},
     start::{SnapshotOptions, Starts},
     usage::Usage,
@@ -57,6 +57,8 @@ pub struct HostOptions {
     /// How often calls are looked at that are under way. Longer only where instructions are counted, which makes calls
     /// slow: what a call may run where it began, and its running time, are told from these ticks.
     pub tick: Duration,
+    /// Where sites keep what they share.
+    pub shared: SharedState,
 }
 
 impl Default for HostOptions {
@@ -65,6 +67,7 @@ impl Default for HostOptions {
             instances: 256,
             code: None,
             tick: TICK,
+            shared: SharedState::default(),
         }
     }
 }
@@ -136,7 +139,7 @@ impl Host {
             linkers: Default::default(),
             starts: Starts::new(snapshots),
             ahead: Ahead::new(instances as usize / 2),
-            sites: Sites::default(),
+            sites: Sites::new(options.shared),
             bench: OnceLock::new(),
         };
         Ok(Self {

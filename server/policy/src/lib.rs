@@ -78,7 +78,7 @@ pub use host::{Host, HostError, HostOptions, Loading};
 pub use observer::{Ending, Finished, ObserverCounts, Observers};
 pub use recorder::Exchange;
 pub use request::Request;
-pub use services::{HttpGrant, Origin, OriginHost, ServiceBudget};
+pub use services::{HttpGrant, Origin, OriginHost, ServiceBudget, SharedState};
 pub use shadow::{ShadowCounts, ShadowInfo};
 pub use site_headers::{HeaderOperation, HeaderRule, HeaderRules};
 pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, Pin, PolicySpec, Reuse, ShadowSpec};

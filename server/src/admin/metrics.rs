@@ -16,6 +16,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use wasmserve_policy::{BreakerState, Counts};
+use wasmserve_shared::redis::{RedisCounts, redises};
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -36,6 +37,7 @@ pub fn exposition(desk: &Desk, serving: &Serving) -> String {
     connections(&mut page);
     certificates(&mut page, serving);
     policies(&mut page, desk, serving);
+    redis(&mut page);
     files(&mut page, serving);
     logs(&mut page, serving);
     process(&mut page);
@@ -269,6 +271,50 @@ fn bounded(known: &BTreeMap<(String, String), Counts>, key: (String, String)) ->
     match known.contains_key(&key) || known.len() < SITES {
         true => key,
         false => (OTHERS.into(), OTHERS.into()),
+    }
+}
+
+/// Nothing where no site keeps anything in a Redis. Operators name them: there are few.
+fn redis(page: &mut Page) {
+    let all = redises().counts();
+    if all.is_empty() {
+        return;
+    }
+    let operations = "wasmserve_redis_operations_total";
+    page.head(
+        operations,
+        "counter",
+        "Operations of services on a Redis: done, failed, or refused because its breaker was open.",
+    );
+    for RedisCounts {
+        endpoint,
+        done,
+        failed,
+        refused,
+        ..
+    } in &all
+    {
+        for (result, count) in [("done", done), ("failed", failed), ("refused", refused)] {
+            page.line(operations, &[("redis", endpoint), ("result", result)], count);
+        }
+    }
+    let connections = "wasmserve_redis_connections";
+    page.head(
+        connections,
+        "gauge",
+        "Connections to a Redis that are used when needed.",
+    );
+    for counts in &all {
+        page.line(connections, &[("redis", &counts.endpoint)], counts.connections);
+    }
+    let broken = "wasmserve_redis_breakers_open";
+    page.head(
+        broken,
+        "gauge",
+        "Connections to a Redis that are refused, until one can be used again.",
+    );
+    for counts in &all {
+        page.line(broken, &[("redis", &counts.endpoint)], counts.broken);
     }
 }
 

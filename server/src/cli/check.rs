@@ -2,7 +2,7 @@
 
 use super::{Outcome, ServeOptions};
 use crate::{
-    config::{grants, print::print},
+    config::{Configuration, grants, print::print},
     site::Site,
     sites::Sites,
 };
@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
 };
 use wasmserve_policy::{Chain, CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
+use wasmserve_shared::Redis;
 
 #[derive(Debug, Args)]
 pub struct CheckOptions {
@@ -44,7 +45,10 @@ pub fn run(options: &CheckOptions) -> Outcome {
     configuration.tls(None, &Arc::default())?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
-        (false, Some(_)) => all(&sites) + &runtime.block_on(tenants(&sites))?,
+        (false, Some(_)) => {
+            let redises = runtime.block_on(redises(&configuration));
+            all(&sites) + &runtime.block_on(tenants(&sites))? + &redises
+        }
         (false, None) => sites.iter().map(|site| policies(site)).collect(),
     };
     let mut output = io::stdout().lock();
@@ -92,6 +96,20 @@ async fn tenants(sites: &Sites) -> Result<String, anyhow::Error> {
     }
     let ring = tenants.ring().map(chain);
     Ok(text + "the operator's policies for each of them:\n" + &ring.unwrap_or_else(|| "none\n".to_owned()))
+}
+
+/// Whether each Redis that is named can be used. One that cannot is no mistake of the configuration: servers start without
+/// it, and policies are told.
+async fn redises(configuration: &Configuration) -> String {
+    let mut text = String::new();
+    for options in configuration.redises() {
+        let endpoint = &options.endpoint;
+        text += &match Redis::probe(options.clone()).await {
+            Ok(version) => format!("{endpoint} can be used: {version}\n"),
+            Err(problem) => format!("{endpoint} cannot be used: {problem}\n"),
+        };
+    }
+    text
 }
 
 fn heading(site: &Site) -> String {

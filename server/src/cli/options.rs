@@ -304,10 +304,11 @@ impl ServeOptions {
         Ok(configuration)
     }
 
-    /// Loads everything as serving would.
+    /// Loads everything as serving would, but for what sites share with other servers.
     pub async fn load(&self) -> Result<(Configuration, Sites), anyhow::Error> {
         let configuration = self.configuration()?;
         let sites = Loader::new(&configuration.server.cache)
+            .aside()
             .load(&configuration, None)
             .await;
         Ok((configuration, sites.map_err(|errors| self.cannot_load(errors))?))

@@ -112,7 +112,7 @@ async fn load(options: &ReplayOptions) -> Result<Chains, anyhow::Error> {
     match (&options.config, &options.plugins) {
         (Some(file), _) => {
             let configuration = Configuration::read(file).context("the configuration cannot be used")?;
-            let mut loader = Loader::new(&configuration.server.cache);
+            let mut loader = Loader::new(&configuration.server.cache).aside();
             let sites = loader.load(&configuration, None).await.context("cannot load")?;
             let chains = sites.iter().map(|site| (site.name.to_string(), site.chain.clone()));
             Ok(Chains::OfSites(chains.collect()))

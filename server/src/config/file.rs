@@ -27,6 +27,7 @@ use std::{
     sync::Arc,
 };
 use wasmserve_registry::Store;
+use wasmserve_shared::RedisOptions;
 
 /// All that a server is to do, resolved: from a file, or from the command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -232,6 +233,21 @@ impl Configuration {
     fn own_tls(&self) -> impl Iterator<Item = &Arc<TlsFiles>> {
         let tenants = self.tenants.iter().filter_map(|tenants| tenants.tls.as_ref());
         self.sites.iter().filter_map(|site| site.tls.as_ref()).chain(tenants)
+    }
+
+    /// Each Redis that a site or the tenants keep anything in.
+    pub fn redises(&self) -> Vec<Arc<RedisOptions>> {
+        let tenants = self.tenants.iter().map(|tenants| tenants.inherited().chain);
+        let tenants = tenants.map(|chain| chain.budget.services.redis);
+        let sites = self.sites.iter();
+        let sites = sites.map(|site| site.chain.budget.services.redis.clone());
+        let mut redises = Vec::new();
+        for redis in sites.chain(tenants).flatten() {
+            if !redises.contains(&redis) {
+                redises.push(redis);
+            }
+        }
+        redises
     }
 
     /// Read again at each reload, and never served.

@@ -23,6 +23,7 @@ pub mod operators;
 pub mod plugins;
 pub mod print;
 pub mod recipe;
+pub mod redis;
 pub mod remote;
 pub mod roots;
 pub mod server;

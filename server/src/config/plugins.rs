@@ -512,6 +512,11 @@ impl Catalogue {
     }
 
     /// Every file that was read or will be loaded, and the folders: never to be served.
+    /// What is never served; more can be added.
+    pub fn protected(&mut self) -> &mut BTreeSet<PathBuf> {
+        &mut self.reader.protected
+    }
+
     pub fn into_protected(self) -> BTreeSet<PathBuf> {
         self.reader.protected
     }

@@ -10,6 +10,7 @@ use super::{
     manifest::MANIFEST_FILE,
     operators::ACCESS_FORMATS,
     plugins::{EVIDENCE, ISOLATION},
+    redis,
     remote::FETCH_RULES,
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
@@ -208,6 +209,9 @@ fn site(spec: &SiteSpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("observer", observers.into()),
         ("headers", headers::print(&spec.headers.last).into()),
     ]);
+    if let Some(options) = &spec.chain.budget.services.redis {
+        table.insert("redis".into(), redis::print(options).into());
+    }
     if let Some(files) = &spec.tls {
         table.insert("tls".into(), tls(files).into());
     }

@@ -6,6 +6,7 @@ use super::{
     document::{Located, Section},
     grants, headers,
     plugins::{Catalogue, GivenChain},
+    redis::GivenRedis,
     roots::GivenRoot,
     tls,
     units::{positive, size},
@@ -47,6 +48,8 @@ pub struct GivenSite {
     /// `[site.services]`: what services may keep for the policies of a site together, as in `plugins.toml`. Default: what
     /// the `plugins.toml` of the site's folder says.
     services: Option<ServiceBudget>,
+    /// `[site.redis]`: where services keep pairs and token buckets. Default: in this process's memory.
+    redis: Option<GivenRedis>,
     /// `[site.headers]`: header fields of every answer, errors and redirects included, after those of policies.
     headers: Option<HeaderRules>,
     /// `access-log`: whether its exchanges leave a line in the access log. Default: `true`.
@@ -110,6 +113,9 @@ impl GivenSite {
             services: section
                 .section("services", errors)
                 .map(|services| grants::read_budget(services, errors)),
+            redis: section
+                .section("redis", errors)
+                .and_then(|redis| GivenRedis::read(folder, redis, catalogue.protected(), errors)),
             headers: section
                 .section("headers", errors)
                 .map(|section| headers::read(section, errors)),
@@ -128,6 +134,7 @@ impl GivenSite {
             chain: self.chain.or_else(|| base.chain.clone()),
             budget: self.budget.over(&base.budget),
             services: self.services.or_else(|| base.services.clone()),
+            redis: self.redis.or_else(|| base.redis.clone()),
             headers: self.headers.or_else(|| base.headers.clone()),
             access_log: self.access_log.or(base.access_log),
         }
@@ -160,7 +167,10 @@ impl GivenSite {
     /// The chain of a site, with what its budget does not say from `budget`.
     pub(super) fn chain_spec(&self, site: &str, roots: BTreeSet<String>, budget: &Budget) -> ChainSpec {
         let chain = self.chain.clone().unwrap_or_default();
-        let services = self.services.clone().unwrap_or(chain.services);
+        let services = ServiceBudget {
+            redis: self.redis.as_ref().and_then(GivenRedis::options).cloned(),
+            ..self.services.clone().unwrap_or(chain.services)
+        };
         ChainSpec {
             site: site.into(),
             policies: chain.policies,

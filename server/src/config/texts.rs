@@ -49,7 +49,7 @@ impl ConfigFiles {
                 toml::Value::String(name) if !name.is_empty() => {
                     let file = dir.join(name);
                     protected.insert(file.clone());
-                    read(&file).map_err(|problem| format!("{} {problem}", file.display()))
+                    read_text(&file).map_err(|problem| format!("{} {problem}", file.display()))
                 }
                 _ => Err("expected the name of a file".to_owned()),
             };
@@ -71,7 +71,7 @@ impl ConfigFiles {
 }
 
 /// The text of a file that is no longer than it may be.
-fn read(file: &Path) -> Result<String, String> {
+pub(super) fn read_text(file: &Path) -> Result<String, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {}", reason(&error));
     // Opening a pipe would wait for whoever writes into it.
     if !file.metadata().map_err(cannot)?.is_file() {

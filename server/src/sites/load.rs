@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 use wasmserve_files::{CacheOptions, Files, FilesError, Pool};
-use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Loading};
+use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Loading, SharedState};
 
 /// Loads one generation after the other, with one WebAssembly engine and one pool of files for all of them.
 pub struct Loader {
@@ -28,6 +28,7 @@ pub struct Loader {
     limits: Arc<Limits>,
     /// Started when the first policy is loaded.
     host: Option<Host>,
+    shared: SharedState,
 }
 
 /// Why a site cannot be served.
@@ -61,7 +62,14 @@ impl Loader {
             pool: Pool::new(cache, Vec::new()),
             limits: Arc::default(),
             host: None,
+            shared: SharedState::AsConfigured,
         }
+    }
+
+    /// Nothing that the sites do is felt by those who serve the same ones: what they share stays in this process.
+    pub fn aside(mut self) -> Self {
+        self.shared = SharedState::InMemory;
+        self
     }
 
     /// What the sites that it loads use of the server.
@@ -206,6 +214,7 @@ impl Loader {
             none => {
                 let options = HostOptions {
                     code: configuration.server.code_cache().open(&configuration.roots()),
+                    shared: self.shared,
                     ..HostOptions::default()
                 };
                 Ok(none.insert(Host::new(options)?))

@@ -32,6 +32,8 @@ pub fn measuring() -> Result {
         "stress",
         "--bin",
         "languages",
+        "--bin",
+        "cluster",
     ];
     run(cargo(&["build", "--release", "--workspace"]).args(bins))
 }

@@ -35,6 +35,8 @@ Tasks:
   bench languages     What a policy costs in each language, as a table in plugins/examples/README.md.
   stress [SCENARIO]   Many clients at once, and hostile ones: memory, descriptors and latency stay within bounds. Takes
                       minutes; tests/bench/stress.rs names the scenarios.
+  cluster [PORT]      Install what is missing, and run three servers as one behind HAProxy, with a Redis, until Ctrl-C:
+                      server/docs/several-servers.md.
   messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
   reference           Write server/docs/reference.md anew, from the docs of what configuration is read into.
   package             Build server and plugins, and make a Debian package of them in target/debian. Installs
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
         "bench" if rest == ["languages"] => languages::measure(),
         "package" => package::run_all(),
         "messages" => test::record_messages(),
-        "bench" | "stress" => measure::run(&task, &rest),
+        "bench" | "stress" | "cluster" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -1,4 +1,4 @@
-//! `cargo xtask bench` and `cargo xtask stress`: the programs under `tests/bench`.
+//! `cargo xtask bench`, `cargo xtask stress` and `cargo xtask cluster`: the programs under `tests/bench`.
 use crate::{
     build,
     command::{Result, command, run as run_command},
@@ -9,6 +9,7 @@ use crate::{
 pub fn run(program: &str, arguments: &[String]) -> Result {
     match program {
         "bench" => setup::for_bench()?,
+        "cluster" => setup::for_cluster()?,
         _ => setup::for_measuring()?,
     }
     build::measuring()?;

@@ -71,6 +71,10 @@ const PAGES: &[Chapter] = &[
                 "[site.headers], [defaults.headers] and [sites.headers]",
                 &[("headers.rs", "struct GivenHeaders")],
             ),
+            (
+                "[site.redis], [defaults.redis] and [sites.redis]",
+                &[("redis.rs", "fn read")],
+            ),
             ("[sites]", &[("tenants.rs", "struct TenantRules")]),
             ("[sites.own-policies]", &[("tenants.rs", "struct OwnPolicies")]),
         ],
@@ -183,6 +187,10 @@ fn sources() -> Result<BTreeMap<String, String>, String> {
     let mut sources = BTreeMap::new();
     for entry in fs::read_dir(&folder).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
+        // A folder is of a module's tests.
+        if entry.path().is_dir() {
+            continue;
+        }
         let source = fs::read_to_string(entry.path()).map_err(cannot)?;
         // What tests write is no key.
         let source = source.split("#[cfg(test)]").next().unwrap_or_default();

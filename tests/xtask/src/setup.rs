@@ -78,6 +78,7 @@ const TEST_TOOLS: &[Tool] = &[
         package: "chromium",
         present: "command -v chromium",
     },
+    REDIS,
     Tool {
         package: "docker-registry",
         present: "command -v docker-registry",
@@ -113,10 +114,28 @@ const LANGUAGE_TOOLS: &[Tool] = &[
     },
 ];
 
-const MEASURE_TOOLS: &[Tool] = &[Tool {
-    package: "fuse3",
-    present: "command -v fusermount3",
-}];
+const MEASURE_TOOLS: &[Tool] = &[
+    Tool {
+        package: "fuse3",
+        present: "command -v fusermount3",
+    },
+    HAPROXY,
+    REDIS,
+];
+
+/// Several servers as one.
+const CLUSTER_TOOLS: &[Tool] = &[HAPROXY, REDIS];
+
+const HAPROXY: Tool = Tool {
+    package: "haproxy",
+    present: "test -x /usr/sbin/haproxy",
+};
+
+/// What plugins of several servers share.
+const REDIS: Tool = Tool {
+    package: "redis-server",
+    present: "command -v redis-server",
+};
 
 /// Other servers, and what loads them.
 const BENCH_TOOLS: &[Tool] = &[
@@ -188,6 +207,12 @@ pub fn for_languages() -> Result {
 pub fn for_measuring() -> Result {
     for_build()?;
     need(MEASURE_TOOLS)
+}
+
+/// What several servers as one need, beyond the build.
+pub fn for_cluster() -> Result {
+    for_build()?;
+    need(CLUSTER_TOOLS)
 }
 
 /// What the comparison with other servers needs, beyond the build.

@@ -1,8 +1,5 @@
 //! The imports, as a guest calls them: `counters`, `wasi:keyvalue/store` and `wasi:keyvalue/atomics`.
-use super::{
-    Services,
-    backend::{Bucket, BucketName, Unavailable},
-};
+use super::Services;
 use crate::{
     bindings::{
         wasi::keyvalue::{atomics, store},
@@ -11,6 +8,7 @@ use crate::{
     call::Call,
 };
 use std::sync::Arc;
+use wasmserve_shared::{Bucket, BucketName, Unavailable};
 use wasmtime::{Result, component::Resource, format_err};
 
 /// What errors, `explain` and the reason for not keeping a decision call them.

@@ -1,26 +1,19 @@
 //! Services that policies and observers may import when the operator grants them: key-value pairs, token buckets, outbound
 //! requests.
 //!
-//! What they keep belongs to a site: never shared with another one, kept when the site's chain is loaded anew, forgotten
-//! with the process. In the order of a call: `calls` (the imports, as the guest calls them), `backend` (the seam behind
-//! which another machine could stand), `embedded` (this process's memory: `pairs` and `tokens`); `http`.
+//! What they keep belongs to a site: never shared with another one, kept when the site's chain is loaded anew. `calls` are
+//! the imports, as the guest calls them; what stands behind those of pairs and token buckets, this process's memory or a
+//! Redis, is in the crate `wasmserve-shared`; `http` are outbound requests.
 //!
 //! Nothing that came from a service can be asked again, so no decision that used one is kept. While a guest is configured
 //! there are no services: what they said would be the same in every decision.
-mod backend;
 mod calls;
-mod embedded;
 mod http;
-mod pairs;
-mod tokens;
 
-pub use backend::Bucket;
 pub(crate) use http::Outbound;
 pub use http::{HttpGrant, Origin, OriginHost};
 
 use crate::{Grants, KeyValueGrant};
-use backend::Backend;
-use embedded::Embedded;
 use http::HttpClient;
 use std::{
     collections::HashMap,
@@ -28,6 +21,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Semaphore;
+use wasmserve_shared::{Backend, Bounds, Embedded, RedisOptions, RedisSite, redis::redises};
 
 /// What the services of one site may hold, whatever its policies are granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +34,17 @@ pub struct ServiceBudget {
     pub token_buckets: usize,
     /// Outbound requests under way at once.
     pub requests: usize,
+    /// Where pairs and token buckets are kept. `None`: in this process's memory.
+    pub redis: Option<Arc<RedisOptions>>,
+}
+
+/// Whether sites keep what they share where they are told to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharedState {
+    #[default]
+    AsConfigured,
+    /// All of it in this process's memory: nothing that is tried here is felt by those who serve.
+    InMemory,
 }
 
 impl Default for ServiceBudget {
@@ -49,6 +54,17 @@ impl Default for ServiceBudget {
             pairs: 100_000,
             token_buckets: 100_000,
             requests: 32,
+            redis: None,
+        }
+    }
+}
+
+impl ServiceBudget {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            pair_bytes: self.pair_bytes,
+            pairs: self.pairs,
+            token_buckets: self.token_buckets,
         }
     }
 }
@@ -88,28 +104,40 @@ impl Services {
     }
 
     fn backend(&self) -> &dyn Backend {
-        &self.site.embedded
+        match &self.site.kept {
+            Kept::InMemory(embedded) => embedded,
+            Kept::InRedis(site) => site,
+        }
     }
 }
 
 /// What the services of one site hold.
 pub(crate) struct SiteServices {
-    embedded: Embedded,
+    kept: Kept,
     /// Outbound requests that may be under way, and a turn for each.
     turns: Mutex<(usize, Arc<Semaphore>)>,
 }
 
+/// Where pairs and token buckets are.
+enum Kept {
+    InMemory(Embedded),
+    InRedis(RedisSite),
+}
+
 impl SiteServices {
-    fn new(budget: &ServiceBudget) -> Self {
+    fn new(kept: Kept, requests: usize) -> Self {
         Self {
-            embedded: Embedded::new(budget),
-            turns: Mutex::new((budget.requests, Arc::new(Semaphore::new(budget.requests)))),
+            kept,
+            turns: Mutex::new((requests, Arc::new(Semaphore::new(requests)))),
         }
     }
 
     /// From now on, no more than this.
     pub fn limit(&self, budget: &ServiceBudget) {
-        self.embedded.limit(budget);
+        match &self.kept {
+            Kept::InMemory(embedded) => embedded.limit(&budget.bounds()),
+            Kept::InRedis(site) => site.limit(&budget.bounds()),
+        }
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if turns.0 != budget.requests {
             *turns = (budget.requests, Arc::new(Semaphore::new(budget.requests)));
@@ -121,24 +149,45 @@ impl SiteServices {
     }
 }
 
-/// The sites of a process, by name.
+/// The sites of a process, by name and by where they keep what they share.
 #[derive(Default)]
-pub(crate) struct Sites(Mutex<HashMap<Arc<str>, Weak<SiteServices>>>);
+pub(crate) struct Sites {
+    state: SharedState,
+    known: Mutex<HashMap<Place, Weak<SiteServices>>>,
+}
+
+type Place = (Arc<str>, Option<Arc<RedisOptions>>);
 
 impl Sites {
+    pub fn new(state: SharedState) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
+    }
+
     /// What the services of a site hold: the same for as long as anything that is loaded for the site lives. `budget` is
     /// for a site that has none yet: one that is served keeps its own until what is loaded takes its place.
     pub fn of(&self, site: &Arc<str>, budget: &ServiceBudget) -> Arc<SiteServices> {
-        let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(services) = sites.get(site).and_then(Weak::upgrade) {
+        let redis = budget
+            .redis
+            .as_ref()
+            .filter(|_| self.state == SharedState::AsConfigured);
+        let place = (site.clone(), redis.cloned());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(services) = known.get(&place).and_then(Weak::upgrade) {
             return services;
         }
         // Now and then, what no site uses any more is swept out.
-        if sites.len() == sites.capacity() {
-            sites.retain(|_, services| services.strong_count() > 0);
+        if known.len() == known.capacity() {
+            known.retain(|_, services| services.strong_count() > 0);
         }
-        let services = Arc::new(SiteServices::new(budget));
-        sites.insert(site.clone(), Arc::downgrade(&services));
+        let kept = match redis {
+            None => Kept::InMemory(Embedded::new(&budget.bounds())),
+            Some(options) => Kept::InRedis(RedisSite::new(redises().of(options), site.clone(), &budget.bounds())),
+        };
+        let services = Arc::new(SiteServices::new(kept, budget.requests));
+        known.insert(place, Arc::downgrade(&services));
         services
     }
 }

@@ -1,20 +1,10 @@
 //! Key-value pairs in memory, bounded: what has expired goes first, then what was used least recently.
-use super::backend::{Bucket, BucketName, Page, Unavailable};
+use super::backend::{Bucket, BucketName, MAX_KEY, OVERHEAD, PAGE_BYTES, PAGE_KEYS, PAGE_LOOKS, Page, Unavailable};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Instant,
 };
-
-/// Bytes of a key.
-const MAX_KEY: usize = 1 << 10;
-/// Bytes that a pair takes beside its key and value: entries of two maps and two trees, about.
-const OVERHEAD: usize = 320;
-/// What one answer to "which keys are there" may hold, and how many pairs are looked at for it: other buckets' pairs lie
-/// between them, and nobody else is served meanwhile.
-const PAGE_KEYS: usize = 256;
-const PAGE_BYTES: usize = 32 << 10;
-const PAGE_LOOKS: usize = 4096;
 
 /// The pairs of a site.
 pub(super) struct Pairs {
@@ -104,10 +94,8 @@ impl Pairs {
         let number = std::str::from_utf8(value)
             .ok()
             .and_then(|text| text.parse::<u64>().ok());
-        let number = number.ok_or_else(|| Unavailable("the value is not a number in decimal digits".into()))?;
-        let sum = number
-            .checked_add(delta)
-            .ok_or_else(|| Unavailable("the sum is larger than 64 bits hold".into()))?;
+        let number = number.ok_or_else(Unavailable::no_number)?;
+        let sum = number.checked_add(delta).ok_or_else(Unavailable::overflow)?;
         let text = sum.to_string().into_bytes();
         self.check(key, &text)?;
         self.replace(&bucket.name, key, text);
@@ -133,10 +121,10 @@ impl Pairs {
 
     fn check(&self, key: &str, value: &[u8]) -> Result<(), Unavailable> {
         if key.len() > MAX_KEY {
-            return Err(Unavailable(format!("the key is longer than {MAX_KEY} bytes")));
+            return Err(Unavailable::key_too_long());
         }
         if weight(key, value) > self.most_bytes || self.most_pairs == 0 {
-            return Err(Unavailable("there is no room for a value of this size".into()));
+            return Err(Unavailable::no_room());
         }
         Ok(())
     }

@@ -1,32 +1,33 @@
 //! A [`Backend`] in this process's memory. Nothing of it waits for anything but a short lock.
 use super::{
-    ServiceBudget,
-    backend::{Backend, Bucket, Page, Taken, Unavailable},
+    backend::{Backend, Bounds, Bucket, Page, Taken, Unavailable},
     pairs::Pairs,
     tokens::TokenBuckets,
 };
+use async_trait::async_trait;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
-use wasmtime_wasi::async_trait;
 
-pub(super) struct Embedded {
+/// The pairs and token buckets of one site.
+pub struct Embedded {
     pairs: Mutex<Pairs>,
     tokens: Mutex<TokenBuckets>,
 }
 
 impl Embedded {
-    pub fn new(budget: &ServiceBudget) -> Self {
+    pub fn new(bounds: &Bounds) -> Self {
         Self {
-            pairs: Mutex::new(Pairs::new(budget.pair_bytes, budget.pairs)),
-            tokens: Mutex::new(TokenBuckets::new(budget.token_buckets)),
+            pairs: Mutex::new(Pairs::new(bounds.pair_bytes, bounds.pairs)),
+            tokens: Mutex::new(TokenBuckets::new(bounds.token_buckets)),
         }
     }
 
-    pub fn limit(&self, budget: &ServiceBudget) {
-        self.pairs().limit(budget.pair_bytes, budget.pairs, Instant::now());
-        self.tokens().limit(budget.token_buckets);
+    /// From now on, no more than this.
+    pub fn limit(&self, bounds: &Bounds) {
+        self.pairs().limit(bounds.pair_bytes, bounds.pairs, Instant::now());
+        self.tokens().limit(bounds.token_buckets);
     }
 
     fn pairs(&self) -> MutexGuard<'_, Pairs> {
@@ -80,6 +81,12 @@ mod tests {
         atomic::{AtomicU64, Ordering::Relaxed},
     };
 
+    const BOUNDS: Bounds = Bounds {
+        pair_bytes: 16 << 20,
+        pairs: 100_000,
+        token_buckets: 100_000,
+    };
+
     /// Asks from 64 threads at once, and gives how many were granted and how long it took.
     fn rush(embedded: &Embedded, capacity: u64, refill: f64) -> (u64, f64) {
         let (granted, begin) = (AtomicU64::new(0), Barrier::new(64));
@@ -104,10 +111,10 @@ mod tests {
     #[test]
     fn no_more_are_admitted_than_the_limit_says_from_64_threads() {
         for capacity in [1, 100, 5000] {
-            let embedded = Embedded::new(&ServiceBudget::default());
+            let embedded = Embedded::new(&BOUNDS);
             assert_eq!(rush(&embedded, capacity, 0.0).0, capacity);
         }
-        let embedded = Embedded::new(&ServiceBudget::default());
+        let embedded = Embedded::new(&BOUNDS);
         let (granted, seconds) = rush(&embedded, 10, 1000.0);
         assert!(granted >= 10, "{granted}");
         assert!(granted as f64 <= 10.0 + seconds * 1000.0, "{granted} in {seconds} s");
@@ -115,7 +122,7 @@ mod tests {
 
     #[test]
     fn no_increment_is_lost_from_64_threads() {
-        let embedded = Embedded::new(&ServiceBudget::default());
+        let embedded = Embedded::new(&BOUNDS);
         let bucket = Bucket {
             name: super::super::backend::BucketName::Own("policy".into()),
             time_to_live: None,

@@ -37,7 +37,7 @@ const SECOND: f64 = 1e9;
 
 /// What rounding may leave missing. Whoever is granted a token in spite of it leaves that much less behind, so that in the
 /// long run no more are granted than the rate allows.
-const ROUNDING: f64 = 1e-9;
+pub(crate) const ROUNDING: f64 = 1e-9;
 
 impl TokenBucket {
     fn level(&self, now: Moment) -> f64 {
@@ -46,17 +46,29 @@ impl TokenBucket {
     }
 
     fn full_at(&self) -> Moment {
-        self.at.saturating_add(self.until(self.capacity as f64, SECOND))
+        let missing = self.capacity as f64 - self.level;
+        self.at.saturating_add(until(missing, self.refill, SECOND))
     }
+}
 
-    /// How long after `at` there are so many tokens: rounded up, in parts of a second.
-    fn until(&self, tokens: f64, parts: f64) -> u64 {
-        let missing = tokens - self.level;
-        if missing <= ROUNDING {
-            return 0;
+/// How long it takes to gain what is missing: rounded up, in parts of a second.
+fn until(missing: f64, refill: f64, parts: f64) -> u64 {
+    if missing <= ROUNDING {
+        return 0;
+    }
+    // Without any refill it is infinite, which becomes the largest number.
+    (missing / refill * parts - ROUNDING).ceil() as u64
+}
+
+impl Taken {
+    /// What a bucket says that now has so many tokens.
+    pub(crate) fn leaving(level: f64, granted: bool, capacity: u64, refill: f64) -> Self {
+        Self {
+            granted,
+            remaining: (level + ROUNDING) as u64,
+            retry_after: until(1.0 - level, refill, 1e3),
+            full_after: until(capacity as f64 - level, refill, 1e3),
         }
-        // Without any refill it is infinite, which becomes the largest number.
-        (missing / self.refill * parts - ROUNDING).ceil() as u64
     }
 }
 
@@ -116,12 +128,7 @@ impl TokenBuckets {
         }
         self.by_full.insert((after.full_at(), name));
         self.buckets.insert(name, after);
-        Ok(Taken {
-            granted,
-            remaining: (bucket.level + ROUNDING) as u64,
-            retry_after: bucket.until(1.0, 1e3),
-            full_after: bucket.until(capacity as f64, 1e3),
-        })
+        Ok(Taken::leaving(bucket.level, granted, capacity, refill))
     }
 
     fn name(&self, policy: &str, key: &str) -> Name {
@@ -142,10 +149,7 @@ impl TokenBuckets {
         if self.buckets.len() < self.most {
             return Ok(());
         }
-        Err(Unavailable(format!(
-            "{} token buckets of this site are in use, and none of them is full",
-            self.buckets.len()
-        )))
+        Err(Unavailable::no_token_bucket(self.buckets.len() as u64))
     }
 }
 
