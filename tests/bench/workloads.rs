@@ -398,6 +398,8 @@ fn memory(settings: &Settings, run: &mut Run) -> Result<(), String> {
         });
         let before = peer.memory() as f64;
         let connections = load::idle(peer.address, "/1KiB.bin", idle_connections).map_err(failed)?;
+        // What a server gives back of connections that stay idle, it gives back soon.
+        std::thread::sleep(Duration::from_secs(3));
         let held = (peer.memory() as f64 - before).max(0.0) / connections.len() as f64;
         drop(connections);
         let mut add = |label: String, figure, unit, value| {

@@ -1,4 +1,5 @@
 //! Connections: kept, pipelined, half-closed, idle and slow.
+use rustix::process::Signal;
 use std::time::Duration;
 use support::{Launch, Tree, client::request_head, pattern};
 
@@ -160,6 +161,50 @@ fn an_idle_connection_is_ended() {
     let mut used = server.connect();
     assert_eq!(used.request("GET", "/a.txt", &[]).text(), "aaa");
     assert!(used.is_ended() && fresh.is_ended());
+}
+
+#[test]
+fn a_connection_that_rested_goes_on_where_it_was() {
+    let tree = tree();
+    let server = Launch::new(&tree)
+        .arguments(["--idle-timeout", "60s", "--head-timeout", "60s"])
+        .start();
+    let rest = || std::thread::sleep(Duration::from_millis(1200));
+    let mut fresh = server.connect();
+    let mut used = server.connect();
+    let mut half = server.connect();
+    let mut body = server.connect();
+    assert_eq!(used.request("GET", "/a.txt", &[]).text(), "aaa");
+    half.send("GET /a.txt HTTP/1.1\r\nHo");
+    // What is sent of the body looks like a request.
+    body.send("GET /a.txt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 44\r\n\r\nGET /a.txt HTTP/1.1\r\nHost: ");
+    assert_eq!(body.response_to("GET").text(), "aaa");
+    rest();
+    assert_eq!(fresh.request("GET", "/a.txt", &[]).text(), "aaa");
+    // A head larger than what is read at first, and two requests at once.
+    let large = "x".repeat(6000);
+    let head = request_head("GET", "/a.txt", &[("X-Large", &large)]);
+    used.send([head.clone(), head].concat());
+    assert_eq!(used.response_to("GET").text(), "aaa");
+    assert_eq!(used.response_to("GET").text(), "aaa");
+    half.send("st: localhost\r\n\r\n");
+    assert_eq!(half.response_to("GET").text(), "aaa");
+    body.send("localhost\r\n\r\n\r\n\r\n");
+    assert_eq!(body.request("GET", "/a.txt", &[]).text(), "aaa");
+}
+
+#[test]
+fn a_rest_prolongs_nothing() {
+    let tree = tree();
+    let server = Launch::new(&tree).arguments(["--idle-timeout", "2s"]).start();
+    let mut fresh = server.connect();
+    let mut used = server.connect();
+    assert_eq!(used.request("GET", "/a.txt", &[]).text(), "aaa");
+    assert!(used.is_ended() && fresh.is_ended());
+    let mut resting = server.connect();
+    std::thread::sleep(Duration::from_millis(1200));
+    server.signal(Signal::TERM);
+    assert!(resting.is_ended(), "nor does it keep a server that stops");
 }
 
 #[test]

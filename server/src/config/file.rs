@@ -9,6 +9,7 @@ use super::{
     remote::{Purpose, Remotes},
     server::ServerSettings,
     site::{GivenSite, SiteReader},
+    stores,
     tenants::TenantRules,
 };
 use crate::{
@@ -45,14 +46,17 @@ impl Configuration {
     /// What is never served: the sources, and what is for operators alone.
     pub fn protected(&self) -> Vec<PathBuf> {
         let sources = self.sources.iter().cloned();
-        sources.chain(self.server.kept()).collect()
+        let roots = self.sites.iter().flat_map(|site| &site.files.roots);
+        let keys = roots.filter_map(|(_, root)| stores::kept(&root.location));
+        sources.chain(self.server.kept()).chain(keys).collect()
     }
 
     /// The folders that are served.
     pub fn roots(&self) -> Vec<PathBuf> {
         let roots = self.sites.iter().flat_map(|site| &site.files.roots);
         let tenants = self.tenants.iter().map(|tenants| tenants.directory.clone());
-        roots.map(|(_, root)| root.path.clone()).chain(tenants).collect()
+        let directories = roots.filter_map(|(_, root)| root.location.directory().map(Path::to_owned));
+        directories.chain(tenants).collect()
     }
 
     /// Reads a file, and the chains and manifests that it names.
@@ -237,9 +241,11 @@ fn keep_apart(file: &Path, tenants: &TenantRules, sites: &[Arc<SiteSpec>], error
     let directory = real(&tenants.directory);
     for site in sites {
         for (_, root) in &site.files.roots {
-            let path = real(&root.path);
+            let Some(path) = root.location.directory().map(real) else {
+                continue;
+            };
             if path.starts_with(&directory) || directory.starts_with(&path) {
-                let (name, root) = (site.name(), root.path.display());
+                let (name, root) = (site.name(), root.location.to_string());
                 let problem = format!("the site {name:?} would serve tenants' folders from its root {root}");
                 let hint = format!(
                     "keep `root` and `sites.directory` ({}) apart",

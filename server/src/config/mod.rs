@@ -27,6 +27,7 @@ pub mod remote;
 pub mod roots;
 pub mod server;
 pub mod site;
+pub mod stores;
 pub mod tenants;
 pub mod texts;
 mod tls;

@@ -109,6 +109,10 @@ const MOST_HEADER_FIELDS: usize = 10_000;
 /// A request that takes longer is not a download but an attack: 24 h are 1 GiB at 100 kbit/s.
 const TOTAL: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a connection over HTTP/1.1 is idle before it gives back what requests are read with, some 13 KiB. A client that
+/// loads a page has asked for what is in it by then; one that comes back later pays some 2 µs.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long a client that is still sending is read from after its last response.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -250,6 +254,7 @@ impl ServerSettings {
             header_fields: self.header_fields,
             deadlines: Deadlines {
                 idle: self.idle_timeout,
+                rest: Some(REST),
                 head: self.head_timeout,
                 total: self.total_timeout,
                 linger: LINGER,

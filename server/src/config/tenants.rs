@@ -26,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wasmserve_files::FilesOptions;
+use wasmserve_files::{FilesOptions, Location};
 use wasmserve_policy::{Budget, ChainSpec, Grants, Limits, Pin, PolicySpec, Reuse};
 use wasmserve_registry::{Prefix, Reference};
 
@@ -569,7 +569,7 @@ impl GivenTenant {
 
     fn files(&self, rules: &TenantRules, folder: &Path) -> FilesOptions {
         let given = self.given.clone().over(&rules.base);
-        let mut root = given.root().resolve(folder.to_owned());
+        let mut root = given.root().resolve(Location::Directory(folder.to_owned()));
         root.within = Some(rules.root.clone());
         given.files_options(vec![(ROOT.to_owned(), root)])
     }

@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep_until};
 pub struct Deadlines {
     /// For the first byte of a request, on a new connection or between two requests.
     pub idle: Duration,
+    /// Of that time, until the connection is to rest; `None`: never.
+    pub rest: Option<Duration>,
     /// From the first byte of a head to its last.
     pub head: Duration,
     /// From a request's head to the last byte of its answer, whatever its client takes of it meanwhile; `None`: any time.
@@ -31,6 +33,8 @@ pub struct Deadlines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Idle,
+    /// As [`Self::Idle`], and what requests are read with has been given back.
+    Rest,
     Head,
     /// An answer is made or sent: policies, files and a client that takes nothing have deadlines of their own.
     Exchange,
@@ -115,9 +119,23 @@ impl Activity {
     /// Bytes came in: with nothing under way, the head of the next request.
     pub fn received(&self) {
         let mut state = self.state();
-        if state.stage == Stage::Idle {
+        if matches!(state.stage, Stage::Idle | Stage::Rest) {
             state.enter(Stage::Head);
         }
+    }
+
+    /// Whether an idle connection may rest now: it has not yet been waited for to the end, and nothing of its last request
+    /// is still to come. The time it has been idle goes on.
+    pub fn rest(&self, deadlines: &Deadlines) -> bool {
+        let mut state = self.state();
+        let may = deadlines.rest.is_some()
+            && state.stage == Stage::Idle
+            && !state.unread
+            && state.since.elapsed() < deadlines.idle;
+        if may {
+            state.stage = Stage::Rest;
+        }
+        may
     }
 
     /// The client took bytes.
@@ -183,7 +201,9 @@ impl Activity {
             return total;
         }
         let limit = match state.stage {
-            Stage::Idle => deadlines.idle,
+            // What is left of a request's body must not be taken for a request by who reads on.
+            Stage::Idle if !state.unread => deadlines.rest.unwrap_or(Duration::MAX).min(deadlines.idle),
+            Stage::Idle | Stage::Rest => deadlines.idle,
             Stage::Head => deadlines.head,
             Stage::Exchange => return total,
             Stage::Linger => deadlines.linger,
@@ -220,6 +240,7 @@ mod tests {
 
     const DEADLINES: Deadlines = Deadlines {
         idle: Duration::from_secs(1),
+        rest: None,
         head: Duration::from_secs(2),
         total: None,
         linger: Duration::from_secs(4),
@@ -266,6 +287,45 @@ mod tests {
         assert_eq!(activity.deadline(&deadlines), first);
         drop(under_way);
         assert_eq!(total(&activity), Some(Stage::Idle));
+    }
+
+    #[test]
+    fn what_is_idle_rests_for_what_is_left_of_its_time() {
+        let deadlines = Deadlines {
+            rest: Some(Duration::ZERO),
+            idle: Duration::from_secs(60),
+            ..DEADLINES
+        };
+        let activity = Activity::new();
+        let since = activity.state().since;
+        assert_eq!(activity.deadline(&deadlines), Some((since, Stage::Idle)));
+        assert!(activity.rest(&deadlines));
+        assert_eq!(
+            activity.deadline(&deadlines),
+            Some((since + deadlines.idle, Stage::Rest))
+        );
+        assert!(!activity.rest(&deadlines), "only once");
+        activity.received();
+        assert_eq!(activity.deadline(&deadlines).map(|(_, stage)| stage), Some(Stage::Head));
+    }
+
+    #[test]
+    fn nothing_rests_before_a_body_that_is_still_to_come() {
+        let deadlines = Deadlines {
+            rest: Some(Duration::ZERO),
+            idle: Duration::from_secs(60),
+            ..DEADLINES
+        };
+        let activity = Activity::new();
+        let under_way = activity.begin();
+        assert!(!activity.rest(&deadlines));
+        activity.leave_unread();
+        drop(under_way);
+        let idle = activity.state().since + deadlines.idle;
+        assert_eq!(activity.deadline(&deadlines), Some((idle, Stage::Idle)));
+        assert!(!activity.rest(&deadlines));
+        activity.read_to_end();
+        assert!(activity.rest(&deadlines));
     }
 
     #[test]

@@ -86,6 +86,16 @@ struct Protocols {
     http1: http1::Builder,
 }
 
+/// A connection that may be served.
+struct Admitted {
+    server: Arc<Server>,
+    protocols: Arc<Protocols>,
+    visitor: Arc<Visitor>,
+    origin: Origin,
+    peer: Peer,
+    stop: Stop,
+}
+
 /// What the requests of a connection have in common.
 #[derive(Clone)]
 struct Link {
@@ -154,6 +164,9 @@ impl Protocols {
 }
 
 /// Serves a connection until it ends: by the client, by a deadline, or by `stop` after the response under way.
+///
+/// A future has room for the largest thing that it waits for, as long as it lives. So that an idle connection takes little
+/// memory, all but the plain one's own is on the heap while it is needed.
 pub async fn serve<S>(server: Arc<Server>, options: Arc<ListenerOptions>, stream: S, peer: Peer, mut stop: Stop)
 where
     S: Socket + AsyncRead + Peek + 'static,
@@ -162,7 +175,8 @@ where
     let protocols = server.protocols.load_full();
     let mut origin = Origin::new(peer, options.clone());
     if options.proxies.proxy_protocol {
-        let header = timeout(protocols.options.deadlines.head, handed_on(&mut origin, &stream));
+        let header = Box::pin(handed_on(&mut origin, &stream));
+        let header = timeout(protocols.options.deadlines.head, header);
         let handed_on = tokio::select! {
             biased;
             handed_on = header => handed_on,
@@ -175,43 +189,22 @@ where
         }
     }
     let Ok(visitor) = Visitor::arrive(&server.limits, origin.client) else {
-        return turn_away(stream, options.security).await;
+        return Box::pin(turn_away(stream, options.security)).await;
     };
-    let tls = match (options.security, &protocols.options.tls) {
-        (Security::Plain, _) => {
-            let (io, delivery) = accept(stream, protocols.transport(Protocol::Http1));
-            let link = Link::new(server, protocols, delivery, visitor, origin);
-            return http1(link, io, peer, stop).await;
-        }
-        (Security::Tls, Some(tls)) => tls.clone(),
+    let tls = protocols.options.tls.clone();
+    let admitted = Admitted {
+        server,
+        protocols,
+        visitor,
+        origin,
+        peer,
+        stop,
+    };
+    match (options.security, tls) {
+        (Security::Plain, _) => admitted.plain(stream).await,
+        (Security::Tls, Some(tls)) => Box::pin(admitted.encrypted(stream, tls)).await,
         // A reload took the certificates away a moment ago.
-        (Security::Tls, None) => return,
-    };
-    let sites = server.sites.load_full();
-    let handshake = timeout(protocols.options.deadlines.head, tls.accept(&sites, stream));
-    let (stream, protocol, secured) = tokio::select! {
-        biased;
-        shaken = handshake => {
-            meters().connections.handshake(matches!(shaken, Ok(Ok(_))));
-            match shaken {
-                Ok(Ok(secured)) => secured,
-                Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
-                Err(_) => return note_given_up("the rest of a TLS handshake", peer),
-            }
-        }
-        () = late(&mut stop) => return,
-    };
-    drop(sites);
-    // For HTTP/2 whose turn it is among streams is decided late then, and a slow client is seen to take something.
-    if let Err(error) = SockRef::from(stream.get_ref().0).set_tcp_notsent_lowat(UNSENT) {
-        tracing::trace!(%peer, %error, "the kernel queues what it likes");
-    }
-    origin.secured = Some(Arc::new(secured));
-    let (io, delivery) = guard(TokioIo::new(stream), protocols.transport(protocol));
-    let link = Link::new(server, protocols, delivery, visitor, origin);
-    match protocol {
-        Protocol::Http1 => http1(link, io, peer, stop).await,
-        Protocol::Http2 => http2(link, io, peer, stop).await,
+        (Security::Tls, None) => {}
     }
 }
 
@@ -231,20 +224,47 @@ async fn handed_on(origin: &mut Origin, stream: &impl Peek) -> io::Result<()> {
 }
 
 async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop: Stop) {
-    let io = Watched::new(io, link.activity.clone());
-    let service = service_fn(|request: Request<Incoming>| {
-        let link = link.clone();
-        link.exchange(request)
-    });
-    let connection = pin!(link.protocols.http1.serve_connection(io, service));
-    let shut_down = http1::Connection::graceful_shutdown;
-    // hyper closes a connection at once that has not read anything yet, and a request on its way would be lost.
-    let stop = async {
-        stop.requested().await;
-        // Whether there was a request or not, it is time then.
-        let _ = timeout(ARRIVAL, link.activity.used()).await;
-    };
-    drive(&link, connection, shut_down, pending(), peer, stop).await;
+    let deadlines = &link.protocols.options.deadlines;
+    let mut io = Watched::new(io, link.activity.clone());
+    loop {
+        let service = service_fn(|request: Request<Incoming>| {
+            let link = link.clone();
+            link.exchange(request)
+        });
+        // Not in this future, whose room is kept while the connection rests.
+        let mut connection = Box::pin(link.protocols.http1.serve_connection(io, service));
+        let shut_down = http1::Connection::graceful_shutdown;
+        // hyper closes a connection at once that has not read anything yet, and a request on its way would be lost.
+        let stopping = async {
+            stop.requested().await;
+            // Whether there was a request or not, it is time then.
+            let _ = timeout(ARRIVAL, link.activity.used()).await;
+        };
+        match drive(
+            &link,
+            connection.as_mut(),
+            shut_down,
+            deadlines,
+            pending(),
+            peer,
+            stopping,
+        )
+        .await
+        {
+            Driven::Idle if link.activity.rest(deadlines) => {}
+            Driven::Idle | Driven::Ended => return,
+        }
+        let parts = Pin::into_inner(connection).into_parts();
+        io = parts.io;
+        io.put_back(parts.read_buf);
+        tokio::select! {
+            biased;
+            () = io.arrival() => {}
+            stage = link.activity.expired(deadlines) => return note_expiry(stage, peer),
+            () = link.visitor.ended() => return,
+            () = stop.requested() => {}
+        }
+    }
 }
 
 async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop: Stop) {
@@ -255,59 +275,124 @@ async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop:
     });
     let options = &link.protocols.options;
     let flow = Flow::new(options.stall);
+    let deadlines = Deadlines {
+        rest: None,
+        ..options.deadlines
+    };
     let connection = pin!(http2::builder(options.head_size, &flow).serve_connection(io, service));
     let shut_down = hyper_http2::Connection::graceful_shutdown;
-    drive(&link, connection, shut_down, flow.watch(), peer, stop.requested()).await;
+    drive(
+        &link,
+        connection,
+        shut_down,
+        &deadlines,
+        flow.watch(),
+        peer,
+        stop.requested(),
+    )
+    .await;
 }
 
-/// Polls a connection until it ends, or until there is a verdict on its client. When `stop` ends, it is shut down.
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driven {
+    Ended,
+    /// There was no request for long enough.
+    Idle,
+}
+
+/// Polls a connection until it ends, its client has been waited for long enough, or there is a verdict on its client. When `stop` ends, it is shut down.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     link: &Link,
     mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
+    deadlines: &Deadlines,
     verdict: impl Future<Output = Verdict>,
     peer: Peer,
     stop: impl Future<Output = ()>,
-) {
+) -> Driven {
     let mut stop = pin!(stop);
-    let mut expired = pin!(link.activity.expired(&link.protocols.options.deadlines));
+    let mut expired = pin!(link.activity.expired(deadlines));
     let mut verdict = pin!(verdict);
     let mut stopping = false;
     loop {
         tokio::select! {
             biased;
-            ended = connection.as_mut() => return note_end(ended, peer, link.origin.client),
-            stage = expired.as_mut() => return note_expiry(stage, peer),
-            () = link.visitor.ended() => return,
-            verdict = verdict.as_mut() => return note_verdict(verdict, peer),
+            ended = connection.as_mut() => note_end(ended, peer, link.origin.client),
+            stage = expired.as_mut() => {
+                if stage == Stage::Idle {
+                    return Driven::Idle;
+                }
+                note_expiry(stage, peer);
+            }
+            () = link.visitor.ended() => {}
+            verdict = verdict.as_mut() => note_verdict(verdict, peer),
             () = stop.as_mut(), if !stopping => {
                 stopping = true;
                 shut_down(connection.as_mut());
+                continue;
             }
         }
+        return Driven::Ended;
+    }
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    async fn plain<S: Socket + AsyncRead + 'static>(self, stream: S) {
+        let (io, delivery) = accept(stream, self.protocols.transport(Protocol::Http1));
+        let (peer, stop, link) = self.link(delivery);
+        http1(link, io, peer, stop).await;
+    }
+
+    /// From the handshake on.
+    async fn encrypted<S: Socket + AsyncRead + 'static>(mut self, stream: S, tls: Tls) {
+        let peer = self.peer;
+        let sites = self.server.sites.load_full();
+        let handshake = timeout(self.protocols.options.deadlines.head, tls.accept(&sites, stream));
+        let (stream, protocol, secured) = tokio::select! {
+            biased;
+            shaken = handshake => {
+                meters().connections.handshake(matches!(shaken, Ok(Ok(_))));
+                match shaken {
+                    Ok(Ok(secured)) => secured,
+                    Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
+                    Err(_) => return note_given_up("the rest of a TLS handshake", peer),
+                }
+            }
+            () = late(&mut self.stop) => return,
+        };
+        drop(sites);
+        // For HTTP/2 whose turn it is among streams is decided late then, and a slow client is seen to take something.
+        if let Err(error) = SockRef::from(stream.get_ref().0).set_tcp_notsent_lowat(UNSENT) {
+            tracing::trace!(%peer, %error, "the kernel queues what it likes");
+        }
+        self.origin.secured = Some(Arc::new(secured));
+        let (io, delivery) = guard(TokioIo::new(stream), self.protocols.transport(protocol));
+        let (peer, stop, link) = self.link(delivery);
+        match protocol {
+            Protocol::Http1 => http1(link, io, peer, stop).await,
+            Protocol::Http2 => http2(link, io, peer, stop).await,
+        }
+    }
+
+    fn link(self, delivery: Delivery) -> (Peer, Stop, Link) {
+        let link = Link {
+            server: self.server,
+            protocols: self.protocols,
+            activity: Activity::new(),
+            delivery,
+            visitor: self.visitor,
+            origin: Arc::new(self.origin),
+        };
+        (self.peer, self.stop, link)
     }
 }
 
 // === impl Link ===
 
 impl Link {
-    fn new(
-        server: Arc<Server>,
-        protocols: Arc<Protocols>,
-        delivery: Delivery,
-        visitor: Arc<Visitor>,
-        origin: Origin,
-    ) -> Self {
-        Self {
-            server,
-            protocols,
-            activity: Activity::new(),
-            delivery,
-            visitor,
-            origin: Arc::new(origin),
-        }
-    }
-
     async fn exchange(self, request: Request<Incoming>) -> Result<Response<Body>, Unanswered> {
         let Self {
             server,
@@ -347,7 +432,7 @@ fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
 
 fn note_expiry(stage: Stage, peer: Peer) {
     let waited_for = match stage {
-        Stage::Idle | Stage::Linger => return,
+        Stage::Idle | Stage::Rest | Stage::Linger => return,
         Stage::Exchange => "the end of a response, which took longer than total-timeout",
         Stage::Head => "the rest of a request's head",
     };

@@ -1,8 +1,10 @@
 //! A socket that tells its connection's [`Activity`] what it sees, and closes without destroying the last response.
 
 use super::activity::Activity;
+use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -15,6 +17,8 @@ pub struct Watched<I> {
     activity: Arc<Activity>,
     closing: Closing,
     incoming: Incoming,
+    /// Bytes that came in and are still to be read.
+    ahead: Bytes,
 }
 
 /// What bytes that come in mean.
@@ -37,6 +41,9 @@ enum Closing {
 /// Bytes that a client may still send after the last response: what a socket's buffers hold, and some.
 const LINGER_BYTES: usize = 1 << 20;
 
+/// As much is read at once of what ends a connection's rest: most heads.
+const AT_REST: usize = 4 * 1024;
+
 impl<I> Watched<I> {
     /// A connection that carries one exchange after the other: HTTP/1.1.
     pub fn new(inner: I, activity: Arc<Activity>) -> Self {
@@ -54,7 +61,32 @@ impl<I> Watched<I> {
             activity,
             closing: Closing::Shutdown,
             incoming,
+            ahead: Bytes::new(),
         }
+    }
+
+    /// Bytes that were read and not used: they are read again, first.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
+    }
+}
+
+impl<I: Read + Unpin> Watched<I> {
+    /// Ends when there is something to read: bytes, an end, or an error, which whoever reads next is told again.
+    pub async fn arrival(&mut self) {
+        if self.ahead.has_remaining() {
+            return;
+        }
+        poll_fn(|context| {
+            let mut space = [0; AT_REST];
+            let mut buf = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut *self).poll_read(context, buf.unfilled()));
+            if read.is_ok() {
+                self.ahead = Bytes::copy_from_slice(buf.filled());
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
@@ -70,7 +102,16 @@ impl<I> Watched<I> {
 }
 
 impl<I: Read + Unpin> Read for Watched<I> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.has_remaining() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         let read = Pin::new(&mut self.inner).poll_read(context, buf);
         if let (Poll::Ready(Ok(())), Incoming::Head) = (&read, self.incoming) {
             self.activity.received();

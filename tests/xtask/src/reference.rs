@@ -63,6 +63,10 @@ const PAGES: &[Chapter] = &[
                 &[("roots.rs", "struct GivenRoot")],
             ),
             (
+                "[site.store], [defaults.store] and [site.roots.NAME.store]",
+                &[("stores.rs", "struct GivenStore")],
+            ),
+            (
                 "[site.budget], [defaults.budget] and [sites.budget]",
                 &[("site.rs", "struct GivenBudget"), ("budgets.rs", "struct GivenTraffic")],
             ),

@@ -8,7 +8,7 @@ use crate::{
     sites::{HostPattern, UnknownHost},
 };
 use std::{fs, time::Duration};
-use wasmserve_files::{Coding, Compression, Dotfiles, Growing, Listings, Machines, RootOptions, Symlinks};
+use wasmserve_files::{Coding, Compression, Dotfiles, Growing, Listings, Location, Machines, RootOptions, Symlinks};
 
 /// A folder with a plugin, a folder of plugins and this `wasmserve.toml`.
 fn folder(text: &str) -> tempfile::TempDir {
@@ -267,7 +267,7 @@ fn every_key_comes_to_what_it_says() {
         ]
     );
     let root = &first.files.roots[0].1;
-    assert_eq!(root.path, folder.path().join("one"));
+    assert_eq!(root.location, Location::Directory(folder.path().join("one")));
     assert_eq!((root.symlinks, root.dotfiles), (Symlinks::Deny, Dotfiles::Serve));
     assert_eq!(
         (&*root.index, root.listing),
@@ -291,7 +291,7 @@ fn every_key_comes_to_what_it_says() {
     let roots: Vec<_> = second.files.roots.iter().map(|(name, root)| (&**name, root)).collect();
     assert_eq!((roots[0].0, roots[1].0), ("default", "other"));
     assert_eq!((roots[0].1.listing, roots[1].1.listing), (Listings::On, Listings::Off));
-    assert_eq!(roots[1].1.path, Path::new("/other"));
+    assert_eq!(roots[1].1.location, Location::Directory("/other".into()));
     assert_eq!(first.tls, None, "it has the server's");
     let tls = second.tls.as_ref().expect("what it asks of clients is its own");
     assert_eq!(tls.certificate, folder.path().join("tls/cert.pem"));
