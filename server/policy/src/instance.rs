@@ -92,6 +92,13 @@ impl Instance {
         self.store.set_epoch_deadline(1);
     }
 
+    /// Gives back all but its place.
+    pub fn take_down(self) -> Slot {
+        let Self { store, slot, .. } = self;
+        drop(store);
+        slot
+    }
+
     /// Whether it may be called once more.
     fn may_go_on(&self) -> bool {
         self.calls < MAX_CALLS && self.store.data().ceilings.memory() == self.memory

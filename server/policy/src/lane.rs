@@ -2,12 +2,12 @@
 //!
 //! In the order of events: a call begins on the thread that needs its decision. When it asks to be handed over
 //! ([`Meter::wants_lane`]), it moves here as a whole and runs by turns, a slice at a time, until it ends; what it came to
-//! goes back to where it began, and so do instances, so that the pool's locks are not held by threads that have to wait for
-//! a processor. Turns are shared fairly between sites ([`Share`]), and within a site the call that has run least is next.
+//! goes back to where it began, and so does its place, so that whoever waits for one is not woken by threads that have to wait
+//! for a processor themselves. Turns are shared fairly between sites ([`Share`]), and within a site the call that has run least is next.
 //!
 //! The threads that serve never wait for a lock that these hold: calls come in through a channel without locks, and only
 //! these threads take from it.
-use crate::running::Meter;
+use crate::{running::Meter, turns};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -20,9 +20,6 @@ use std::{
     thread::{self, Thread},
 };
 use tokio::{runtime::Handle, sync::oneshot};
-
-/// What the threads add to the niceness of the process: server/docs/decisions/0012-the-slow-lane.md.
-const NICENESS: i32 = 5;
 
 type Erased = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -122,11 +119,10 @@ impl Lane {
 
     /// Drives a call to its end: here, until it asks to be handed over. Dropping the future ends the call. Within a
     /// tokio runtime.
-    pub async fn drive<F>(&self, call: F, meter: &Meter, share: &Arc<Share>) -> Result<F::Output, Lost>
+    pub async fn drive<F>(&self, mut call: Pin<Box<F>>, meter: &Meter, share: &Arc<Share>) -> Result<F::Output, Lost>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let mut call = Box::pin(call);
         let here = std::future::poll_fn(|context| match meter.poll(call.as_mut(), context) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending if meter.wants_lane() => Poll::Ready(None),
@@ -215,8 +211,7 @@ impl Shared {
     fn work(&self, at: usize) {
         let me = &self.threads[at];
         let _ = me.thread.set(thread::current());
-        // The thread that asks, and it alone: on Linux each thread has a niceness of its own.
-        if let Err(error) = rustix::process::setpriority_process(None, niceness()) {
+        if let Err(error) = turns::run_long() {
             tracing::warn!(%error, "policies that run long cannot be given a lower priority");
         }
         while !self.closed.load(Ordering::SeqCst) {
@@ -274,12 +269,6 @@ impl Sleeper {
         }
         slept
     }
-}
-
-/// The niceness of the process and what the lane adds to it.
-fn niceness() -> i32 {
-    let own = rustix::process::getpriority_process(None).unwrap_or(0);
-    (own + NICENESS).min(19)
 }
 
 // === impl Task ===
@@ -425,7 +414,7 @@ mod tests {
         let lane = Lane::new(1);
         let (own, its) = (meter(), meter());
         let short = async { (thread(), Telling(mpsc::channel().0)) };
-        assert_eq!(lane.drive(short, &own, &share()).await.unwrap().0, thread());
+        assert_eq!(lane.drive(Box::pin(short), &own, &share()).await.unwrap().0, thread());
         assert!(lane.started.get().is_none(), "nothing was handed over yet");
 
         let (sender, dropped) = mpsc::channel();
@@ -440,7 +429,7 @@ mod tests {
                 (before, thread(), Telling(sender))
             }
         };
-        let (before, after, told) = lane.drive(call, &its, &share()).await.unwrap();
+        let (before, after, told) = lane.drive(Box::pin(call), &its, &share()).await.unwrap();
         assert_eq!((before, after.as_str()), (thread(), "policy-slow-0"));
         assert!(its.ran() >= Duration::from_millis(1), "{its:?}");
         drop(told);
@@ -458,7 +447,7 @@ mod tests {
                 its.hand_over().await;
                 work();
             };
-            lane.drive(call, &own, &share()).await.unwrap();
+            lane.drive(Box::pin(call), &own, &share()).await.unwrap();
             assert!(own.ran() >= Duration::from_millis(1), "in turn {turn}: {own:?}");
         }
     }
@@ -492,7 +481,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                _ = lane.drive(call, &meter, &share) => unreachable!("it never ends"),
+                _ = lane.drive(Box::pin(call), &meter, &share) => unreachable!("it never ends"),
                 () = under_way => {}
             }
             // If it had its turn, this runtime drops it after that.
@@ -510,7 +499,7 @@ mod tests {
             its.hand_over().await;
             panic!("this panic belongs to a test");
         };
-        let lost: Result<(), Lost> = lane.drive(call, &own, &share()).await;
+        let lost: Result<(), Lost> = lane.drive(Box::pin(call), &own, &share()).await;
         assert!(lost.is_err());
         let next = meter();
         let its = next.clone();
@@ -518,7 +507,10 @@ mod tests {
             its.hand_over().await;
             thread()
         };
-        assert_eq!(lane.drive(call, &next, &share()).await.unwrap(), "policy-slow-0");
+        assert_eq!(
+            lane.drive(Box::pin(call), &next, &share()).await.unwrap(),
+            "policy-slow-0"
+        );
     }
 
     /// Counted in processor time, so that a busy machine does not matter.
@@ -537,7 +529,7 @@ mod tests {
                             work();
                         }
                     };
-                    let _: Result<(), Lost> = lane.drive(call, &own, &share).await;
+                    let _: Result<(), Lost> = lane.drive(Box::pin(call), &own, &share).await;
                 })
             })
             .collect();
@@ -555,7 +547,7 @@ mod tests {
             }
             others.nanoseconds.load(Ordering::Relaxed) - before
         };
-        let meanwhile = lane.drive(call, &own, &modest).await.unwrap();
+        let meanwhile = lane.drive(Box::pin(call), &own, &modest).await.unwrap();
         endless.iter().for_each(tokio::task::JoinHandle::abort);
         assert!(
             meanwhile < 20 * MILLISECOND,
@@ -587,7 +579,7 @@ mod tests {
                     _ => Duration::from_secs(60),
                 };
                 let share = share();
-                let ended = tokio::time::timeout(limit, lane.drive(call, &own, &share)).await;
+                let ended = tokio::time::timeout(limit, lane.drive(Box::pin(call), &own, &share)).await;
                 match ended {
                     Ok(outcome) => assert_eq!(outcome.unwrap(), at),
                     Err(_) => assert_eq!(at % 5, 0, "it was lost"),

@@ -14,7 +14,7 @@
 //! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
-// One item of `code` makes bytes executable, and says why it may.
+// One item of `code` makes bytes executable, one of `turns` asks the kernel; each says why it may.
 #![deny(unsafe_code)]
 
 pub mod chain;
@@ -24,6 +24,7 @@ pub mod observer;
 pub mod request;
 pub mod spec;
 pub mod summary;
+pub mod turns;
 pub mod verdict;
 pub mod withheld;
 

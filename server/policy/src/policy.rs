@@ -18,7 +18,7 @@ use crate::{
     grants::Links,
     host::{Engine, check_limits},
     instance::{Instance, Shelf, store},
-    journal::Said,
+    journal::{Journal, Said},
     lane::{Lane, Lost},
     link,
     places::Slot,
@@ -109,8 +109,25 @@ pub(crate) struct Company {
 /// A guest's words, and where it said them.
 type Asked = (Box<Instance>, wasmtime::Result<Result<guest::Decision, String>>);
 
+/// What is left of a call.
+struct Answered {
+    decided: wasmtime::Result<Result<guest::Decision, String>>,
+    recorder: Box<Recorder>,
+    journal: Journal,
+    rest: Rest,
+}
+
+/// Of the instance.
+enum Rest {
+    Whole(Box<Instance>),
+    /// It was taken down where it ran.
+    Place {
+        _slot: Slot,
+    },
+}
+
 struct Called {
-    outcome: Result<Asked, Failure>,
+    outcome: Result<Answered, Failure>,
     _place: Place,
 }
 
@@ -216,7 +233,7 @@ impl Policy {
         let wall = limits.wall.max(limits.configure.saturating_mul(10));
         let meter = Meter::new(limits.configure);
         let (policy, its) = (self.clone(), meter.clone());
-        let instance = async move {
+        let instance = Box::pin(async move {
             let slot = policy.engine.slot(&policy.usage.places).await;
             let _ticking = policy.engine.ticking();
             let instance = policy.instance(slot, its).await?;
@@ -225,7 +242,7 @@ impl Policy {
                 policy.start.offer_ahead(&policy.engine, instance);
             }
             Ok::<Said, Failure>(journal.take())
-        };
+        });
         let instance = self.engine.lane.drive(instance, &meter, &self.usage.lane);
         let said = timeout(wall, instance).await;
         let said = said.unwrap_or(Ok(Err(Failure::TooSlow(wall))));
@@ -367,22 +384,26 @@ impl Policy {
             habit: &self.habit,
             meter: &meter,
         };
-        let called = self.clone().ask(from, place, circumstances, transcript, meter.clone());
+        // On the heap from the beginning: it is some KiB, which each hand that it goes through would copy.
+        let called = Box::pin(self.clone().ask(from, place, circumstances, transcript, meter.clone()));
         let called = match self.calls {
             Calls::OnTheLane => self.engine.lane.drive(called, &meter, &self.usage.lane).await,
             Calls::WhereTheyBegan => Ok(Lane::drive_here(called, &meter).await),
         };
         let Called { outcome, _place } = called.map_err(|Lost| Failure::Lost)?;
-        let (mut instance, decided) = outcome?;
+        let Answered {
+            decided,
+            recorder,
+            journal,
+            rest,
+        } = outcome?;
         let went_well = matches!(decided, Ok(Ok(_)));
-        let call = instance.store.data_mut();
-        let (recorder, journal) = (call.end(self.recorder()), call.journal.clone());
-        match &self.shelf {
+        match (&self.shelf, rest) {
             // Its place wakes whoever waits for one.
-            Some(shelf) if went_well && self.engine.is_idle() => {
+            (Some(shelf), Rest::Whole(instance)) if went_well && self.engine.is_idle() => {
                 shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF))
             }
-            _ => drop(instance),
+            (_, rest) => drop(rest),
         }
         // Now, because a last line without its end is written when the guest goes.
         Ok(self.check(decided, recorder, journal.take()))
@@ -398,8 +419,28 @@ impl Policy {
         transcript: bool,
         meter: Meter,
     ) -> Called {
-        let outcome = self.try_ask(from, circumstances, transcript, meter).await;
+        let asked = self.try_ask(from, circumstances, transcript, meter.clone()).await;
+        let outcome = asked.map(|asked| self.answered(asked, &meter));
         Called { outcome, _place: place }
+    }
+
+    /// What ran in the lane is taken down there, unless it is used again: giving back what it wrote takes milliseconds of the
+    /// kernel's time when that was much. Its place goes back to where the call began.
+    fn answered(&self, (mut instance, decided): Asked, meter: &Meter) -> Answered {
+        let call = instance.store.data_mut();
+        let (recorder, journal) = (call.end(self.recorder()), call.journal.clone());
+        let rest = match meter.wants_lane() && self.shelf.is_none() {
+            true => Rest::Place {
+                _slot: instance.take_down(),
+            },
+            false => Rest::Whole(instance),
+        };
+        Answered {
+            decided,
+            recorder,
+            journal,
+            rest,
+        }
     }
 
     async fn try_ask(
@@ -409,13 +450,14 @@ impl Policy {
         transcript: bool,
         meter: Meter,
     ) -> Result<Asked, Failure> {
+        // Before there is an instance: making one waits for the memory map, which calls in the lane change as they grow.
+        if self.habit.is_long() {
+            meter.clone().hand_over().await;
+        }
         let mut instance = match from {
             Beginning::Warm(instance) => instance,
             Beginning::Start(slot) => self.instance(slot, meter.clone()).await?,
         };
-        if self.habit.is_long() && !meter.wants_lane() {
-            meter.clone().hand_over().await;
-        }
         meter.restart(self.spec.limits.running);
         let Instance { store, policy, .. } = &mut *instance;
         store
@@ -474,9 +516,6 @@ impl Policy {
     /// A new instance in its configured state.
     async fn instance(&self, slot: Slot, meter: Meter) -> Result<Box<Instance>, Failure> {
         let (instances, configure) = self.start.instances(&self.engine);
-        if configure && self.habit.is_long() {
-            meter.clone().hand_over().await;
-        }
         let store = store(
             &self.engine,
             self.start.setting(),

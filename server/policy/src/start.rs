@@ -20,6 +20,7 @@ use crate::{
     running::Meter,
     snapshot::{self, Captured, Uncaptured},
     spec::{Isolation, Limits},
+    turns,
     usage::Usage,
 };
 use std::{
@@ -29,9 +30,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
 use wasmtime::component::Linker;
 
 /// What capturing a state is taken to cost until it was done once for the file (measured: a small Rust policy).
@@ -332,7 +334,7 @@ impl Start {
                 let (instances, _) = start.instances(&engine);
                 let meter = Meter::new(start.recipe.limits.configure);
                 let store = start.recipe.store(&engine, Phase::Configuring, meter.clone());
-                let configured = async move { Instance::new(slot, store, &instances, true).await };
+                let configured = Box::pin(async move { Instance::new(slot, store, &instances, true).await });
                 let begun = Instant::now();
                 let configured = timeout(wall, engine.lane.drive(configured, &meter, &site.lane)).await;
                 site.account.charge(meter.used(begun));
@@ -434,20 +436,27 @@ impl Recipe {
             .map_err(|error| Unmade::Unusable(format!("writing its code down failed: {error}")))
     }
 
-    /// On a thread that may be kept busy. A panic there (of the crate that instruments, at what it does not know) is one
-    /// more reason for no snapshot.
+    /// On a thread of its own, of low priority: it compiles. A panic there (of the crate that instruments, at what it does
+    /// not know) is one more reason for no snapshot.
     async fn try_capture(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<Captured, Uncaptured> {
         let meter = Meter::new(self.limits.configure.saturating_mul(HASTY));
         let store = self.store(engine, Phase::Capturing, meter);
         let (recipe, engine) = (self.clone(), engine.clone());
         let runtime = tokio::runtime::Handle::current();
-        let captured = spawn_blocking(move || {
+        let (sender, captured) = oneshot::channel();
+        let started = thread::Builder::new().name("policy-capture".into()).spawn(move || {
+            if let Err(error) = turns::run_long() {
+                tracing::warn!(%error, "capturing a policy cannot be given a lower priority");
+            }
             let Recipe { compiled, linker, .. } = &*recipe;
-            runtime.block_on(snapshot::capture(compiled, &engine.codes, linker, store))
+            // Nobody may wait for it any more.
+            let _ = sender.send(runtime.block_on(snapshot::capture(compiled, &engine.codes, linker, store)));
         });
-        captured
-            .await
-            .unwrap_or_else(|error| Err(Uncaptured::Failed(format!("capturing it failed: {error}"))))
+        match (started, captured.await) {
+            (Ok(_), Ok(captured)) => captured,
+            (Ok(_), Err(_)) => Err(Uncaptured::Failed("capturing it failed: it panicked".into())),
+            (Err(error), _) => Err(Uncaptured::Failed(format!("capturing it failed: {error}"))),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::config::{
     tenants::SITE_FILE,
 };
 use crate::sites::Tenants;
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use std::{
     collections::BTreeSet,
@@ -155,7 +155,6 @@ impl ServeOptions {
         let Some(file) = self.config() else {
             return Ok(RegistrySettings::default());
         };
-        ensure!(file.exists(), "there is no {}", file.display());
         RegistrySettings::of_file(file).context("the configuration cannot be used")
     }
 }

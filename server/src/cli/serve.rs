@@ -15,9 +15,10 @@ use crate::{
 use anyhow::Context;
 use std::{io, process::ExitCode, time::Duration, time::SystemTime};
 use tokio::{
-    runtime::Runtime,
+    runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
 };
+use wasmserve_policy::turns;
 
 /// Serves until a signal ends it.
 pub fn run(options: &ServeOptions) -> Outcome {
@@ -26,7 +27,7 @@ pub fn run(options: &ServeOptions) -> Outcome {
     let inherited = Inherited::take().context("cannot take the sockets that the process was started with")?;
     let log = log::start(&configuration.server);
     access::start(&configuration.server.operators.access)?;
-    let runtime = Runtime::new().context("cannot start")?;
+    let runtime = runtime().context("cannot start")?;
     let outcome = runtime.block_on(serve(options, configuration, begun, &log, inherited));
     // A read that the disk does not answer must not keep the process.
     runtime.shutdown_background();
@@ -38,6 +39,18 @@ pub fn run(options: &ServeOptions) -> Outcome {
     }
     drop(log);
     outcome
+}
+
+/// One for all, whose threads take short turns.
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(|| {
+            if let Err(error) = turns::serve() {
+                tracing::debug!(%error, "a thread that serves has the turns of those that run long");
+            }
+        })
+        .build()
 }
 
 async fn serve(
@@ -90,6 +103,7 @@ async fn serve(
         }
     };
     meters().drain();
+    serving.stop_ordering();
     let limit = match end {
         End::Stop(name) => {
             supervisor::stopping();

@@ -11,7 +11,7 @@ use super::{
     units::{positive, size},
 };
 use std::{
-    env, fmt,
+    env,
     ops::ControlFlow,
     path::{Path, PathBuf},
     thread,
@@ -442,12 +442,6 @@ impl Unavailable {
             Some(hint) => error.hint(hint),
             None => error,
         }
-    }
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
     }
 }
 

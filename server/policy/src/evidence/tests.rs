@@ -1,14 +1,26 @@
+mod model;
+
 use super::*;
 use crate::{
     decision::{Decision, Respond, Sharing},
     dependence::Dependence,
     journal::Said,
     questions::Answer,
+    recorder::Recorder,
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 fn decided(status: u16) -> Arc<Decided> {
+    decided_by(status, Dependence::default(), Vec::new())
+}
+
+/// What was decided by what a call asked.
+fn decided_as(status: u16, recorder: &Recorder) -> Arc<Decided> {
+    decided_by(status, recorder.dependence.clone(), recorder.facts.clone())
+}
+
+fn decided_by(status: u16, dependence: Dependence, facts: Vec<String>) -> Arc<Decided> {
     let respond = Respond {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
@@ -17,8 +29,8 @@ fn decided(status: u16) -> Arc<Decided> {
     };
     Arc::new(Decided {
         decision: Decision::Respond(respond),
-        dependence: Arc::new(Dependence::default()),
-        facts: Vec::new(),
+        dependence: Arc::new(dependence),
+        facts,
         said: Arc::new(Said::default()),
     })
 }
@@ -244,5 +256,39 @@ fn a_decision_that_takes_a_large_part_of_the_bound_is_declined() {
     assert_eq!(
         evidence.keep(0, &trace(&key, &[1, 2, 3]), &decided(200)),
         Keeping::Declined
+    );
+}
+
+#[test]
+fn what_is_kept_is_what_a_policy_decides_anew() {
+    // xorshift64 (Marsaglia, 2003).
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    let mut total = model::Reached::default();
+    for _ in 0..300 {
+        let bytes: Vec<u8> = (0..2000).map(|_| byte()).collect();
+        let reached = model::check(&bytes);
+        total.reused += reached.reused;
+        total.kept += reached.kept;
+        total.declined += reached.declined;
+        total.unrepeatable += reached.unrepeatable;
+    }
+    // It means nothing unless all of it was reached.
+    let model::Reached {
+        reused,
+        kept,
+        declined,
+        unrepeatable,
+    } = total;
+    assert!(
+        [reused, kept, declined, unrepeatable]
+            .iter()
+            .all(|reached| *reached > 500),
+        "{total:?}"
     );
 }

@@ -207,7 +207,7 @@ impl Observer {
     ) -> Result<T, Failure> {
         let _ticking = self.engine.ticking();
         let begun = Instant::now();
-        let outcome = timeout(wall, self.engine.lane.drive(call, meter, &self.usage.lane)).await;
+        let outcome = timeout(wall, self.engine.lane.drive(Box::pin(call), meter, &self.usage.lane)).await;
         self.usage.account.charge(meter.used(begun));
         match outcome {
             Ok(outcome) => outcome.unwrap_or_else(|Lost| Err(Failure::Lost)),
