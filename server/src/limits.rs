@@ -13,7 +13,7 @@ pub mod visitor;
 
 pub use account::{Account, Admitted, SiteBudget, Spent};
 pub use clients::ClientBudget;
-pub use rate::Rate;
+pub use rate::{Bucket, Rate};
 pub use visitor::{Over, Visitor};
 
 use clients::Clients;

@@ -110,10 +110,27 @@ impl Sites {
         Ok(site.clone())
     }
 
-    /// The certificate that a host is asked for with; `None`: the server's. A tenant has that of the site whose wildcard
-    /// covers its host.
+    /// The certificate that a host is asked for with; `None`: the server's. A tenant has one of its own where they are
+    /// ordered, otherwise that of the site whose wildcard covers its host.
     pub fn tls_of(&self, host: &str) -> Option<&Arc<TlsFiles>> {
+        if let Some(tenants) = &self.tenants
+            && let Some(files) = &tenants.rules().tls
+            && self.hosts.find_exact(host).is_none()
+            && tenants.last_knew(host)
+        {
+            return Some(files);
+        }
         self.hosts.find(host)?.spec.tls.as_ref()
+    }
+
+    /// Whether a host is that of a tenant for whom certificates are ordered.
+    pub async fn has_tenant(&self, host: &str) -> bool {
+        match &self.tenants {
+            Some(tenants) if tenants.rules().tls.is_some() && self.hosts.find_exact(host).is_none() => {
+                tenants.may_be_there(host).await
+            }
+            _ => false,
+        }
     }
 
     /// The site that a host is certainly of, without loading or looking at anything. A tenant that is not ready has none:

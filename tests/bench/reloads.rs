@@ -6,20 +6,20 @@ use crate::{
 use rustix::process::Signal;
 use std::{
     io::Read,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 use support::{Hosting, PATIENCE, Server, client::request_head, pattern};
 
-const DOWNLOADS: usize = 50;
-const SIZE: usize = 16 << 20;
+pub const DOWNLOADS: usize = 50;
+pub const SIZE: usize = 16 << 20;
 /// What a download takes at a time, and how long it rests: 50 of them last longer than the load.
 const PIECE: usize = 128 << 10;
 const REST: Duration = Duration::from_millis(50);
 const RATES: [u64; 2] = [1_000, 2_000];
-const CONNECTIONS: u64 = 32;
+pub const CONNECTIONS: u64 = 32;
 /// What a reload says is waited for; what each request says is not kept.
 const QUIET: &str = "log = \"info,access=off\"";
 /// Reloads under each rate.
@@ -44,7 +44,7 @@ pub fn reloads() -> Verdict {
             // Each begins anew when it is done: some are under way at every reload.
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    match download(&server, &large) {
+                    match download(server.address(), &large) {
                         Ok(()) => whole.fetch_add(1, Ordering::Relaxed),
                         Err(problem) => {
                             eprintln!("a download: {problem}");
@@ -123,9 +123,9 @@ fn site(word: u64) -> String {
 }
 
 /// One download, with a client that takes its time; every byte is compared.
-fn download(server: &Server, content: &[u8]) -> Result<(), String> {
+pub fn download(address: SocketAddr, content: &[u8]) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect(server.address()).map_err(failed)?;
+    let mut stream = TcpStream::connect(address).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let head = request_head("GET", "/large.bin", &[("Connection", "close")]);
     std::io::Write::write_all(&mut stream, &head).map_err(failed)?;

@@ -8,14 +8,15 @@
 //!    memory is bounded, and nothing of its own files is served.
 //! 5. A disk answers each read after 200 ms: cached files beside it keep their latency while 200 clients wait for it.
 //! 6. The configuration is reloaded under a steady load and running downloads: nothing fails, nothing is cut.
-//! 7. Ten thousand connections say nothing and five hundred send slowly: a client beside them is served, memory is bounded,
+//! 7. The program is replaced (SIGUSR2) and the configuration reloaded in turns, under the same load: the same.
+//! 8. Ten thousand connections say nothing and five hundred send slowly: a client beside them is served, memory is bounded,
 //!    and all of them are gone after the timeouts. Needs some 11,000 descriptors, and takes fewer connections without.
-//! 8. A thousand clients of a server with 256 descriptors: it neither ends nor spins, serves what it can, and recovers.
-//! 9. One of a thousand tenants is under attack: what the others feel of it.
-//! 10. Three servers behind a balancer, with a Redis: one is killed and another stopped under load; nothing is wrong.
+//! 9. A thousand clients of a server with 256 descriptors: it neither ends nor spins, serves what it can, and recovers.
+//! 10. One of a thousand tenants is under attack: what the others feel of it.
+//! 11. Three servers behind a balancer, with a Redis: one is killed and another stopped under load; nothing is wrong.
 //!
 //! Arguments name the scenarios to run: `downloads`, `leaving`, `spinning`, `spinning-4`, `isolation`, `slow-disk`, `reload`,
-//! `hostile`, `descriptors`, `tenants`, `cluster`. Scenarios 6 to 10 fail for facts alone (a request that failed, a wrong byte, memory,
+//! `upgrade`, `hostile`, `descriptors`, `tenants`, `cluster`. Scenarios 6 to 11 fail for facts alone (a request that failed, a wrong byte, memory,
 //! something that stays); their times are there to be read.
 // One item of `turns` asks the kernel, and says why it may.
 #![deny(unsafe_code)]
@@ -30,6 +31,7 @@ mod tenants;
 #[path = "../../server/policy/src/turns.rs"]
 #[allow(dead_code, reason = "nothing here runs long")]
 mod turns;
+mod upgrades;
 
 use disks::{Disk, DiskFile, Fault};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -55,6 +57,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("isolation", isolation::isolation),
     ("slow-disk", slow_disk),
     ("reload", reloads::reloads),
+    ("upgrade", upgrades::upgrades),
     ("hostile", hostile::hostile),
     ("descriptors", descriptors::descriptors),
     ("tenants", tenants::tenants),

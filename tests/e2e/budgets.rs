@@ -159,6 +159,28 @@ fn a_clients_rate_holds_for_all_sites_and_for_nobody_else() {
 }
 
 #[test]
+fn a_clients_requests_under_way_are_counted_over_all_its_connections_and_sites() {
+    let hosting = two_sites("client = { requests = 2 }", "");
+    let server = hosting.start();
+    let first = held(&server, "one.example");
+    let second = held(&server, "other.example");
+    assert_over(&server.get_from("one.example", "/small.txt"), 429);
+    drop(first);
+    eventually("what was left is given back", || {
+        server.get_from("one.example", "/small.txt").status == 200
+    });
+    // What is refused, or answered with an error, is soon not under way any more: the server takes note after its client.
+    for _ in 0..5 {
+        for (host, status) in [("one.example", 404), ("nobody.example", 421)] {
+            eventually("there is room again", || {
+                server.get_from(host, "/nothing").status == status
+            });
+        }
+    }
+    drop(second);
+}
+
+#[test]
 fn a_clients_connections_are_counted_and_networks_are_exempt() {
     let hosting = two_sites("client = { connections = 2, exempt = [\"127.0.0.8/30\"] }", "");
     let server = hosting.start();
@@ -262,7 +284,7 @@ fn mistakes_in_budgets_are_told() {
             "",
             "`exempt`: \"home\" is not a network",
         ),
-        ("client = { requests = 1 }", "", "unknown key `requests`"),
+        ("client = { request = 1 }", "", "unknown key `request`"),
     ] {
         let said = two_sites(server, budget).launch().refusal();
         assert!(said.contains(expected), "{budget}{server}: {said}");

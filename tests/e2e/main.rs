@@ -1,6 +1,7 @@
 //! The real server from outside, one module a feature. Start with `cargo xtask test`, or with a part of a test's name:
 //! `cargo xtask test ranges`.
 mod access_log;
+mod acme;
 mod admin;
 mod answers;
 mod breaker;
@@ -57,6 +58,7 @@ mod sites;
 mod standard;
 mod status_page;
 mod stopping;
+mod stores;
 mod tenants;
 mod tls;
 mod upgrading;

@@ -22,11 +22,11 @@ fn hosting() -> Hosting {
 }
 
 /// A process that took over. Killed when dropped.
-struct Successor(Pid);
+pub struct Successor(Pid);
 
 impl Successor {
     /// Asks for an upgrade and waits until the new process serves.
-    fn of(server: &Server) -> Self {
+    pub fn of(server: &Server) -> Self {
         server.signal(Signal::USR2);
         let line = server.logged("upgraded: another process serves");
         let (_, pid) = line.split_once("pid=").expect("the line has the process");

@@ -130,6 +130,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing came that was not taken.
+    pub fn has_nothing(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// Reads one head, interim ones included, and leaves what follows it unread.
     pub fn try_head(&mut self) -> io::Result<Response> {
         let end = loop {

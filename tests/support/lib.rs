@@ -1,13 +1,14 @@
 //! What tests from outside are made of: a tree of files ([`Tree`]), a chain of plugins ([`Chain`]), many sites
 //! ([`Hosting`]), the real server over them ([`Launch`], [`Server`]), with a [`Certificate`] where it speaks TLS, a client
-//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), a registry of
-//! plugins ([`Registry`]), a Redis behind it ([`redis`]), several servers as one ([`cluster`]), and what the kernel says about
-//! the server's process ([`process`]).
+//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), an
+//! authority that it orders certificates from ([`Pebble`]), a registry of plugins ([`Registry`]), a Redis behind it
+//! ([`redis`]), several servers as one ([`cluster`]), and what the kernel says about the server's process ([`process`]).
 //!
 //! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod bucket;
 pub mod certificate;
 pub mod chain;
 pub mod client;
@@ -15,6 +16,7 @@ pub mod cluster;
 pub mod frames;
 pub mod hosting;
 pub mod nginx;
+pub mod pebble;
 pub mod process;
 pub mod redis;
 pub mod registry;
@@ -28,6 +30,7 @@ pub use chain::{Chain, Policy};
 pub use client::{Connection, Fields, Response};
 pub use hosting::Hosting;
 pub use nginx::Nginx;
+pub use pebble::Pebble;
 pub use registry::Registry;
 pub use server::{Launch, Server, kernel_copies, password_hash};
 pub use tree::Tree;

@@ -84,7 +84,7 @@ pub enum Location {
     /// A directory. It is looked up again at most a second late, so that a deployment can replace it or flip a link.
     Directory(PathBuf),
     /// A prefix in a store. There are no links in one, and what is protected is not in one.
-    Store(StoreRoot),
+    Store(Box<StoreRoot>),
 }
 
 /// The objects of a store whose keys begin with a prefix.
@@ -111,8 +111,8 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => path.display().fmt(f),
-            Self::Store(StoreRoot { store, prefix, .. }) if prefix.is_empty() => f.write_str(&store.bucket),
-            Self::Store(StoreRoot { store, prefix, .. }) => write!(f, "{}/{prefix}", store.bucket),
+            Self::Store(root) if root.prefix.is_empty() => f.write_str(&root.store.bucket),
+            Self::Store(root) => write!(f, "{}/{}", root.store.bucket, root.prefix),
         }
     }
 }

@@ -35,6 +35,7 @@ pub fn exposition(desk: &Desk, serving: &Serving) -> String {
     server(&mut page, serving);
     requests(&mut page, desk.metrics_by_site);
     connections(&mut page);
+    certificates(&mut page, serving);
     policies(&mut page, desk, serving);
     redis(&mut page);
     files(&mut page, serving);
@@ -154,6 +155,31 @@ fn connections(page: &mut Page) {
     );
     page.line("wasmserve_tls_handshakes_total", &[("result", "done")], done);
     page.line("wasmserve_tls_handshakes_total", &[("result", "failed")], failed);
+}
+
+fn certificates(page: &mut Page, serving: &Serving) {
+    let counts = serving.server.acme.counts();
+    let orders = "wasmserve_acme_orders_total";
+    page.head(orders, "counter", "Orders of certificates, by how they ended.");
+    page.line(orders, &[("result", "done")], counts.done);
+    page.line(orders, &[("result", "failed")], counts.failed);
+    let names = "wasmserve_acme_names";
+    page.head(
+        names,
+        "gauge",
+        "Names whose certificates are ordered; failing: whose last order failed, with a certificate or without.",
+    );
+    page.line(names, &[("state", "ready")], counts.names - counts.missing);
+    page.line(names, &[("state", "missing")], counts.missing);
+    page.line(names, &[("state", "failing")], counts.failing);
+    if let Some(soonest) = counts.soonest {
+        let since = soonest.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        page.gauge(
+            "wasmserve_acme_first_expiry_timestamp_seconds",
+            "When the first of the ordered certificates expires.",
+            since.as_secs(),
+        );
+    }
 }
 
 /// A part of a metric's name, what it is, and its value.

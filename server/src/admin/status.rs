@@ -4,6 +4,7 @@ use super::{
     Desk, Serving,
     report::{BreakerReport, breakers},
 };
+use crate::acme::CertificateReport;
 use crate::observe::{
     access,
     history::HistoryReport,
@@ -32,6 +33,8 @@ pub struct StatusReport {
     policies: Vec<PolicyRow>,
     /// Policies that failed, or are not run for everybody.
     troubles: Vec<BreakerReport>,
+    /// Those that are ordered, the ones that fail first.
+    certificates: Vec<CertificateReport>,
     requests: u64,
     under_way: u64,
     connections: Connections,
@@ -82,7 +85,7 @@ struct Reloads {
     last_errors: Vec<String>,
 }
 
-/// Policies, and troubles, that are told of.
+/// Policies, troubles and certificates that are told of.
 const TOLD: usize = 100;
 
 // === impl StatusReport ===
@@ -113,6 +116,7 @@ impl StatusReport {
                 .filter(BreakerReport::is_trouble)
                 .take(TOLD)
                 .collect(),
+            certificates: serving.server.acme.report(TOLD),
             requests: totals.requests(),
             under_way: meters().under_way(totals.requests()),
             connections: Connections::now(),

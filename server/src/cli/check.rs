@@ -14,6 +14,7 @@ use std::{
     borrow::Borrow,
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 use wasmserve_policy::{Chain, CodeFrom, Configured, Limits, PolicyInfo, ShadowInfo};
 use wasmserve_shared::Redis;
@@ -42,7 +43,7 @@ pub fn run(options: &CheckOptions) -> Outcome {
     let (configuration, sites) = runtime.block_on(options.serve.load())?;
     let stores = runtime.block_on(stores(&sites));
     // What else serving reads.
-    configuration.tls(None)?;
+    configuration.tls(None, &Arc::default())?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
         (false, Some(_)) => {

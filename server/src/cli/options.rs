@@ -11,7 +11,10 @@ use crate::{
         values::{chunk_size, error_status, log_filter, record_limit, site_path},
     },
     limits::SiteBudget,
-    net::{ListenAddress, tls::TlsFiles},
+    net::{
+        ListenAddress,
+        tls::{CertificateSource, TlsFiles},
+    },
     observe::LogFormat,
     site::{Logged, SiteHeaders, SiteSpec},
     sites::{HostPattern, LoadErrors, Loader, Sites},
@@ -367,6 +370,7 @@ impl ServeOptions {
         sources.extend(server.tls.iter().flat_map(TlsFiles::paths));
         Ok(Configuration {
             server,
+            acme: None,
             sites: vec![site.into()],
             tenants: None,
             sources,
@@ -398,8 +402,10 @@ impl ServeOptions {
 
     fn tls(&self) -> Option<TlsFiles> {
         Some(TlsFiles {
-            certificate: self.tls_cert.clone()?,
-            key: self.tls_key.clone()?,
+            certificate: CertificateSource::Files {
+                certificate: self.tls_cert.clone()?,
+                key: self.tls_key.clone()?,
+            },
             clients: None,
         })
     }

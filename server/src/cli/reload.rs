@@ -8,6 +8,7 @@ use super::{
     ServeOptions, descriptors::Descriptors, operators::Operators, options::ConfigurationError, upgrade::Sockets,
 };
 use crate::{
+    acme::{self, Acme, AcmeError},
     admin,
     changes::Changes,
     config::{Configuration, OperatorSettings, ServerSettings, errors::reason},
@@ -28,7 +29,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
 /// How long observers have, when all exchanges have ended, to take note of them.
 const TELL_OBSERVERS: Duration = Duration::from_secs(5);
@@ -53,6 +54,8 @@ pub struct Serving<'a> {
     /// Handed over and not used yet.
     inherited: Inherited,
     changes: Option<Changes>,
+    /// Orders certificates, once the server serves.
+    ordering: Option<JoinHandle<()>>,
 }
 
 /// What serving begins with.
@@ -74,6 +77,8 @@ enum ReloadError {
     Load(#[from] LoadErrors),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
     #[error(transparent)]
     Listen(#[from] ListenError),
 }
@@ -144,6 +149,7 @@ impl<'a> Serving<'a> {
             operators,
             inherited,
             changes,
+            ordering: None,
         }
     }
 
@@ -187,12 +193,15 @@ impl<'a> Serving<'a> {
         let configuration = self.read().await?;
         self.tried.clone_from(&configuration.sources);
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
-        let tls = configuration.tls(self.server.tls().as_ref())?;
+        let acme = &self.server.acme;
+        let authority = acme.authority(configuration.acme.as_ref())?;
+        let tls = configuration.tls(self.server.tls().as_ref(), acme)?;
         let net = configuration.server.net(tls);
         let wanted = configuration.listeners();
         let fresh = self.listeners.bind(&wanted, &mut self.inherited)?;
         // Nothing fails from here on.
         let settings = &configuration.server;
+        self.server.acme.follow(authority, configuration.acme_names());
         self.server.set_options(net);
         settings.limit(self.loader.limits());
         sites.apply_budgets();
@@ -255,7 +264,15 @@ impl<'a> Serving<'a> {
     /// The server serves: whoever started it may know.
     pub fn ready(&mut self) {
         self.inherited.settle();
+        self.ordering = Some(tokio::spawn(self.server.acme.clone().run()));
         supervisor::ready();
+    }
+
+    /// No certificate is ordered from now on: whoever answers the authority's question is another process.
+    pub fn stop_ordering(&mut self) {
+        if let Some(ordering) = self.ordering.take() {
+            ordering.abort();
+        }
     }
 
     /// Operators ask another process from now on.
@@ -350,8 +367,11 @@ impl Parts {
         let sites = loader.load(configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
         settings.limit(loader.limits());
-        let net = settings.net(configuration.tls(None)?);
-        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), net);
+        let acme = Arc::<Acme>::default();
+        let authority = acme.authority(configuration.acme.as_ref())?;
+        let net = settings.net(configuration.tls(None, &acme)?);
+        acme.follow(authority, configuration.acme_names());
+        let server = Server::new(Arc::new(sites), watch, loader.limits().clone(), acme, net);
         let mut listeners = Listeners::new(server.clone(), room.semaphore.clone());
         let wanted = configuration.listeners();
         let fresh = listeners.bind(&wanted, &mut inherited)?;
@@ -383,6 +403,7 @@ impl ReloadError {
                 Some(cause) => format!("{error}: {cause}"),
                 None => error.to_string(),
             }],
+            Self::Acme(error) => vec![acme::told(error)],
             Self::Listen(error) => {
                 let source = std::error::Error::source(error);
                 let cause = source.and_then(|source| source.downcast_ref::<io::Error>()).map(reason);
@@ -395,7 +416,7 @@ impl ReloadError {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let errors = match self {
             Self::Configuration(error) => Some(error.errors().iter()),
-            Self::Load(_) | Self::Tls(_) | Self::Listen(_) => None,
+            Self::Load(_) | Self::Tls(_) | Self::Acme(_) | Self::Listen(_) => None,
         };
         errors.into_iter().flatten().map(|error| &*error.file)
     }

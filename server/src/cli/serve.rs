@@ -103,6 +103,7 @@ async fn serve(
         }
     };
     meters().drain();
+    serving.stop_ordering();
     let limit = match end {
         End::Stop(name) => {
             supervisor::stopping();

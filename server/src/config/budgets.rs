@@ -40,6 +40,9 @@ struct GivenClient {
     /// `connections`: connections at once; a further one is answered 429 with Retry-After and closed (under TLS: closed).
     /// Default: `"unlimited"`.
     connections: Option<NonZeroU32>,
+    /// `requests`: requests under way at once, over all its connections, until the last byte of their answers is sent;
+    /// beyond, 429 with Retry-After. Default: `"unlimited"`.
+    requests: Option<NonZeroU32>,
     /// `rate`: requests in a time, such as `"50/s"`; beyond, 429 with Retry-After. Default: `"unlimited"`.
     rate: Option<Rate>,
     /// `burst`: requests that may come at once within `rate`. Default: as many as come in a second.
@@ -94,6 +97,7 @@ impl GivenTraffic {
 /// Reads `[server.client]`.
 pub fn client(mut section: Section<'_>, errors: &mut ConfigErrors) -> ClientBudget {
     let connections = limit(&mut section, "connections", positive, errors);
+    let requests = limit(&mut section, "requests", positive, errors);
     let rate = limit(&mut section, "rate", str::parse, errors);
     let burst = count(&mut section, "burst", errors);
     let mut exempt = Vec::new();
@@ -113,12 +117,14 @@ pub fn client(mut section: Section<'_>, errors: &mut ConfigErrors) -> ClientBudg
     section.finish(errors);
     let given = GivenClient {
         connections: connections.flatten(),
+        requests: requests.flatten(),
         rate: rate.flatten(),
         burst,
         exempt,
     };
     ClientBudget {
         connections: given.connections,
+        requests: given.requests,
         rate: given.rate,
         burst: given.burst,
         exempt: given.exempt,
@@ -198,6 +204,7 @@ pub fn print_site(budget: &SiteBudget) -> Table {
 pub fn print_client(budget: &ClientBudget) -> Table {
     let ClientBudget {
         connections,
+        requests,
         rate,
         burst,
         exempt,
@@ -207,6 +214,10 @@ pub fn print_client(budget: &ClientBudget) -> Table {
         (
             "connections".to_owned(),
             number(connections.map(|count| count.get() as usize)),
+        ),
+        (
+            "requests".to_owned(),
+            number(requests.map(|count| count.get() as usize)),
         ),
         ("rate".to_owned(), text(*rate)),
         ("exempt".to_owned(), exempt.into()),

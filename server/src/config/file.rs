@@ -1,7 +1,7 @@
 //! `wasmserve.toml`, and what it comes to together with the files that it names.
 
 use super::{
-    ConfigError, ConfigErrors,
+    ConfigError, ConfigErrors, acme,
     document::Document,
     errors::Position,
     listeners,
@@ -13,12 +13,14 @@ use super::{
     tenants::TenantRules,
 };
 use crate::{
+    acme::{Acme, AcmeSettings},
     net::{
         ListenerOptions, Tls, TlsError,
         listener::Security,
-        tls::{Demand, TlsFiles},
+        tls::{CertificateSource, Demand, TlsFiles},
     },
     site::SiteSpec,
+    sites::HostPattern,
 };
 use std::{
     collections::BTreeSet,
@@ -32,6 +34,8 @@ use wasmserve_shared::RedisOptions;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
     pub server: ServerSettings,
+    /// Who is asked for certificates.
+    pub acme: Option<AcmeSettings>,
     /// In the order of the file; at least one, unless there are tenants.
     pub sites: Vec<Arc<SiteSpec>>,
     /// Sites that are found when they are asked for.
@@ -48,7 +52,8 @@ impl Configuration {
         let sources = self.sources.iter().cloned();
         let roots = self.sites.iter().flat_map(|site| &site.files.roots);
         let keys = roots.filter_map(|(_, root)| stores::kept(&root.location));
-        sources.chain(self.server.kept()).chain(keys).collect()
+        let storage = self.acme.iter().map(|acme| acme.storage.clone());
+        sources.chain(self.server.kept()).chain(keys).chain(storage).collect()
     }
 
     /// The folders that are served.
@@ -84,6 +89,9 @@ impl Configuration {
         let server = server.map(|section| ServerSettings::read(&folder, section, &mut errors));
         let mut server = server.unwrap_or_default();
         let positions = listeners::read(&folder, &mut root, listen, &mut server, &mut errors);
+        let acme = root.section("acme", &mut errors);
+        let has_acme = acme.is_some();
+        let acme = acme.and_then(|section| acme::read(&folder, section, &mut errors));
         let mut catalogue = Catalogue::new(Remotes::new(server.registry.clone(), purpose));
         let mut defaults = GivenSite::default();
         if let Some(mut section) = root.section("defaults", &mut errors) {
@@ -92,14 +100,14 @@ impl Configuration {
         }
         let tenants = root.section("sites", &mut errors);
         let tenants = tenants.and_then(|section| {
-            TenantRules::read(&folder, section, &defaults, &mut catalogue, &mut errors).map(Arc::new)
+            TenantRules::read(&folder, section, &defaults, has_acme, &mut catalogue, &mut errors).map(Arc::new)
         });
         let sections = root.sections("site", &mut errors);
         if sections.as_ref().is_none_or(Vec::is_empty) && tenants.is_none() && errors.is_empty() {
             let hint = "add a [[site]] with `name`, `hosts` and `root`";
             errors.push(ConfigError::new(file, "has no site: there is nothing to serve").hint(hint));
         }
-        let mut reader = SiteReader::new(folder, &mut catalogue, defaults, server.tls.clone());
+        let mut reader = SiteReader::new(folder, &mut catalogue, defaults, server.tls.clone(), has_acme);
         let sections = sections.unwrap_or_default().into_iter();
         let sites: Vec<Arc<SiteSpec>> = sections
             .map(|section| Arc::new(reader.read(section, &mut errors)))
@@ -113,6 +121,7 @@ impl Configuration {
         sources.insert(file.to_owned());
         let mut configuration = Self {
             server,
+            acme,
             sites,
             tenants,
             sources,
@@ -120,6 +129,9 @@ impl Configuration {
         configuration
             .sources
             .extend(configuration.tls_files().collect::<Vec<_>>());
+        let mut errors = ConfigErrors::default();
+        acme::keep_apart(file, &configuration, &mut errors);
+        errors.check()?;
         if !configuration.has_certificate() && configuration.listeners().iter().any(|l| l.security == Security::Tls) {
             let hint = "give `tls-cert` and `tls-key` in [server], or [site.tls]";
             return Err(
@@ -201,8 +213,21 @@ impl Configuration {
     ///
     /// # Errors
     /// A certificate or key that cannot be used.
-    pub fn tls(&self, before: Option<&Tls>) -> Result<Option<Tls>, TlsError> {
-        Tls::load(self.server.tls.as_ref(), self.own_tls(), before)
+    pub fn tls(&self, before: Option<&Tls>, acme: &Arc<Acme>) -> Result<Option<Tls>, TlsError> {
+        Tls::load(self.server.tls.as_ref(), self.own_tls(), before, acme)
+    }
+
+    /// The hosts whose certificates are ordered, beside those of tenants.
+    pub fn acme_names(&self) -> impl Iterator<Item = &str> {
+        let is_acme = |site: &&Arc<SiteSpec>| {
+            let source = site.tls.as_ref().map(|files| &files.certificate);
+            source == Some(&CertificateSource::Acme)
+        };
+        let hosts = self.sites.iter().filter(is_acme).flat_map(|site| &site.hosts);
+        hosts.filter_map(|host| match host {
+            HostPattern::Exact(name) => Some(&**name),
+            HostPattern::Beneath(_) | HostPattern::Any => None,
+        })
     }
 
     fn has_certificate(&self) -> bool {
@@ -210,7 +235,8 @@ impl Configuration {
     }
 
     fn own_tls(&self) -> impl Iterator<Item = &Arc<TlsFiles>> {
-        self.sites.iter().filter_map(|site| site.tls.as_ref())
+        let tenants = self.tenants.iter().filter_map(|tenants| tenants.tls.as_ref());
+        self.sites.iter().filter_map(|site| site.tls.as_ref()).chain(tenants)
     }
 
     /// Each Redis that a site or the tenants keep anything in.
@@ -231,7 +257,13 @@ impl Configuration {
     /// Read again at each reload, and never served.
     pub fn tls_files(&self) -> impl Iterator<Item = PathBuf> {
         let own = self.own_tls().map(|files| &**files);
-        self.server.tls.iter().chain(own).flat_map(TlsFiles::paths)
+        let authority = self.acme.iter().filter_map(|acme| acme.authorities.clone());
+        self.server
+            .tls
+            .iter()
+            .chain(own)
+            .flat_map(TlsFiles::paths)
+            .chain(authority)
     }
 }
 

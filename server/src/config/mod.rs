@@ -4,9 +4,10 @@
 //! specifications that the crates `policy` and `files` take. Every error of a file is reported at once. What is wrong
 //! refuses the whole: a chain that cannot be read never means a server without it.
 //!
-//! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`listeners`] and `tls`, [`site`] with its [`roots`] and its chain
+//! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`listeners`], `acme` and `tls`, [`site`] with its [`roots`] and its chain
 //! ([`plugins`], [`remote`] with [`asked`], [`manifest`] with its [`recipe`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
 
+mod acme;
 pub mod asked;
 pub mod budgets;
 pub mod code_cache;

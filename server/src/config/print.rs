@@ -4,7 +4,8 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, ListenerSettings, OperatorSettings, RegistrySettings, ServerSettings, TenantRules, budgets, headers,
+    Configuration, ListenerSettings, OperatorSettings, RegistrySettings, ServerSettings, TenantRules, acme, budgets,
+    headers,
     listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
     operators::ACCESS_FORMATS,
@@ -20,7 +21,7 @@ use super::{
     units::exact_size,
 };
 use crate::{
-    net::tls::TlsFiles,
+    net::tls::{CertificateSource, TlsFiles},
     observe::Destination,
     site::{Logged, SiteSpec},
 };
@@ -45,6 +46,9 @@ pub fn print(configuration: &Configuration) -> String {
     let mut whole = table([("server", server.into()), ("site", sites.into())]);
     if !listeners.is_empty() {
         whole.insert("listener".into(), listeners.into());
+    }
+    if let Some(settings) = &configuration.acme {
+        whole.insert("acme".into(), acme::print(settings).into());
     }
     if let Some(rules) = &configuration.tenants {
         whole.insert("sites".into(), tenants(rules, &configuration.sources).into());
@@ -115,7 +119,10 @@ fn registry(settings: &RegistrySettings) -> Table {
 }
 
 fn tls(files: &TlsFiles) -> Table {
-    let mut table = table([("cert", path(&files.certificate)), ("key", path(&files.key))]);
+    let mut table = match &files.certificate {
+        CertificateSource::Files { certificate, key } => table([("cert", path(certificate)), ("key", path(key))]),
+        CertificateSource::Acme => table([("acme", true.into())]),
+    };
     if let Some(clients) = &files.clients {
         table.insert("client-ca".into(), path(&clients.authorities));
         table.insert("client-certificates".into(), word(clients.demand, &DEMANDS));
@@ -245,6 +252,7 @@ fn tenants(rules: &TenantRules, sources: &BTreeSet<PathBuf>) -> Table {
     own.extend(grants(granted));
     sites.extend(table([
         ("directory", path(&rules.directory)),
+        ("acme", rules.tls.is_some().into()),
         ("root", rules.root.clone().into()),
         ("forget-after", time(rules.forget_after)),
         ("loaded", count(rules.loaded)),

@@ -80,6 +80,8 @@ pub struct SiteReader<'c> {
     hosts: Hosts<String>,
     /// What `[site.tls]` leaves out.
     server: Option<TlsFiles>,
+    /// Whether there is an `[acme]` to order certificates from.
+    acme: bool,
 }
 
 /// The root that `root = "DIR"` makes, and where paths are looked up if there are several.
@@ -283,7 +285,13 @@ fn memory(text: &str) -> Result<usize, String> {
 // === impl SiteReader ===
 
 impl<'c> SiteReader<'c> {
-    pub fn new(folder: PathBuf, catalogue: &'c mut Catalogue, defaults: GivenSite, server: Option<TlsFiles>) -> Self {
+    pub fn new(
+        folder: PathBuf,
+        catalogue: &'c mut Catalogue,
+        defaults: GivenSite,
+        server: Option<TlsFiles>,
+        acme: bool,
+    ) -> Self {
         Self {
             folder,
             catalogue,
@@ -291,6 +299,7 @@ impl<'c> SiteReader<'c> {
             names: HashSet::new(),
             hosts: Hosts::default(),
             server,
+            acme,
         }
     }
 
@@ -301,7 +310,8 @@ impl<'c> SiteReader<'c> {
         let given = GivenSite::read(&self.folder, &mut section, self.catalogue, errors).over(&self.defaults);
         let roots = self.roots(&mut section, &given.root, errors);
         let tls = section.section("tls", errors);
-        let tls = tls.and_then(|tls| tls::of_site(&self.folder, tls, self.server.as_ref(), errors));
+        let tls =
+            tls.and_then(|tls| tls::of_site(&self.folder, tls, self.server.as_ref(), (&hosts, self.acme), errors));
         section.finish(errors);
         let names = roots.iter().map(|(name, _)| name.clone()).collect();
         SiteSpec {

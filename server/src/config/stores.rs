@@ -129,11 +129,11 @@ impl GivenStore {
                 if bucket.is_empty() || !is_prefix {
                     return Err(format!("{text:?} is not {scheme}://BUCKET or {scheme}://BUCKET/PREFIX"));
                 }
-                Ok(Location::Store(StoreRoot {
+                Ok(Location::Store(Box::new(StoreRoot {
                     store: self.spec(format!("{scheme}://{bucket}")),
                     prefix: prefix.to_owned(),
                     metadata_ttl: self.metadata_ttl.unwrap_or(METADATA_TTL),
-                }))
+                })))
             }
             _ => Err(format!(
                 "there is no store {scheme}://: there are s3://, gs://, az:// and file://"
@@ -166,25 +166,20 @@ impl GivenStore {
 /// Files that say who the server is to its stores: never served.
 pub fn kept(location: &Location) -> Option<PathBuf> {
     match location {
-        Location::Store(StoreRoot {
-            store: StoreSpec {
-                credentials: Credentials::File(file),
-                ..
-            },
-            ..
-        }) => Some(file.clone()),
-        Location::Store(_) | Location::Directory(_) => None,
+        Location::Store(root) => match &root.store.credentials {
+            Credentials::File(file) => Some(file.clone()),
+            Credentials::Environment | Credentials::Instance | Credentials::Anonymous => None,
+        },
+        Location::Directory(_) => None,
     }
 }
 
 /// As [`GivenStore::read`] reads it.
 pub fn print(location: &Location) -> Option<toml::Table> {
-    let Location::Store(StoreRoot {
-        store, metadata_ttl, ..
-    }) = location
-    else {
+    let Location::Store(root) = location else {
         return None;
     };
+    let (store, metadata_ttl) = (&root.store, &root.metadata_ttl);
     let time = |time: Duration| toml::Value::from(humantime::format_duration(time).to_string());
     let number = |number: usize| toml::Value::from(i64::try_from(number).unwrap_or(i64::MAX));
     let path = |path: &PathBuf| toml::Value::from(path.display().to_string());

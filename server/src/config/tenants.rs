@@ -14,9 +14,11 @@ use super::{
     plugins::Catalogue,
     remote,
     site::GivenSite,
+    tls,
     units::{positive, size},
 };
 use crate::{
+    net::tls::{CertificateSource, TlsFiles},
     request::Host,
     site::{SiteHeaders, SiteSpec},
     sites::HostPattern,
@@ -24,6 +26,7 @@ use crate::{
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use wasmserve_files::{FilesOptions, Location};
@@ -85,6 +88,9 @@ pub struct TenantRules {
     /// `[[policy]]` with plugins of its own. Default: `["index", "listing", "error-pages", "fallback", "media-types",
     /// "default-media-type", "precompressed", "headers"]`.
     pub allow: BTreeSet<&'static str>,
+    /// `acme`: whether each tenant has a certificate of its own, which is ordered with the first handshake for its host as
+    /// `[acme]` says. Default: `false`: they have that of a site whose wildcard covers them, or the server's.
+    pub tls: Option<Arc<TlsFiles>>,
     /// What tenants inherit, with the operator's ring.
     base: GivenSite,
     pub own: OwnPolicies,
@@ -181,9 +187,14 @@ impl TenantRules {
         folder: &Path,
         mut section: Section<'_>,
         defaults: &GivenSite,
+        has_acme: bool,
         catalogue: &mut Catalogue,
         errors: &mut ConfigErrors,
     ) -> Option<Self> {
+        let acme = section.flag("acme", errors).unwrap_or(false);
+        if acme && !has_acme {
+            errors.push(tls::no_acme(&section));
+        }
         let directory = section.required_string("directory", errors);
         let root = section.string("root", errors);
         if let Some(root) = root.as_ref().filter(|root| !is_plain(&root.value)) {
@@ -221,6 +232,12 @@ impl TenantRules {
             forget_after: forget_after.unwrap_or(FORGET_AFTER),
             loaded: loaded.unwrap_or(LOADED),
             allow,
+            tls: acme.then(|| {
+                Arc::new(TlsFiles {
+                    certificate: CertificateSource::Acme,
+                    clients: None,
+                })
+            }),
             base,
             own,
         })

@@ -1,7 +1,11 @@
 //! Certificates: those of `[server]`, and those of a site, `[site.tls]`.
 
 use super::{ConfigErrors, document::Section};
-use crate::net::tls::{ClientCertificates, Demand, TlsFiles};
+use crate::{
+    acme::is_certifiable,
+    net::tls::{CertificateSource, ClientCertificates, Demand, TlsFiles},
+    sites::HostPattern,
+};
 use std::{path::Path, sync::Arc};
 
 /// The names of the four keys.
@@ -22,6 +26,7 @@ const SERVER: Keys = Keys {
 
 /// `[site.tls]`:
 /// - `cert` and `key`: PEM files of the site's own. Default: the server's.
+/// - `acme`: whether each of the site's hosts has a certificate that is ordered as `[acme]` says. Default: `false`.
 /// - `client-ca`: PEM file with the certificates that those of clients have to lead to. Default: that of the server, if the
 ///   site has no certificate of its own; otherwise clients are not asked for one.
 /// - `client-certificates`: `"required"` (the default with `client-ca`) or `"optional"`.
@@ -48,9 +53,18 @@ pub(super) fn of_site(
     folder: &Path,
     mut section: Section<'_>,
     server: Option<&TlsFiles>,
+    (hosts, acme): (&[HostPattern], bool),
     errors: &mut ConfigErrors,
 ) -> Option<Arc<TlsFiles>> {
     let (own, clients) = take(&SITE, folder, &mut section, errors);
+    if section.flag("acme", errors) == Some(true) {
+        check_acme(&section, own.is_some(), hosts, acme, errors);
+        section.finish(errors);
+        return Some(Arc::new(TlsFiles {
+            certificate: CertificateSource::Acme,
+            clients,
+        }));
+    }
     let files = match (own, server) {
         (Some(own), _) => Some(TlsFiles { clients, ..own }),
         (None, Some(server)) => Some(TlsFiles {
@@ -67,6 +81,37 @@ pub(super) fn of_site(
     files.map(Arc::new)
 }
 
+/// Whether certificates can be ordered for these hosts.
+fn check_acme(section: &Section<'_>, has_files: bool, hosts: &[HostPattern], acme: bool, errors: &mut ConfigErrors) {
+    if has_files {
+        errors.push(section.error("`acme` and `cert` are two ways to say the same: give one of them"));
+    }
+    if !acme {
+        errors.push(no_acme(section));
+    }
+    for host in hosts {
+        let problem = match host {
+            HostPattern::Exact(name) if is_certifiable(name) => continue,
+            HostPattern::Exact(name) => {
+                format!("no certificate can be ordered for {name}: it is not a name of the DNS")
+            }
+            wildcard => format!(
+                "no certificate can be ordered for {wildcard}: authorities want dns-01 for wildcards, which is not spoken here"
+            ),
+        };
+        let hint = "name the hosts, or give `cert` and `key`";
+        errors.push(section.error(problem).hint(hint));
+    }
+}
+
+/// The error of a table that wants certificates ordered where nobody is named to order them from.
+pub(super) fn no_acme(section: &Section<'_>) -> super::ConfigError {
+    let hint = "[acme] with `agree-to-terms = true`, `contact` and `storage`";
+    section
+        .error("`acme = true` needs an [acme] table: whom certificates are ordered from")
+        .hint(hint)
+}
+
 fn take(
     keys: &Keys,
     folder: &Path,
@@ -79,8 +124,10 @@ fn take(
     let demand = section.choice(keys.demand, &DEMANDS, errors);
     let files = match (certificate, key) {
         (Some(certificate), Some(key)) => Some(TlsFiles {
-            certificate: folder.join(certificate.value),
-            key: folder.join(key.value),
+            certificate: CertificateSource::Files {
+                certificate: folder.join(certificate.value),
+                key: folder.join(key.value),
+            },
             clients: None,
         }),
         (None, None) => None,

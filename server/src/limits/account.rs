@@ -1,6 +1,7 @@
 //! What one site may use at once and in a time, and what it uses.
 
 use super::{
+    clients::Counted,
     line::{Line, Seat, Turn},
     rate::{Bucket, Rate},
 };
@@ -64,6 +65,8 @@ pub struct Spent {
 #[derive(Debug, Default)]
 pub struct Admitted {
     account: Option<Arc<Account>>,
+    /// Its client's count of it.
+    client: Option<Counted>,
 }
 
 /// A connection that is counted as a site's until this is dropped.
@@ -152,6 +155,7 @@ impl Account {
         self.requests.fetch_add(1, Relaxed);
         Ok(Admitted {
             account: Some(self.clone()),
+            client: None,
         })
     }
 
@@ -204,6 +208,13 @@ impl Account {
 // === impl Admitted ===
 
 impl Admitted {
+    /// The same, counted as its client's too.
+    #[must_use]
+    pub fn with(mut self, client: Option<Counted>) -> Self {
+        self.client = client;
+        self
+    }
+
     /// What the answer's content has to wait for, if for anything.
     pub fn turn(&self) -> Option<Turn> {
         self.account.as_ref()?.turn()

@@ -36,6 +36,19 @@ impl Rate {
         self.unit.length() / self.count.get()
     }
 
+    /// So many a minute, at least one.
+    pub fn per_minute(count: u32) -> Self {
+        Self {
+            count: NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN),
+            unit: Unit::Minute,
+        }
+    }
+
+    /// How many in its unit of time.
+    pub fn count(self) -> NonZeroU32 {
+        self.count
+    }
+
     /// As many as come in a second, at least one: what may come at once where nothing else is said.
     pub fn usual_burst(self) -> NonZeroU32 {
         let a_second = u64::from(self.count.get()) / self.unit.length().as_secs();

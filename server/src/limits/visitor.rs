@@ -3,7 +3,7 @@
 use super::{
     Limits,
     account::{Account, Admitted, Belonging, Spent},
-    clients::{ClientConnection, Clients, TooMany},
+    clients::{Clients, Counted, TooMany},
 };
 use http::request::Parts;
 use std::{
@@ -24,13 +24,13 @@ pub struct Visitor {
     /// Whether there is one: where nothing is counted, no lock is taken.
     belongs: AtomicBool,
     end: Notify,
-    _client: Option<ClientConnection>,
+    _client: Option<Counted>,
 }
 
 /// Why a request is not answered as it would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// Its client has used up its rate.
+    /// Its client has used up its rate, or has too many under way.
     Client { retry_after: Duration },
     /// Its site is over a budget.
     Site(Spent),
@@ -64,24 +64,25 @@ impl Visitor {
     /// Counts a request of a client, whatever it asks for.
     ///
     /// # Errors
-    /// When its head is larger than it may be, or the client has used up its rate.
-    pub fn ask(&self, head: &Parts, client: Option<IpAddr>) -> Result<(), Over> {
+    /// When its head is larger than it may be, or the client has used up its rate or has too many under way.
+    pub fn ask(&self, head: &Parts, client: Option<IpAddr>) -> Result<Option<Counted>, Over> {
         self.limits.head.check(head)?;
-        let Some(client) = client else { return Ok(()) };
-        let counted = self.limits.clients.request(client);
+        let Some(client) = client else { return Ok(None) };
+        let counted = Clients::request(&self.limits, client);
         counted.map_err(|retry_after| Over::Client { retry_after })
     }
 
-    /// Counts a request as a site's, and the connection with it: it belongs to the site that it asked for last.
+    /// Counts a request as a site's, beside its client's, and the connection with it: it belongs to the site that it asked
+    /// for last.
     ///
     /// # Errors
     /// When the site is over a budget.
-    pub fn enter(&self, account: &Arc<Account>) -> Result<Admitted, Over> {
+    pub fn enter(&self, account: &Arc<Account>, asked: Option<Counted>) -> Result<Admitted, Over> {
         if !account.is_limited() {
             if self.belongs.swap(false, Relaxed) {
                 *self.belonging() = None;
             }
-            return Ok(Admitted::default());
+            return Ok(Admitted::default().with(asked));
         }
         let mut belonging = self.belonging();
         if !belonging.as_ref().is_some_and(|belonging| belonging.is_to(account)) {
@@ -89,7 +90,7 @@ impl Visitor {
             self.belongs.store(true, Relaxed);
         }
         drop(belonging);
-        account.begin().map_err(Over::Site)
+        Ok(account.begin().map_err(Over::Site)?.with(asked))
     }
 
     fn belonging(&self) -> MutexGuard<'_, Option<Belonging>> {

@@ -10,10 +10,11 @@ use super::{
     proxy::{self, Peek},
     refused::turn_away,
     stop::Stop,
-    tls::{Protocol, Tls},
+    tls::{Protocol, Shaken, Tls},
     watched::Watched,
 };
 use crate::{
+    acme::Acme,
     limits::{HEADER_FIELDS, Limits, Visitor},
     observe::{meters, record},
     sites::Sites,
@@ -76,6 +77,7 @@ pub struct Server {
     pub watch: Watch,
     /// What sites and clients use.
     pub limits: Arc<Limits>,
+    pub acme: Arc<Acme>,
     /// What connections that begin now are served by.
     protocols: ArcSwap<Protocols>,
 }
@@ -110,11 +112,18 @@ struct Link {
 // === impl Server ===
 
 impl Server {
-    pub fn new(sites: Arc<Sites>, watch: Watch, limits: Arc<Limits>, options: NetOptions) -> Arc<Self> {
+    pub fn new(
+        sites: Arc<Sites>,
+        watch: Watch,
+        limits: Arc<Limits>,
+        acme: Arc<Acme>,
+        options: NetOptions,
+    ) -> Arc<Self> {
         Arc::new(Self {
             sites: ArcSwap::new(sites),
             watch,
             limits,
+            acme,
             protocols: ArcSwap::from_pointee(Protocols::new(options)),
         })
     }
@@ -356,7 +365,8 @@ impl Admitted {
             shaken = handshake => {
                 meters().connections.handshake(matches!(shaken, Ok(Ok(_))));
                 match shaken {
-                    Ok(Ok(secured)) => secured,
+                    Ok(Ok(Shaken::Client(stream, protocol, secured))) => (*stream, protocol, secured),
+                    Ok(Ok(Shaken::Challenge)) => return tracing::debug!(%peer, "an authority saw the answer to its challenge"),
                     Ok(Err(error)) => return tracing::info!(%peer, %error, "a TLS handshake failed"),
                     Err(_) => return note_given_up("the rest of a TLS handshake", peer),
                 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     limits::Visitor,
     observe::Record,
-    request::{Answering, Arrival, handle, redirect},
+    request::{Answering, Arrival, Reply, Scheme, handle, redirect},
 };
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body_util::BodyExt;
@@ -64,8 +64,13 @@ pub async fn exchange(
         secured: origin.secured.clone(),
         at: SystemTime::now(),
     };
-    let mut reply = match origin.answers() {
-        Answers::RedirectToHttps { port } if !redirect::is_acme(&arrival.head) => {
+    let challenge = match origin.scheme() {
+        Scheme::Http => redirect::challenge(&server.acme.challenges, &arrival.head),
+        Scheme::Https => None,
+    };
+    let mut reply = match (challenge, origin.answers()) {
+        (Some(answer), _) => Reply::undecided(answer),
+        (None, Answers::RedirectToHttps { port }) if !redirect::is_acme(&arrival.head) => {
             redirect::to_https(&sites, &arrival, port).await
         }
         _ => handle(&sites, &server.watch, &visitor, arrival).await,

@@ -5,7 +5,7 @@
 //! [`proxy`] and [`forwarded`] (for whom proxies ask), [`origin`] (what comes of it), [`tls`] (certificate and handshake),
 //! [`http2`] (its settings and streams), [`activity`] and [`watched`] (what a connection is waiting for, so that none waits
 //! for ever), [`exchange`] (a request to the spine, its answer back), [`body`] (its content in the transport's hands),
-//! [`stop`] (the graceful end).
+//! [`stop`] (the graceful end). [`outgoing`]: what this server asks others.
 
 pub mod activity;
 pub mod body;
@@ -17,6 +17,7 @@ pub mod inherited;
 pub mod listen;
 pub mod listener;
 pub mod origin;
+pub mod outgoing;
 pub mod proxy;
 mod refused;
 mod reserve;

@@ -6,7 +6,10 @@
 //! demands on clients, is refused with 421, so that no site is reached past its own handshake. An [`Identity`] that did not
 //! change outlives reloads, and with it the tickets that its clients hold.
 
-use crate::sites::Sites;
+use crate::{
+    acme::{Acme, challenges::ACME_TLS},
+    sites::Sites,
+};
 use ring::digest::{Context as Digest, SHA256, digest};
 use rustls::{
     RootCertStore, ServerConfig, ServerConnection,
@@ -26,18 +29,28 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use x509_cert::{Certificate, der::Decode};
 
 /// What HTTPS is spoken with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TlsFiles {
-    /// The server's certificate, and those that lead from it to one that clients trust.
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+    pub certificate: CertificateSource,
     /// What is asked of clients.
     pub clients: Option<ClientCertificates>,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateSource {
+    Files {
+        /// The server's certificate, and those that lead from it to one that clients trust.
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+    /// Each name has its own, which is ordered: see [`crate::acme`].
+    Acme,
 }
 
 /// Certificates of clients.
@@ -63,6 +76,15 @@ pub struct Tls {
     own: Arc<HashMap<Arc<TlsFiles>, Arc<Identity>>>,
     /// Tells clients that there is nothing for the name that they ask for.
     refusing: Arc<ServerConfig>,
+    acme: Arc<Acme>,
+}
+
+/// What a handshake came to.
+pub enum Shaken<S> {
+    /// A connection, with what is spoken on it.
+    Client(Box<TlsStream<S>>, Protocol, Secured),
+    /// An authority saw the answer to its challenge: that was all.
+    Challenge,
 }
 
 /// A certificate with what is asked of its clients, ready to use.
@@ -77,6 +99,8 @@ struct Identity {
 pub struct Secured {
     /// The site's own certificate; `None` for the server's.
     files: Option<Arc<TlsFiles>>,
+    /// The only host that it is for, where each has its own.
+    only: Option<Box<str>>,
     /// `tls.*`, for policies and the log.
     pub facts: Vec<(String, String)>,
 }
@@ -126,8 +150,12 @@ pub enum TlsError {
 impl TlsFiles {
     /// Read again at each reload, and never served.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let own = match &self.certificate {
+            CertificateSource::Files { certificate, key } => vec![certificate.clone(), key.clone()],
+            CertificateSource::Acme => Vec::new(),
+        };
         let clients = self.clients.as_ref().map(|clients| clients.authorities.clone());
-        [self.certificate.clone(), self.key.clone()].into_iter().chain(clients)
+        own.into_iter().chain(clients)
     }
 }
 
@@ -143,16 +171,19 @@ impl Tls {
         default: Option<&TlsFiles>,
         sites: impl Iterator<Item = &'a Arc<TlsFiles>>,
         before: Option<&Self>,
+        acme: &Arc<Acme>,
     ) -> Result<Option<Self>, TlsError> {
         let known = |files: &TlsFiles| before.and_then(|before| before.own.get(files));
         let mut own: HashMap<Arc<TlsFiles>, Arc<Identity>> = HashMap::new();
         for files in sites {
             if !own.contains_key(files) {
-                own.insert(files.clone(), Identity::load(files, known(files))?);
+                own.insert(files.clone(), Identity::load(files, known(files), acme)?);
             }
         }
         let before_default = before.and_then(|before| before.default.as_ref());
-        let default = default.map(|files| Identity::load(files, before_default)).transpose()?;
+        let default = default
+            .map(|files| Identity::load(files, before_default, acme))
+            .transpose()?;
         if default.is_none() && own.is_empty() {
             return Ok(None);
         }
@@ -160,6 +191,7 @@ impl Tls {
             default,
             own: Arc::new(own),
             refusing: refusing()?,
+            acme: acme.clone(),
         }))
     }
 
@@ -168,13 +200,27 @@ impl Tls {
     ///
     /// # Errors
     /// When the client speaks no TLS, agrees to nothing, or comes without a certificate that is demanded.
-    pub async fn accept<S>(&self, sites: &Sites, stream: S) -> io::Result<(TlsStream<S>, Protocol, Secured)>
+    pub async fn accept<S>(&self, sites: &Sites, stream: S) -> io::Result<Shaken<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
-        let (files, config) = self.chosen(sites, name.as_deref().unwrap_or_default());
+        let hello = start.client_hello();
+        let name = hello.server_name().map(str::to_ascii_lowercase).unwrap_or_default();
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        if hello
+            .alpn()
+            .is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none())
+        {
+            let config = self.acme.challenges.handshake(name);
+            let mut stream = start
+                .into_stream(config.unwrap_or_else(|| self.refusing.clone()))
+                .await?;
+            // Nothing follows (RFC 8737, section 3).
+            stream.shutdown().await?;
+            return Ok(Shaken::Challenge);
+        }
+        let (files, config) = self.chosen(sites, name).await;
         let stream = start.into_stream(config).await?;
         let connection = stream.get_ref().1;
         let protocol = match connection.alpn_protocol() {
@@ -183,12 +229,22 @@ impl Tls {
             _ => Protocol::Http1,
         };
         let facts = facts(connection);
-        Ok((stream, protocol, Secured { files, facts }))
+        let is_acme = files
+            .as_ref()
+            .is_some_and(|files| files.certificate == CertificateSource::Acme);
+        let only = is_acme.then(|| name.into());
+        Ok(Shaken::Client(
+            Box::new(stream),
+            protocol,
+            Secured { files, only, facts },
+        ))
     }
 
     /// What a client is shown that asks for a name; empty: for none.
-    fn chosen(&self, sites: &Sites, name: &str) -> (Option<Arc<TlsFiles>>, Arc<ServerConfig>) {
-        let name = name.strip_suffix('.').unwrap_or(name);
+    async fn chosen(&self, sites: &Sites, name: &str) -> (Option<Arc<TlsFiles>>, Arc<ServerConfig>) {
+        if self.acme.ready(name).is_none() && sites.has_tenant(name).await {
+            self.acme.on_demand(name).await;
+        }
         let files = sites.tls_of(name).cloned();
         let identity = match &files {
             Some(files) => self.own.get(files),
@@ -203,9 +259,11 @@ impl Tls {
 
 impl Identity {
     /// Reads its files, unless they have what they had before.
-    fn load(files: &TlsFiles, before: Option<&Arc<Self>>) -> Result<Arc<Self>, TlsError> {
-        let certificate = read(&files.certificate)?;
-        let key = read(&files.key)?;
+    fn load(files: &TlsFiles, before: Option<&Arc<Self>>, acme: &Arc<Acme>) -> Result<Arc<Self>, TlsError> {
+        let (certificate, key) = match &files.certificate {
+            CertificateSource::Files { certificate, key } => (read(certificate)?, read(key)?),
+            CertificateSource::Acme => Default::default(),
+        };
         let clients = files.clients.as_ref();
         let authorities = clients.map(|clients| read(&clients.authorities)).transpose()?;
         let mut content = Digest::new(&SHA256);
@@ -218,29 +276,36 @@ impl Identity {
         if let Some(before) = before.filter(|before| before.content == content) {
             return Ok(before.clone());
         }
-        let chain = chain(&files.certificate, &certificate)?;
-        let key = secret(&files.key, &key)?;
         let verifier = match clients.zip(authorities) {
             Some((clients, authorities)) => verifier(clients, &authorities)?,
             None => WebPkiClientVerifier::no_client_auth(),
         };
-        let unusable = |source| match source {
-            rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
-                certificate: files.certificate.clone(),
-                key: files.key.clone(),
-            },
-            source => TlsError::Unusable {
-                certificate: files.certificate.clone(),
-                key: files.key.clone(),
-                source,
-            },
-        };
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(unusable)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(unusable)?;
+            .map_err(TlsError::Library)?
+            .with_client_cert_verifier(verifier);
+        let config = match &files.certificate {
+            CertificateSource::Acme => config.with_cert_resolver(Arc::new(Ordered(acme.clone()))),
+            CertificateSource::Files {
+                certificate: certificate_path,
+                key: key_path,
+            } => {
+                let chain = chain(certificate_path, &certificate)?;
+                let key = secret(key_path, &key)?;
+                let (certificate, key_path) = (certificate_path.clone(), key_path.clone());
+                config.with_single_cert(chain, key).map_err(|source| match source {
+                    rustls::Error::InconsistentKeys(_) => TlsError::OtherKey {
+                        certificate,
+                        key: key_path,
+                    },
+                    source => TlsError::Unusable {
+                        certificate,
+                        key: key_path,
+                        source,
+                    },
+                })?
+            }
+        };
         Ok(Arc::new(Self {
             config: prepared(config)?,
             content,
@@ -259,6 +324,27 @@ fn prepared(mut config: ServerConfig) -> Result<Arc<ServerConfig>, TlsError> {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
+}
+
+/// Shows the certificate that was ordered for the name, as it is now: renewing one is nothing to connections.
+struct Ordered(Arc<Acme>);
+
+impl ResolvesServerCert for Ordered {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name()?.to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        let ready = self.0.ready(name);
+        if ready.is_none() {
+            tracing::info!(name, "there is no certificate for the name yet");
+        }
+        ready
+    }
+}
+
+impl std::fmt::Debug for Ordered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ordered")
+    }
 }
 
 /// Has no certificate for anybody.
@@ -307,8 +393,8 @@ fn verifier(
 
 impl Secured {
     /// Whether what was agreed on is what a site asks for.
-    pub fn is_for(&self, files: Option<&Arc<TlsFiles>>) -> bool {
-        self.files.as_ref() == files
+    pub fn is_for(&self, files: Option<&Arc<TlsFiles>>, host: &str) -> bool {
+        self.files.as_ref() == files && self.only.as_deref().is_none_or(|only| only == host)
     }
 }
 

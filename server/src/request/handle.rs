@@ -74,9 +74,10 @@ pub enum Answering {
 
 /// Answers a request.
 pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival: Arrival) -> Reply {
-    if let Err(over) = visitor.ask(&arrival.head, arrival.client) {
-        return Reply::refused(&Refusal::Over(over));
-    }
+    let asked = match visitor.ask(&arrival.head, arrival.client) {
+        Ok(asked) => asked,
+        Err(over) => return Reply::refused(&Refusal::Over(over)),
+    };
     if debug::asked(watch.debug.as_ref(), &mut arrival.head.headers) {
         // On the heap: hardly any request asks for it.
         return Box::pin(debug::traced(sites, arrival)).await;
@@ -89,7 +90,7 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         Ok(None) => return Reply::undecided(capabilities()),
         Err(refusal) => return Reply::refused(&refusal),
     };
-    let admitted = match visitor.enter(&site.account) {
+    let admitted = match visitor.enter(&site.account, asked) {
         Ok(admitted) => admitted,
         Err(over) => return Reply::over_budget(site, request, over),
     };
@@ -132,7 +133,7 @@ pub(crate) async fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(
     };
     let site = sites.of_host(&host.name).await?;
     let secured = arrival.secured.as_deref();
-    if secured.is_some_and(|secured| !secured.is_for(sites.tls_of(&host.name))) {
+    if secured.is_some_and(|secured| !secured.is_for(sites.tls_of(&host.name), &host.name)) {
         return Err(Refusal::OtherCertificate);
     }
     let facts = secured.map_or_else(Vec::new, |secured| secured.facts.clone());

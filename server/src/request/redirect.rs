@@ -1,9 +1,9 @@
 //! The listener that only sends clients on: the same URL by HTTPS (RFC 9110, section 15.4.9).
 
-use super::{Arrival, Refusal, Reply, Target, TargetError, framing, handle::capabilities};
-use crate::sites::Sites;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
-use wasmserve_files::{Answer, Content};
+use super::{Arrival, Host, Refusal, Reply, Target, TargetError, framing, handle::capabilities};
+use crate::{acme::Challenges, sites::Sites};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use wasmserve_files::{Answer, Content, Part};
 
 /// Where an ACME server looks for the answer to its challenge, by plain HTTP (RFC 8555, section 8.3).
 pub const ACME: &str = "/.well-known/acme-challenge/";
@@ -14,6 +14,30 @@ const HTTPS: u16 = 443;
 /// Whether a request is an ACME server's: the site answers it.
 pub fn is_acme(head: &Parts) -> bool {
     head.uri.path().starts_with(ACME)
+}
+
+/// The answer to an authority that looks for one of this server's own challenges: before any policy, for it is asked
+/// nothing that an attacker could use, and no file is served. Any other one is the site's.
+pub fn challenge(challenges: &Challenges, head: &Parts) -> Option<Answer> {
+    if !is_acme(head) || !matches!(head.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let host = head.headers.get(header::HOST)?.to_str().ok()?;
+    let host = Host::parse(host)?;
+    let answer = challenges.answer(&host.name, head.uri.path())?;
+    Some(Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::from_iter([
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/octet-stream"),
+            ),
+            (header::CONTENT_LENGTH, answer.len().into()),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ]),
+        media_type: None,
+        content: Content::Parts(vec![Part::Bytes(answer.into())]),
+    })
 }
 
 /// Sends a request on, when its host is a site's.

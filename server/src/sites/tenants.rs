@@ -221,6 +221,19 @@ impl Tenants {
         }
     }
 
+    /// Whether there was a folder of that name when the names were last read.
+    pub fn last_knew(&self, host: &str) -> bool {
+        self.index.last_knew(host)
+    }
+
+    /// Whether there is a folder of that name, as far as names that are at most a second old say.
+    pub async fn may_be_there(&self, host: &str) -> bool {
+        match self.index.knows(host) {
+            Some(known) => known,
+            None => self.index.look(host).await.unwrap_or(false),
+        }
+    }
+
     /// Whether there is surely no tenant of that name, by what is known now.
     pub fn certainly_lacks(&self, host: &str) -> bool {
         self.index.knows(host) == Some(false) && !self.table().contains_key(host)

@@ -162,7 +162,7 @@ async fn serve(root: PathBuf, way: Way) -> SocketAddr {
     };
     let sites = Sites::new(1, UnknownHost::default(), vec![Arc::new(site)]);
     let options = ServerSettings::default().net(None);
-    let server = Server::new(Arc::new(sites), Watch::default(), limits, options);
+    let server = Server::new(Arc::new(sites), Watch::default(), limits, Arc::default(), options);
     let listener = ListenerOptions::new(ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Security::Plain);
     let bound = Bound::new(&listener, &mut Inherited::default()).expect("a port");
     let socket = std::net::TcpListener::from(bound.descriptor().expect("a descriptor"));

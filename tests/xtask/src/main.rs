@@ -39,7 +39,8 @@ Tasks:
                       server/docs/several-servers.md.
   messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
   reference           Write server/docs/reference.md anew, from the docs of what configuration is read into.
-  package             Build server and plugins, and make a Debian package of them in target/debian. Needs cargo-deb.
+  package             Build server and plugins, and make a Debian package of them in target/debian. Installs
+                      cargo-deb within target/tools.
   help                Print this.
 
 Tests of disks that fail or hang mount file systems in user space; where that cannot be done they fail, unless

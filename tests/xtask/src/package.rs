@@ -1,7 +1,7 @@
 //! Making the Debian package: by cargo-deb, from `[package.metadata.deb]` in `server/Cargo.toml` and `server/packaging`.
 use crate::{
     build,
-    command::{Result, announce, cargo, project, run},
+    command::{Result, announce, cargo, command, project, run},
     setup,
 };
 use std::{fs, path::Path};
@@ -11,6 +11,9 @@ const STAGE: &str = "target/package";
 
 /// Where the package is found.
 const OUTPUT: &str = "target/debian";
+
+/// What packs, installed from crates.io within the target folder.
+const CARGO_DEB: &str = "3.8.0";
 
 /// The shells that Debian has folders for, and the names of their files there.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "wasmserve"), ("zsh", "_wasmserve"), ("fish", "wasmserve.fish")];
@@ -26,13 +29,16 @@ pub fn run_all() -> Result {
     copy_all(&project().join("wit"), &stage.join("wit"))?;
     run(build::wasmserve(&["man", "--output"]).arg(stage.join("man")))?;
     completions(&stage.join("completions"))?;
-    if !cargo(&["deb", "--version"])
-        .output()
-        .is_ok_and(|ran| ran.status.success())
-    {
-        return Err("cargo-deb is missing: cargo install --locked cargo-deb".into());
+    let tools = build::target().join("tools");
+    if !tools.join("bin/cargo-deb").exists() {
+        let mut install = cargo(&["install", "--locked", "cargo-deb", "--version", CARGO_DEB, "--root"]);
+        run(install.arg(&tools))?;
     }
-    run(cargo(&["deb", "--package", "wasmserve", "--no-build", "--output"]).arg(project().join(OUTPUT)))
+    let mut deb = command(
+        tools.join("bin/cargo-deb"),
+        &["--package", "wasmserve", "--no-build", "--output"],
+    );
+    run(deb.arg(project().join(OUTPUT)).current_dir(project()))
 }
 
 /// Of every standard policy what serving needs, and what its author says of it.
@@ -92,5 +98,50 @@ fn copy(from: &Path, to: &Path) -> Result {
     match fs::copy(from, to) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("{}: {error}", from.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether anything matches a path whose last parts may be patterns of cargo-deb's.
+    fn is_there(path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        match text.split_once('*') {
+            None => path.exists(),
+            Some((folder, _)) => fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()),
+        }
+    }
+
+    /// Making the package needs everything built and takes minutes; that it names what is not there is seen at once.
+    #[test]
+    fn what_the_package_is_made_of_is_there() {
+        let folder = project().join("server");
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("the server has a manifest");
+        let (_, assets) = manifest.split_once("\nassets = [\n").expect("the package has assets");
+        let (assets, _) = assets.split_once("\n]").expect("the list has an end");
+        let mut staged = 0;
+        for line in assets.lines() {
+            let source = line.split('"').nth(1).expect("an asset has a source");
+            match source.strip_prefix("../").unwrap_or(source).starts_with("target/") {
+                // Made before packing.
+                true => staged += 1,
+                false => assert!(is_there(&folder.join(source)), "{source}"),
+            }
+        }
+        assert_eq!(staged, 7, "the binary, and what `run_all` gathers");
+        for folder_of in ["maintainer-scripts = \"", "unit-scripts = \""] {
+            let (_, path) = manifest.split_once(folder_of).expect("the package names it");
+            let (path, _) = path.split_once('"').expect("a string has an end");
+            assert!(folder.join(path).is_dir(), "{path}");
+        }
+        for file in [
+            "docs/systemd/wasmserve.service",
+            "packaging/debian/postinst",
+            "packaging/debian/postrm",
+        ] {
+            assert!(folder.join(file).is_file(), "{file}");
+        }
     }
 }

@@ -49,6 +49,7 @@ const PAGES: &[Chapter] = &[
                 ],
             ),
             ("[[listener]]", &[("listeners.rs", "struct ListenerSettings")]),
+            ("[acme]", &[("acme.rs", "struct GivenAcme")]),
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.record]", &[("operators.rs", "fn record")]),

@@ -71,6 +71,10 @@ const TEST_TOOLS: &[Tool] = &[
         present: "/usr/bin/python3 -c 'import prometheus_client.parser'",
     },
     Tool {
+        package: "pebble",
+        present: "command -v pebble",
+    },
+    Tool {
         package: "chromium",
         present: "command -v chromium",
     },

@@ -81,7 +81,7 @@ impl RedisSite {
 
     async fn call(&self, invocation: &ScriptInvocation<'_>) -> Result<Answer, Unavailable> {
         let answer: Value = self.redis.line(&self.site).call(invocation).await?;
-        Ok(Answer::read(answer)?)
+        Answer::read(answer)
     }
 
     /// An operation of `pairs.lua`, to which its own arguments are to be added.

@@ -307,6 +307,26 @@ function troubles({ troubles: list, history }) {
   $('troubles').replaceChildren(...(rows.length ? rows : [el('p', { class: 'nothing good' }, 'No policy has failed since it was loaded, and every breaker is closed.')]));
 }
 
+function certificates({ certificates: list, history }) {
+  $('certificates-card').hidden = list.length === 0;
+  const rows = list.slice(0, 12).map(({ name, expires_at, next_at, error }) => {
+    const left = expires_at === null ? null : (expires_at - history.now) / 1000;
+    const next = (next_at - history.now) / 1000;
+    const state = left === null ? 'missing' : left > 0 ? 'ready' : 'expired';
+    return el(
+      'div',
+      { class: 'trouble' },
+      el('span', { class: `chip ${error || state !== 'ready' ? 'open' : 'closed'}` }, state),
+      el('span', { class: 'who' }, name, el('small', {}, left > 0 ? `good for ${span(left)}` : 'nobody can trust it')),
+      el('span', { class: 'why' }, error ?? ''),
+      el('span', { class: 'when' }, next > 0 ? `ordered in ${span(next)}` : 'being ordered'),
+    );
+  });
+  const more = list.length - rows.length;
+  if (more > 0) rows.push(el('p', { class: 'more' }, `and ${more} more: GET /status`));
+  $('certificates').replaceChildren(...rows);
+}
+
 function cell(text, kind = '') {
   return el('td', kind ? { class: kind } : {}, text);
 }
@@ -381,7 +401,7 @@ function header(status) {
 }
 
 function show(status) {
-  for (const part of [header, tiles, diagrams, troubles, siteTable, policyTable, processGrid]) part(status);
+  for (const part of [header, tiles, diagrams, troubles, certificates, siteTable, policyTable, processGrid]) part(status);
 }
 
 // ---- asking

@@ -91,7 +91,7 @@ const WHOLE: &str = r#"
         header-fields = 50
         target-size = "4KiB"
         bandwidth = "100MiB/s"
-        client = { connections = 7, rate = "50/s", burst = 9, exempt = ["10.0.0.0/8", "::1"] }
+        client = { connections = 7, requests = 8, rate = "50/s", burst = 9, exempt = ["10.0.0.0/8", "::1"] }
         sendfile = "off"
         admin = "run/admin.sock"
         debug-secret-file = "/secret"
@@ -294,7 +294,11 @@ fn every_key_comes_to_what_it_says() {
     assert_eq!(roots[1].1.location, Location::Directory("/other".into()));
     assert_eq!(first.tls, None, "it has the server's");
     let tls = second.tls.as_ref().expect("what it asks of clients is its own");
-    assert_eq!(tls.certificate, folder.path().join("tls/cert.pem"));
+    let own = CertificateSource::Files {
+        certificate: folder.path().join("tls/cert.pem"),
+        key: folder.path().join("tls/key.pem"),
+    };
+    assert_eq!(tls.certificate, own);
     let clients = tls.clients.as_ref().expect("they are asked");
     assert_eq!(clients.authorities, folder.path().join("tls/others.pem"));
     assert_eq!(clients.demand, Demand::Optional);

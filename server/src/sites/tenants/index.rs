@@ -93,6 +93,11 @@ impl Index {
         (names.looked.elapsed() < FRESH).then(|| names.has(self.hash.hash_one(host)))
     }
 
+    /// Whether a host had a folder, however long ago the names were read.
+    pub fn last_knew(&self, host: &str) -> bool {
+        self.names().has(self.hash.hash_one(host))
+    }
+
     /// The same, looking again first where that is due. Whoever comes meanwhile waits. Where the folder cannot be read now,
     /// the last known names hold, and the log says so.
     ///

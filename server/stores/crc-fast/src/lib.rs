@@ -32,7 +32,7 @@ impl Digest {
             self.state ^= u64::from(*byte);
             for _ in 0..8 {
                 let carry = self.state & 1;
-                self.state = self.state >> 1 ^ POLYNOMIAL * carry;
+                self.state = (self.state >> 1) ^ (POLYNOMIAL * carry);
             }
         }
     }
