@@ -75,7 +75,7 @@ async fn fill(folder: &Path, seed: u64) {
             let (cache, fake) = (cache.clone(), fake.clone());
             tokio::spawn(async move {
                 let mut numbers = Numbers(seed * 1000 + client);
-                for _ in 0_u64.. {
+                for _ in 0..=u64::MAX {
                     let object = numbers.below(60);
                     let key = format!("o{object}");
                     let start = numbers.below(size(object));
