@@ -106,7 +106,7 @@ impl<'a> Serving<'a> {
         operators: Operators,
         inherited: Inherited,
     ) -> Result<Self, anyhow::Error> {
-        match Parts::load(options, &configuration, begun, inherited).await {
+        match Parts::load(options, &configuration, begun, &operators.desk, inherited).await {
             Ok(parts) => Ok(Self::open(options, log, configuration, operators, parts)),
             Err(error) => {
                 operators.end().await;
@@ -130,10 +130,6 @@ impl<'a> Serving<'a> {
             inherited,
             changes,
         } = parts;
-        operators.desk.open(admin::Serving {
-            server: server.clone(),
-            pool: loader.pool().clone(),
-        });
         Self {
             options,
             log,
@@ -350,6 +346,7 @@ impl Parts {
         options: &ServeOptions,
         configuration: &Configuration,
         begun: SystemTime,
+        desk: &admin::Desk,
         mut inherited: Inherited,
     ) -> Result<Self, anyhow::Error> {
         // Before anything that takes long, so that no change of it is missed.
@@ -376,6 +373,11 @@ impl Parts {
         let wanted = configuration.listeners();
         let fresh = listeners.bind(&wanted, &mut inherited)?;
         let addresses = listeners.follow(&wanted, fresh);
+        // Before it is announced, so that whoever waits for that finds it ready.
+        desk.open(admin::Serving {
+            server: server.clone(),
+            pool: loader.pool().clone(),
+        });
         announce(&addresses, settings).context("cannot write to standard output")?;
         Ok(Self {
             loader,
