@@ -92,7 +92,10 @@ async fn whatever_became_of_the_files_only_right_bytes_are_served() {
         drop(cache);
         for kind in ["pieces", "index"] {
             for path in files(folder.path(), kind) {
-                let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+                // The cache of before may still be removing what it had no room for.
+                let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else {
+                    continue;
+                };
                 let length = file.metadata().unwrap().len();
                 match numbers.below(8) {
                     0 => file.set_len(numbers.below(length + 1)).unwrap(),
@@ -107,7 +110,7 @@ async fn whatever_became_of_the_files_only_right_bytes_are_served() {
                         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
                     }
                     3 => file.set_len(length + numbers.below(20_000)).unwrap(),
-                    4 if numbers.below(3) == 0 => fs::remove_file(&path).unwrap(),
+                    4 if numbers.below(3) == 0 => fs::remove_file(&path).unwrap_or_default(),
                     _ => {}
                 }
             }
