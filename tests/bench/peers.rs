@@ -494,7 +494,7 @@ impl Place<'_> {
                 "--root",
             ])
             .arg(self.root)
-            .args(["--log-level", "error", "--compression", "false"]);
+            .args(["--log-level", "error"]);
         command
     }
 
