@@ -182,7 +182,7 @@ mod tests {
     fn the_forms_that_logins_write() {
         let text = br#"{
             "auths": {
-                "ghcr.io": { "auth": "YW5uOnNlY3JldDp4" },
+                "registry.example.org": { "auth": "YW5uOnNlY3JldDp4" },
                 "https://quay.io": { "username": "bob", "password": "p" },
                 "https://index.docker.io/v1/": { "auth": "ZG9jOnA=" },
                 "tokens.example:5000": { "registrytoken": "abc" },
@@ -194,7 +194,7 @@ mod tests {
             "credsStore": "desktop"
         }"#;
         let keyring = Keyring::parse(text).unwrap();
-        assert_eq!(keyring.of("ghcr.io"), Ok(basic("ann", "secret:x")));
+        assert_eq!(keyring.of("registry.example.org"), Ok(basic("ann", "secret:x")));
         assert_eq!(keyring.of("quay.io"), Ok(basic("bob", "p")));
         assert_eq!(keyring.of("docker.io"), Ok(basic("doc", "p")));
         assert_eq!(
