@@ -39,9 +39,8 @@ const CLIENTS: usize = 8;
 /// Turns of the three phases, and requests that are timed in each.
 const TURNS: usize = 6;
 const TIMED: usize = 1000;
-/// The p99 of small files beside a policy that misbehaves is at most this many times the p99 beside harmless requests of the
-/// same clients: so many clients that ask as fast as they can are felt whatever they ask. How many times the idle figure it is
-/// stands beside it (server/docs/decisions/0043-neighbours.md).
+/// The p99 of small files beside a policy that misbehaves is at most this many times that of an idle server. What harmless
+/// requests of as many clients do to it is printed beside it: so many that ask as fast as they can are felt whatever they ask.
 const LIMIT: f64 = 2.0;
 
 /// What the load's clients add to the niceness of the process.
@@ -76,7 +75,7 @@ pub fn isolation() -> Verdict {
     let mut holds = true;
     let mut text = format!(
         "{CLIENTS} clients of a site that misbehaves; p99 of small files of another site, median of {TURNS} turns (limit {LIMIT}x \
-         of beside as many harmless clients):"
+         of idle):"
     );
     for behaviour in MISBEHAVIOURS {
         if wanted.as_deref().is_some_and(|wanted| wanted != *behaviour) {
@@ -135,15 +134,15 @@ fn misbehaving(behaviour: &str) -> (bool, String) {
     });
     let peak = peak.into_inner() / MIB;
     let heals = behaviour != "endless_loop" || healed(&server);
-    let ratio = busy.median() / beside_harmless.median();
+    let ratio = busy.median() / idle.median();
     let line = format!(
-        "\n      {behaviour}: idle {:.0} µs, beside harmless requests {:.0} µs, beside it {:.0} µs: {ratio:.1}x, {:.1}x of idle; peak \
+        "\n      {behaviour}: idle {:.0} µs, beside harmless requests {:.0} µs, beside it {:.0} µs: {ratio:.1}x of idle, {:.1}x of harmless; peak \
          {peak} MiB{}\
          \n        harmless {beside_harmless}\n        it       {busy}",
         idle.median(),
         beside_harmless.median(),
         busy.median(),
-        busy.median() / idle.median(),
+        busy.median() / beside_harmless.median(),
         if heals { "" } else { ", and its breaker did not close" }
     );
     (ratio <= LIMIT && peak < 512 && heals, line)
