@@ -2,13 +2,15 @@
 use crate::{
     Budget, ServiceBudget,
     budget::Account,
+    crowd::Crowd,
     lane::Share,
     places::Held,
+    running::{Meter, TICK},
     services::{SiteServices, Sites},
 };
 use std::{
     sync::{Arc, Once},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub(crate) struct Usage {
@@ -23,9 +25,9 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// Of a site in one generation.
-    pub fn new(site: &Arc<str>, budget: &Budget, sites: &Sites) -> Arc<Self> {
+    pub fn new(site: &Arc<str>, budget: &Budget, sites: &Sites, crowd: &Arc<Crowd>) -> Arc<Self> {
         Arc::new(Self {
-            lane: Arc::default(),
+            lane: Arc::new(Share::new(crowd)),
             places: Arc::default(),
             account: Account::new(budget, Instant::now()),
             services: sites.of(site, &budget.services),
@@ -34,9 +36,17 @@ impl Usage {
         })
     }
 
-    /// A first request came: from now on what the site's services hold is bounded as this generation says. Not when it is
-    /// loaded: that may come to nothing, and the one before goes on.
+    /// A request came. From the first one on, what the site's services hold is bounded as this generation says: not when it is
+    /// loaded, because that may come to nothing, and the one before goes on.
     pub fn begin(&self) {
+        self.lane.member.ask();
         self.in_use.call_once(|| self.services.limit(&self.limits));
+    }
+    /// A call of one of its policies has ended, which took so long. What ran in the lane was counted there; of the others, which
+    /// ended within a tick, the time that went by is as good as what they ran.
+    pub fn charge(&self, meter: &Meter, spent: Duration, now: Instant) {
+        if !meter.wants_lane() {
+            self.lane.member.charge(spent.min(TICK), now);
+        }
     }
 }
