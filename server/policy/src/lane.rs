@@ -317,10 +317,10 @@ impl Sleeper {
 // === impl Share ===
 
 impl Share {
-    pub fn new(crowd: &Arc<Crowd>) -> Self {
+    pub fn new(site: &str, crowd: &Arc<Crowd>) -> Self {
         Self {
             nanoseconds: AtomicU64::new(0),
-            member: Member::new(crowd),
+            member: Member::new(site, crowd),
         }
     }
 

@@ -27,7 +27,7 @@ impl Usage {
     /// Of a site in one generation.
     pub fn new(site: &Arc<str>, budget: &Budget, sites: &Sites, crowd: &Arc<Crowd>) -> Arc<Self> {
         Arc::new(Self {
-            lane: Arc::new(Share::new(crowd)),
+            lane: Arc::new(Share::new(site, crowd)),
             places: Arc::default(),
             account: Account::new(budget, Instant::now()),
             services: sites.of(site, &budget.services),

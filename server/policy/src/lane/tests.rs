@@ -10,13 +10,13 @@ fn meter() -> Meter {
 
 /// Of a site alone.
 fn share() -> Arc<Share> {
-    Arc::new(Share::new(&Arc::default()))
+    Arc::new(Share::new("alone", &Arc::default()))
 }
 
 /// Of a site that has used more than its part, whatever the time, and of a modest one beside it.
 fn crowded() -> [Arc<Share>; 2] {
     let crowd = Arc::new(Crowd::frozen());
-    let [greedy, modest] = [(), ()].map(|()| Arc::new(Share::new(&crowd)));
+    let [greedy, modest] = ["greedy", "modest"].map(|site| Arc::new(Share::new(site, &crowd)));
     greedy.member.ask();
     modest.member.ask();
     greedy.member.charge(Duration::from_secs(60), Instant::now());
