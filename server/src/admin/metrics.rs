@@ -220,7 +220,7 @@ const POLICY_COUNTERS: [PolicyCounter; 9] = [
 fn policies(page: &mut Page, desk: &Desk, serving: &Serving) {
     let sites = serving.server.sites.load();
     let mut policies: BTreeMap<(String, String), Counts> = BTreeMap::new();
-    for ((site, policy), counts) in desk.retired.with(&sites) {
+    for ((site, policy), counts) in meters().retired.with(&sites) {
         let key = match desk.metrics_by_site {
             true => (site.to_string(), policy),
             false => (String::new(), policy),

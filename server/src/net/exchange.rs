@@ -51,7 +51,7 @@ pub async fn exchange(
     name_host(&mut head);
     let afterwards = discard(&head, unread, activity);
     let Asker { client, scheme } = origin.asker(&head.headers);
-    let mut record = Record::begin(&head, client, scheme, under_way.since);
+    let mut record = Record::begin(&head, client, scheme, origin.secured.clone(), under_way.since);
     let head_only = head.method == Method::HEAD;
 
     let sites = server.sites.load_full();

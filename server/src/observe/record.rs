@@ -10,6 +10,7 @@ use crate::{
     request::{Host, Judged, Reply, target::Scheme},
     site::{Logged, Site},
     sites::Sites,
+    net::tls::Secured,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts};
 use std::{
@@ -34,6 +35,8 @@ pub struct Record {
     request: Option<Arc<Request>>,
     status: Option<StatusCode>,
     /// From the request's first byte to its answer's head.
+    /// What the connection agreed on, when it speaks TLS.
+    secured: Option<Arc<Secured>>,
     head: Option<Duration>,
     judged: Option<Judged>,
     facts: Vec<(String, String)>,
@@ -50,7 +53,13 @@ pub struct Record {
 
 impl Record {
     /// Begins with a request's head, whose first byte `arrived` then.
-    pub fn begin(head: &Parts, client: Option<IpAddr>, scheme: Scheme, arrived: Instant) -> Self {
+    pub fn begin(
+        head: &Parts,
+        client: Option<IpAddr>,
+        scheme: Scheme,
+        secured: Option<Arc<Secured>>,
+        arrived: Instant,
+    ) -> Self {
         meters().begin();
         Self {
             arrived,
@@ -66,6 +75,7 @@ impl Record {
             head: None,
             judged: None,
             facts: Vec::new(),
+            secured,
             meter: meters().nobody(),
             logged: Logged::Yes,
             bytes: 0,
@@ -169,6 +179,7 @@ impl Record {
         }
     }
 
+            tls: self.secured.as_deref().map_or(&[], |secured| &secured.facts),
     fn tell(&mut self, duration: Duration) {
         let Some(site) = self.observed.take() else { return };
         site.chain.observers().observe(Finished {
@@ -234,6 +245,7 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",
         Version::HTTP_3 => "HTTP/3.0",
+        tls: &[],
         _ => "HTTP/1.1",
     }
 }
