@@ -197,7 +197,14 @@ fn pairs<S: Serializer>(facts: &[(String, String)], to: S) -> Result<S::Ok, S::E
     to.collect_map(facts.iter().map(|(name, value)| (name, value)))
 }
 
-fn ending(ending: Ending) -> &'static str {
+/// Named as the other members of the object: `tls.server-name` is `server_name` in `tls`.
+fn handshake<S: Serializer>(facts: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+    let short = |name: &str| name.strip_prefix("tls.").unwrap_or(name).replace('-', "_");
+    to.collect_map(facts.iter().map(|(name, value)| (short(name), value)))
+}
+
+/// In a word.
+pub fn ending(ending: Ending) -> &'static str {
     match ending {
         Ending::Completed => "completed",
         Ending::Aborted => "aborted",
@@ -252,6 +259,7 @@ mod tests {
                 kept: 2,
                 spent: Duration::from_micros(30),
             }),
+            tls,
             facts,
             referer: None,
             user_agent: Some("curl \"8\"\n\u{fc}".into()),
@@ -259,7 +267,6 @@ mod tests {
     }
 
     fn written(entry: &Entry<'_>, format: Format) -> String {
-            tls,
         let mut line = Vec::new();
         entry.write(format, &mut line);
         String::from_utf8(line).expect("text")
@@ -284,6 +291,7 @@ mod tests {
                 "scheme": "https", "host": "docs.example.org", "path": "/a b\"c", "protocol": "HTTP/2.0", "status": 200,
                 "bytes": 12, "duration_us": 1500, "head_us": 90, "outcome": "completed",
                 "policy": { "verdict": "respond", "by": "guard", "ran": 1, "kept": 2, "us": 30 },
+                "tls": { "version": "TLSv1.3", "server_name": "docs.example.org", "client_subject": "CN=ada" },
                 "facts": { "user": "ada\n" }, "user_agent": "curl \"8\"\n\u{fc}",
             })
         );
@@ -291,7 +299,6 @@ mod tests {
 
     #[test]
     fn nothing_in_a_combined_line_can_pass_for_another_part() {
-                "tls": { "version": "TLSv1.3", "server_name": "docs.example.org", "client_subject": "CN=ada" },
         let facts = [("user".to_owned(), "ada [x] \"y\"".to_owned())];
         assert_eq!(
             written(&entry(&facts, &[]), Format::Combined),

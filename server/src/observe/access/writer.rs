@@ -296,7 +296,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     // Whoever may write to it and not read it does without.
     match options().read(true).open(path) {
         Ok(file) => {
-            let mut last = [b'\n'];
+            let mut last = *b"\n";
             let _ = file.read_at(&mut last, metadata.len() - 1);
             Ok((file, last != *b"\n"))
         }
