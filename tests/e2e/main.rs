@@ -61,5 +61,6 @@ mod stopping;
 mod stores;
 mod tenants;
 mod tls;
+mod traces;
 mod upgrading;
 mod variants;

@@ -222,7 +222,7 @@ impl ServerSettings {
         [
             ("code-cache", self.code_cache != other.code_cache),
             (
-                "admin, debug-secret-file, record, access-log, metrics",
+                "admin, debug-secret-file, record, traces, access-log, metrics",
                 self.operators != other.operators,
             ),
             ("cached-files, cache-memory", self.cache != other.cache),

@@ -53,6 +53,7 @@ const PAGES: &[Chapter] = &[
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
+            ("[server.traces]", &[("traces.rs", "fn traces")]),
             ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
             (
                 "[[site]]",
