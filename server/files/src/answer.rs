@@ -5,7 +5,7 @@
 use crate::multipart::Boundary;
 use crate::plan::{ALLOW, Action, Plan, plan};
 use crate::range::{self, ByteRange};
-use crate::{Content, FileSpan, Found, Listing, Part, Representation, Selected, date::HttpDate};
+use crate::{Content, Found, Listing, Part, Representation, Selected, date::HttpDate};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
@@ -162,7 +162,7 @@ fn several(status: StatusCode, selected: &Selected, ranges: &[ByteRange]) -> Ans
         .zip(ranges)
         .flat_map(|(frame, range)| [frame, span(selected, *range)]);
     let parts: Vec<Part> = framed.chain([Part::Bytes(boundary.end())]).collect();
-    let length: u64 = parts.iter().map(length).sum();
+    let length: u64 = parts.iter().map(Part::length).sum();
     let mut answer = selected.head.answer(status, parts);
     answer.headers.insert(header::CONTENT_LENGTH, length.into());
     answer.headers.insert(header::CONTENT_TYPE, boundary.content_type());
@@ -241,7 +241,7 @@ fn empty(status: StatusCode) -> Answer {
 }
 
 fn content(status: StatusCode, parts: Vec<Part>, content_type: HeaderValue) -> Answer {
-    let total: u64 = parts.iter().map(length).sum();
+    let total: u64 = parts.iter().map(Part::length).sum();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_LENGTH, total.into());
     let media_type = essence(&content_type);
@@ -269,16 +269,5 @@ fn essence(content_type: &HeaderValue) -> Option<Arc<str>> {
 }
 
 fn span(selected: &Selected, range: ByteRange) -> Part {
-    Part::File(FileSpan {
-        file: selected.file.clone(),
-        offset: range.first,
-        length: range.length(),
-    })
-}
-
-fn length(part: &Part) -> u64 {
-    match part {
-        Part::Bytes(bytes) => bytes.len() as u64,
-        Part::File(span) => span.length,
-    }
+    selected.source.part(range.first, range.length())
 }

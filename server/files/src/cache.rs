@@ -150,7 +150,8 @@ impl Cache {
                     tokio::time::sleep(UNUSED / 2).await;
                     let Some(entries) = entries.upgrade() else { return };
                     // Closing thousands of files takes a while.
-                    let sweep = move || entries.retain(|_, entry| entry.checked().elapsed() < UNUSED);
+                    let sweep =
+                        move || entries.retain(|_, entry| entry.checked().elapsed() < UNUSED.max(entry.valid()));
                     if tokio::task::spawn_blocking(sweep).await.is_err() {
                         return;
                     }

@@ -3,7 +3,9 @@
 //!
 //! What is compressed is a transformation of the whole representation: its entity tag becomes weak and there are no
 //! ranges of it. A range, asked for with the strong tag, is one of the file's own bytes.
-use crate::{Answer, Coding, Compression, Content, FileSpan, OpenFile, Part, Stream, content::Reading, preferences};
+use crate::{
+    Answer, Coding, Compression, Content, FileSpan, Part, Stream, content::Reading, preferences, store::ObjectSpan,
+};
 use async_compression::{
     Level,
     tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder},
@@ -26,9 +28,9 @@ const CHUNK: usize = 32 << 10;
 const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// Whether a file of this type may be sent compressed, so that Accept-Encoding matters to every answer about it.
-pub(crate) fn applies(compression: Option<&Compression>, file: &OpenFile, content_type: &HeaderValue) -> bool {
+pub(crate) fn applies(compression: Option<&Compression>, length: u64, content_type: &HeaderValue) -> bool {
     compression.is_some_and(|compression| {
-        (compression.shortest..=compression.longest).contains(&file.length()) && is_compressible(content_type)
+        (compression.shortest..=compression.longest).contains(&length) && is_compressible(content_type)
     })
 }
 
@@ -72,12 +74,18 @@ pub(crate) fn compress(compression: &Compression, request: &HeaderMap, mut answe
         weaken(&mut answer.headers);
         return answer;
     }
-    let Some(span) = whole_file(&answer) else { return answer };
+    let Some(length) = whole(&answer) else { return answer };
     let content_type = answer.headers.get(http::header::CONTENT_TYPE);
-    if answer.status != StatusCode::OK || !content_type.is_some_and(|of| applies(Some(compression), &span.file, of)) {
+    if answer.status != StatusCode::OK || !content_type.is_some_and(|of| applies(Some(compression), length, of)) {
         return answer;
     }
-    answer.content = Content::Stream(Box::pin(Encoded(encoder(wanted, span.clone()))));
+    answer.content = match answer.content {
+        Content::Parts(mut parts) => match parts.pop().and_then(State::of) {
+            Some(source) => Content::Stream(Box::pin(Encoded(encoder(wanted, source)))),
+            None => Content::Parts(parts),
+        },
+        stream => stream,
+    };
     answer
         .headers
         .insert(CONTENT_ENCODING, HeaderValue::from_static(wanted.token()));
@@ -87,10 +95,11 @@ pub(crate) fn compress(compression: &Compression, request: &HeaderMap, mut answe
     answer
 }
 
-fn whole_file(answer: &Answer) -> Option<&FileSpan> {
+/// The length of what is sent, when that is all of one file or object.
+fn whole(answer: &Answer) -> Option<u64> {
     match &answer.content {
         Content::Parts(parts) => match parts.as_slice() {
-            [Part::File(span)] if span.offset == 0 && span.length == span.file.length() => Some(span),
+            [part @ (Part::File(_) | Part::Object(_))] if part.is_whole() => Some(part.length()),
             _ => None,
         },
         Content::Stream(_) => None,
@@ -107,9 +116,9 @@ fn weaken(headers: &mut HeaderMap) {
 }
 
 /// For a stream that is read once the fastest levels are the right ones: the next few per cent cost several times the CPU.
-fn encoder(coding: Coding, span: FileSpan) -> Pin<Box<dyn AsyncRead + Send>> {
+fn encoder(coding: Coding, state: State) -> Pin<Box<dyn AsyncRead + Send>> {
     let source = Source {
-        state: State::Idle(span),
+        state,
         chunk: Bytes::new(),
     };
     match coding {
@@ -135,7 +144,7 @@ impl Stream for Encoded {
     }
 }
 
-/// A file as encoders read.
+/// A file or an object as encoders read.
 struct Source {
     state: State,
     chunk: Bytes,
@@ -144,7 +153,18 @@ struct Source {
 enum State {
     Idle(FileSpan),
     Reading(Reading<(Option<Bytes>, FileSpan)>),
+    Object(ObjectSpan),
     Ended,
+}
+
+impl State {
+    fn of(part: Part) -> Option<Self> {
+        match part {
+            Part::File(span) => Some(Self::Idle(span)),
+            Part::Object(span) => Some(Self::Object(span)),
+            Part::Bytes(_) => None,
+        }
+    }
 }
 
 impl AsyncBufRead for Source {
@@ -153,6 +173,17 @@ impl AsyncBufRead for Source {
         while this.chunk.is_empty() {
             match std::mem::replace(&mut this.state, State::Ended) {
                 State::Ended => break,
+                State::Object(mut span) => {
+                    let next = Pin::new(&mut span).poll_next(context);
+                    if next.is_pending() {
+                        this.state = State::Object(span);
+                        return Poll::Pending;
+                    }
+                    if let Some(chunk) = ready!(next).transpose()? {
+                        this.chunk = chunk;
+                        this.state = State::Object(span);
+                    }
+                }
                 State::Idle(mut span) => {
                     this.state = State::Reading(Box::pin(async move {
                         let chunk = span.read_next(CHUNK).await?;

@@ -4,6 +4,7 @@ use crate::{
     device::{Device, Nature},
     options::Growing,
     stat::{Freshness, Stat},
+    store::{Object, ObjectSpan, StoreError},
 };
 use bytes::Bytes;
 use rustix::{
@@ -353,10 +354,79 @@ impl FileSpan {
     }
 }
 
+/// Where the bytes of a representation are.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(Arc<OpenFile>),
+    Object(Arc<Object>),
+}
+
+impl Source {
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::File(file) => file.length(),
+            Self::Object(object) => object.version().length,
+        }
+    }
+
+    pub fn file(&self) -> Option<&Arc<OpenFile>> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Object(_) => None,
+        }
+    }
+
+    /// Bytes `offset .. offset + length`.
+    pub(crate) fn part(&self, offset: u64, length: u64) -> Part {
+        match self {
+            Self::File(file) => Part::File(FileSpan {
+                file: Arc::clone(file),
+                offset,
+                length,
+            }),
+            Self::Object(object) => Part::Object(ObjectSpan::new(Arc::clone(object), offset, length)),
+        }
+    }
+}
+
+impl From<Arc<Object>> for Source {
+    fn from(object: Arc<Object>) -> Self {
+        Self::Object(object)
+    }
+}
+
+impl From<Arc<OpenFile>> for Source {
+    fn from(file: Arc<OpenFile>) -> Self {
+        Self::File(file)
+    }
+}
+
 /// A piece of a body whose length is known.
 pub enum Part {
     Bytes(Bytes),
     File(FileSpan),
+    Object(ObjectSpan),
+}
+
+impl Part {
+    /// Bytes.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(span) => span.length,
+            Self::Object(span) => span.length(),
+        }
+    }
+
+    /// Whether it is all of what it is a piece of.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Bytes(_) => true,
+            Self::File(span) => span.offset == 0 && span.length == span.file.length(),
+            Self::Object(span) => span.is_whole(),
+        }
+    }
 }
 
 /// The body of an answer.
@@ -365,6 +435,32 @@ pub enum Content {
     Parts(Vec<Part>),
     /// A body whose length is not known ahead (a listing, compression on the fly).
     Stream(std::pin::Pin<Box<dyn Stream + Send>>),
+}
+
+impl Content {
+    /// Whether bytes of it come from a store.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            Self::Parts(parts) => parts.iter().any(|part| matches!(part, Part::Object(_))),
+            Self::Stream(_) => false,
+        }
+    }
+
+    /// Waits until the store, if there is one, has promised the first bytes that come from it: before the head of an answer
+    /// is sent, what a store refuses can still be said by a status.
+    ///
+    /// # Errors
+    /// As [`Store::read`](crate::store::Store::read).
+    pub async fn begin(&mut self) -> Result<(), StoreError> {
+        if let Self::Parts(parts) = self {
+            for part in parts {
+                if let Part::Object(span) = part {
+                    return span.begin().await;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reading that is under way.

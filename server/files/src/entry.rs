@@ -1,7 +1,7 @@
 //! What a path led to, ready to be sent: the open file, what HTTP knows of it, and its siblings in other codings. Made
 //! whole before anybody sees it, valid for a second, then made again from what has not changed.
 use crate::{
-    Coding, FileState, Machines, OpenFile, Representation, Selected,
+    Coding, FileState, Machines, OpenFile, Representation, Selected, Source,
     beneath::Patience,
     compress,
     opened::{self, Opened},
@@ -12,7 +12,7 @@ use crate::{
 };
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// What a path led to, and when.
@@ -20,6 +20,8 @@ use std::{
 pub(crate) struct Entry {
     pub(crate) what: What,
     checked: Instant,
+    /// For how long after that it may be used without looking again.
+    valid: Duration,
     /// Of the protected set it was judged by.
     generation: u64,
 }
@@ -40,6 +42,9 @@ pub(crate) struct Variants {
     coded: Vec<(Coding, Selected)>,
 }
 
+/// The generation of a set that no set has.
+pub(crate) const NOTHING_PROTECTED: u64 = u64::MAX;
+
 // === impl Entry ===
 
 impl Entry {
@@ -57,24 +62,38 @@ impl Entry {
             Ok(Opened::File(file)) => What::File(Arc::new(Variants::load(scope, path, file, earlier, patience)?)),
             Ok(Opened::Directory) => What::Directory,
             Err(Trouble::NotThere) => What::NotThere,
-            Err(trouble @ (Trouble::Forbidden | Trouble::Broken)) => What::Failed(trouble),
+            Err(trouble @ (Trouble::Forbidden | Trouble::Broken | Trouble::StoreBroken | Trouble::StoreSlow)) => {
+                What::Failed(trouble)
+            }
             Err(trouble @ (Trouble::Busy | Trouble::Exhausted | Trouble::WouldBlock)) => return Err(trouble),
         };
         Ok(Self {
             what,
             checked,
+            valid: FRESH,
             generation: scope.protected.generation(),
         })
+    }
+
+    /// What a store said just now. Nothing of a store is protected.
+    pub(crate) fn of_store(what: What, checked: Instant, valid: Duration) -> Self {
+        Self {
+            what,
+            checked,
+            valid,
+            generation: NOTHING_PROTECTED,
+        }
     }
 
     /// Whether it may be used without looking again.
     pub(crate) fn is_fresh(&self, generation: u64) -> bool {
         self.generation == generation
-            && self.checked.elapsed() < FRESH
+            && self.checked.elapsed() < self.valid
             // A head must not promise what reading would then refuse. In memory it cannot change.
             && match &self.what {
-                What::File(variants) => variants.all().all(|selected| {
-                    selected.file.in_memory().is_some() || selected.file.unchanged().is_ok()
+                What::File(variants) => variants.all().all(|selected| match &selected.source {
+                    Source::File(file) => file.in_memory().is_some() || file.unchanged().is_ok(),
+                    Source::Object(object) => !object.is_outdated(),
                 }),
                 What::Directory | What::NotThere | What::Failed(_) => true,
             }
@@ -88,9 +107,16 @@ impl Entry {
         self.checked
     }
 
+    pub(crate) fn valid(&self) -> Duration {
+        self.valid
+    }
+
     pub(crate) fn descriptors(&self) -> usize {
         match &self.what {
-            What::File(variants) => variants.all().count(),
+            What::File(variants) => variants
+                .all()
+                .filter(|selected| selected.source.file().is_some())
+                .count(),
             What::Directory | What::NotThere | What::Failed(_) => 0,
         }
     }
@@ -100,7 +126,7 @@ impl Entry {
         match &self.what {
             What::File(variants) => variants
                 .all()
-                .filter_map(|selected| selected.file.in_memory())
+                .filter_map(|selected| selected.source.file()?.in_memory())
                 .map(|b| b.len())
                 .sum(),
             What::Directory | What::NotThere | What::Failed(_) => 0,
@@ -109,7 +135,7 @@ impl Entry {
 }
 
 fn open(scope: &Scope, path: &str, earlier: Option<&Selected>, patience: Patience) -> Result<Opened, Trouble> {
-    let earlier = earlier.map(|selected| &selected.file);
+    let earlier = earlier.and_then(|selected| selected.source.file());
     opened::open(&scope.root, &scope.base, path, &scope.protected, earlier, patience)
 }
 
@@ -143,7 +169,7 @@ impl Variants {
             }
         }
         let negotiated =
-            !coded.is_empty() || compress::applies(scope.shared.compression.as_ref(), &file, &content_type);
+            !coded.is_empty() || compress::applies(scope.shared.compression.as_ref(), file.length(), &content_type);
         let select = |file: Arc<OpenFile>, coding| {
             let stat = file.stat();
             let state = FileState {
@@ -162,6 +188,11 @@ impl Variants {
             original: select(file, Coding::Identity),
             coded,
         })
+    }
+
+    /// Of a file and its siblings as they are.
+    pub(crate) fn new(original: Selected, coded: Vec<(Coding, Selected)>) -> Self {
+        Self { original, coded }
     }
 
     /// The variant that a client wants; `None` when it refuses every one there is.
@@ -202,7 +233,7 @@ impl Variants {
 }
 
 /// Whether a name ends as the sibling of another would.
-fn is_coded(name: &str) -> bool {
+pub(crate) fn is_coded(name: &str) -> bool {
     Coding::ALL
         .iter()
         .any(|coding| *coding != Coding::Identity && name.ends_with(coding.suffix()))

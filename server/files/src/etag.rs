@@ -1,6 +1,7 @@
 //! Entity tags: their making, reading and comparing (RFC 9110, section 8.8.3).
 use crate::coding::Coding;
 use crate::fields;
+use crate::store::ObjectVersion;
 use http::HeaderValue;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -150,6 +151,37 @@ impl FileState {
             Strength::Strong
         }
     }
+}
+
+/// The entity tag of an object's representation in `coding`: the object's own, strong where that is strong, so that all
+/// servers of one store say the same. In a coding its name is added, because a store that makes tags of content alone gives
+/// one tag to a file and to a sibling with the same bytes. A store that gives none, or none that can be sent, has a weak one
+/// made of time and length.
+pub(crate) fn of_object(version: &ObjectVersion, coding: Coding) -> HeaderValue {
+    let given = version.etag.as_deref().unwrap_or_default();
+    let quoted = format!("\"{given}\"");
+    // Some stores leave the quotes out.
+    let tag = EntityTag::parse(given.as_bytes()).or_else(|| EntityTag::parse(quoted.as_bytes()));
+    let mut value = Vec::with_capacity(given.len() + 16);
+    match tag.filter(|tag| !tag.opaque.is_empty()) {
+        Some(tag) => {
+            if tag.strength == Strength::Weak {
+                value.extend_from_slice(b"W/");
+            }
+            value.push(b'"');
+            value.extend_from_slice(tag.opaque);
+        }
+        None => {
+            let since = version.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+            value.extend_from_slice(format!("W/\"{:x}-{:x}", since.as_millis(), version.length).as_bytes());
+        }
+    }
+    if coding != Coding::Identity {
+        value.push(b'-');
+        value.extend_from_slice(coding.token().as_bytes());
+    }
+    value.push(b'"');
+    HeaderValue::from_bytes(&value).expect("bytes that an entity tag may hold a field value may hold too")
 }
 
 /// Different inodes stay different (each step can be undone), but their order and number are not told to every client.

@@ -1,16 +1,19 @@
 //! One site's files: its roots, and the search for the first candidate that exists.
 use crate::{
-    Answer, Compression, FilesOptions, Listing, OpenFile, Representation, SitePath,
+    Answer, Compression, FilesOptions, Listing, Representation, RootOptions, SitePath, Source,
     answer::Head,
-    beneath::{Method, Patience},
+    beneath::{self, Patience},
     compress, listing,
     opened::{self, patiently},
+    options::Location,
     pool::Pool,
+    remote::{Prefix, RemoteRoot},
     root::{Base, Root},
-    search::{self, Scope},
+    search::{self, Scope, Search},
+    store::StoreError,
     trouble::Trouble,
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Semaphore;
 
@@ -18,6 +21,11 @@ use tokio::sync::Semaphore;
 pub enum FilesError {
     #[error("cannot open the root {path}")]
     Root { path: PathBuf, source: std::io::Error },
+    #[error("cannot open the root {location}")]
+    Store {
+        location: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("there is no root: a site needs at least one")]
     NoRoot,
     #[error("there are two roots of the name {0}")]
@@ -53,6 +61,9 @@ pub struct Missing {
     pub status: StatusCode,
 }
 
+/// How often an object is looked up anew that changes between being looked up and being read.
+const ATTEMPTS: usize = 3;
+
 /// What a lookup led to.
 pub enum Found {
     File(Selected),
@@ -75,15 +86,15 @@ pub enum Found {
 /// An open file in the variant that was chosen for the request.
 #[derive(Clone, Debug)]
 pub struct Selected {
-    pub file: Arc<OpenFile>,
+    pub source: Source,
     pub representation: Arc<Representation>,
     pub(crate) head: Arc<Head>,
 }
 
 impl Selected {
-    pub fn new(file: Arc<OpenFile>, representation: Representation) -> Self {
+    pub fn new(source: impl Into<Source>, representation: Representation) -> Self {
         Self {
-            file,
+            source: source.into(),
             head: Arc::new(Head::of(&representation)),
             representation: Arc::new(representation),
         }
@@ -92,8 +103,20 @@ impl Selected {
 
 /// One site's files.
 pub struct Files {
-    roots: Vec<Arc<Root>>,
+    roots: Vec<AnyRoot>,
     shared: Arc<Shared>,
+}
+
+/// A directory or a prefix in a store.
+enum AnyRoot {
+    Local(Arc<Root>),
+    Remote(Arc<RemoteRoot>),
+}
+
+/// What a search takes place beneath.
+enum AnyScope {
+    Local(Scope),
+    Remote(Prefix),
 }
 
 /// What the roots of a site share.
@@ -117,10 +140,10 @@ impl Files {
     /// As [`Files::new`], within a pool that other sites use too. The bounds of the cache are the pool's.
     pub fn within(pool: Arc<Pool>, options: FilesOptions) -> Result<Self, FilesError> {
         pool.protect_also(options.protected);
-        let method = Method::choose(options.resolver);
-        let mut roots: Vec<Arc<Root>> = Vec::with_capacity(options.roots.len());
+        let method = beneath::Method::choose(options.resolver);
+        let mut roots: Vec<AnyRoot> = Vec::with_capacity(options.roots.len());
         for (name, root) in options.roots {
-            if roots.iter().any(|other| other.name == name) {
+            if roots.iter().any(|other| other.name() == name) {
                 return Err(FilesError::RootTwice(name));
             }
             let is_name = |index: &&String| {
@@ -132,12 +155,7 @@ impl Files {
                     index: index.clone(),
                 });
             }
-            let path = root.path.clone();
-            let root = Root::new(&pool, name, root, method).map_err(|errno| FilesError::Root {
-                path,
-                source: errno.into(),
-            })?;
-            roots.push(Arc::new(root));
+            roots.push(AnyRoot::open(&pool, name, root, method)?);
         }
         if roots.is_empty() {
             return Err(FilesError::NoRoot);
@@ -161,7 +179,9 @@ impl Files {
     /// The first of the targets that exists, or what stands for it. Never blocks the calling worker.
     pub async fn open(&self, lookup: &Lookup<'_>) -> Found {
         match self.scope(lookup.place).await {
-            Ok(scope) => scope.search(lookup).await,
+            Ok(AnyScope::Local(scope)) => Search(&scope).run(lookup).await,
+            // On the heap, so that a search of a directory does not carry the room for it.
+            Ok(AnyScope::Remote(prefix)) => Box::pin(Search(&prefix).run(lookup)).await,
             // The directory that the request was placed in is not there, and so nothing in it.
             Err(Trouble::NotThere) => {
                 let gone = lookup.missing.is_some_and(|missing| missing.status == StatusCode::GONE);
@@ -173,6 +193,38 @@ impl Files {
         }
     }
 
+    /// Waits until the store has promised the bytes of an answer to a GET (see [`Content::begin`]), or answers what that
+    /// means: an object that was replaced since it was looked up is looked up again.
+    pub async fn begin(&self, lookup: &Lookup<'_>, mut answer: Answer) -> Answer {
+        let mut attempts = 1;
+        loop {
+            let error = match answer.content.begin().await {
+                Ok(()) => return answer,
+                Err(error) => error,
+            };
+            let found = match error {
+                StoreError::Changed | StoreError::NotThere if attempts < ATTEMPTS => self.open(lookup).await,
+                // It was there, and somebody replaces it faster than we can look.
+                StoreError::Changed | StoreError::NotThere => search::failed(Trouble::Busy),
+                error => search::failed(error.into()),
+            };
+            attempts += 1;
+            answer = crate::answer(&Method::GET, lookup.headers, found);
+        }
+    }
+
+    /// Asks the store of each root that is in one for anything at all. Gives the name of the root, where it is, and what
+    /// came of it.
+    pub async fn ask_stores(&self) -> Vec<(&str, String, Result<(), StoreError>)> {
+        let mut answers = Vec::new();
+        for root in &self.roots {
+            if let AnyRoot::Remote(root) = root {
+                answers.push((root.name(), root.options().location.to_string(), root.ask().await));
+            }
+        }
+        answers
+    }
+
     /// The page that the options name for a status: of the directory that the request was placed in, else of its root.
     /// `headers` are the request's, for Accept-Encoding. For answers that no page came with: [`Found::Failed`], and those
     /// that were given before anything was looked up.
@@ -182,9 +234,8 @@ impl Files {
         {
             return Some(page);
         }
-        let root = self.root(place?).ok()?;
-        let base = root_base(&self.shared.pool, root).await.ok()?;
-        self.scope_of(root, base).error_page(status, headers).await
+        let scope = self.root_scope(self.root(place?).ok()?).await.ok()?;
+        scope.error_page(status, headers).await
     }
 
     /// Compresses what an answer sends when the options ask for it, the content may be and the client accepts it. To be
@@ -196,8 +247,8 @@ impl Files {
         }
     }
 
-    fn root(&self, place: &Place) -> Result<&Arc<Root>, Trouble> {
-        self.roots.iter().find(|root| root.name == place.root).ok_or_else(|| {
+    fn root(&self, place: &Place) -> Result<&AnyRoot, Trouble> {
+        self.roots.iter().find(|root| root.name() == place.root).ok_or_else(|| {
             tracing::error!(
                 root = place.root,
                 "a policy placed a request in a root that the site does not have"
@@ -206,7 +257,7 @@ impl Files {
         })
     }
 
-    async fn scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
+    async fn scope(&self, place: Option<&Place>) -> Result<AnyScope, Trouble> {
         match self.try_scope(place).await {
             // What is kept open for later gives way to what is asked for now.
             Err(Trouble::Exhausted) if !self.shared.pool.cache.is_empty() => {
@@ -217,15 +268,26 @@ impl Files {
         }
     }
 
-    async fn try_scope(&self, place: Option<&Place>) -> Result<Scope, Trouble> {
+    async fn try_scope(&self, place: Option<&Place>) -> Result<AnyScope, Trouble> {
         let Some(place) = place else {
-            let root = &self.roots[0];
-            return Ok(self.scope_of(root, root_base(&self.shared.pool, root).await?));
+            return self.root_scope(&self.roots[0]).await;
         };
-        let root = self.root(place)?;
-        let base = root_base(&self.shared.pool, root).await?;
-        let base = Box::pin(self.placed(root, base, &place.directory)).await?;
-        Ok(self.scope_of(root, base))
+        match self.root(place)? {
+            AnyRoot::Local(root) => {
+                let base = root_base(&self.shared.pool, root).await?;
+                let base = Box::pin(self.placed(root, base, &place.directory)).await?;
+                Ok(AnyScope::Local(self.scope_of(root, base)))
+            }
+            AnyRoot::Remote(root) => Ok(AnyScope::Remote(Prefix::placed(&self.shared, root, &place.directory)?)),
+        }
+    }
+
+    /// All of a root.
+    async fn root_scope(&self, root: &AnyRoot) -> Result<AnyScope, Trouble> {
+        Ok(match root {
+            AnyRoot::Local(root) => AnyScope::Local(self.scope_of(root, root_base(&self.shared.pool, root).await?)),
+            AnyRoot::Remote(root) => AnyScope::Remote(Prefix::whole(&self.shared, root)),
+        })
     }
 
     fn scope_of(&self, root: &Arc<Root>, base: Arc<Base>) -> Scope {
@@ -266,8 +328,58 @@ impl Files {
 impl Drop for Files {
     /// What is being sent is sent to its end. Open files that nobody asks for are closed within seconds by themselves.
     fn drop(&mut self) {
-        let numbers: Vec<usize> = self.roots.iter().map(|root| root.number()).collect();
+        let numbers: Vec<usize> = self.roots.iter().filter_map(AnyRoot::number).collect();
         self.shared.pool.forget_roots(&numbers);
+    }
+}
+
+// === impl AnyRoot, AnyScope ===
+
+impl AnyRoot {
+    fn open(pool: &Arc<Pool>, name: String, root: RootOptions, method: beneath::Method) -> Result<Self, FilesError> {
+        match root.location.clone() {
+            Location::Directory(path) => {
+                let opened = Root::new(pool, name, path.clone(), root, method);
+                let opened = opened.map_err(|errno| FilesError::Root {
+                    path,
+                    source: errno.into(),
+                })?;
+                Ok(Self::Local(Arc::new(opened)))
+            }
+            Location::Store(place) => {
+                let stores = pool.stores.as_ref().ok_or("this server cannot open stores".into());
+                let store = stores.and_then(|stores| stores.open(&place.store));
+                let store = store.map_err(|source| FilesError::Store {
+                    location: root.location.to_string(),
+                    source,
+                })?;
+                Ok(Self::Remote(Arc::new(RemoteRoot::new(name, root, &place, store))))
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Local(root) => &root.name,
+            Self::Remote(root) => root.name(),
+        }
+    }
+
+    /// Of roots that descriptors are kept of.
+    fn number(&self) -> Option<usize> {
+        match self {
+            Self::Local(root) => Some(root.number()),
+            Self::Remote(_) => None,
+        }
+    }
+}
+
+impl AnyScope {
+    async fn error_page(&self, status: StatusCode, headers: &HeaderMap) -> Option<Selected> {
+        match self {
+            Self::Local(scope) => Search(scope).error_page(status, headers).await,
+            Self::Remote(prefix) => Box::pin(Search(prefix).error_page(status, headers)).await,
+        }
     }
 }
 
@@ -282,7 +394,7 @@ async fn root_base(pool: &Arc<Pool>, root: &Arc<Root>) -> Result<Arc<Base>, Trou
                 Trouble::Exhausted => opened::sort(errno, root, "", patience),
                 // A root that is gone is the operator's trouble, not a sign that every file was deleted.
                 _ => {
-                    let (path, error): (_, &dyn std::error::Error) = (root.options.path.display(), &errno);
+                    let (path, error): (_, &dyn std::error::Error) = (root.path().display(), &errno);
                     tracing::error!(root = root.name, %path, error, "cannot open the root");
                     Trouble::Busy
                 }

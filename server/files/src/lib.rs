@@ -31,26 +31,30 @@ mod pool;
 pub mod precondition;
 mod protect;
 pub mod range;
+mod remote;
 pub mod representation;
 mod root;
 mod search;
 mod stat;
+pub mod store;
 pub mod striped;
 mod trouble;
 
 pub use answer::{Answer, answer};
 pub use coding::{Coding, Preferences, preferences};
-pub use content::{Changed, Content, FileSpan, OpenFile, Part, Stream};
+pub use content::{Changed, Content, FileSpan, OpenFile, Part, Source, Stream};
 pub use disposition::Disposition;
 pub use etag::FileState;
 pub use files::{Files, FilesError, Found, Lookup, Missing, Place, Selected};
 pub use listing::Listing;
 pub use media_type::MediaTypes;
 pub use options::{
-    CacheOptions, Compression, Dotfiles, FilesOptions, Growing, Listings, Machines, Resolver, RootOptions, Symlinks,
+    CacheOptions, Compression, Dotfiles, FilesOptions, Growing, Listings, Location, Machines, Resolver, RootOptions,
+    StoreRoot, Symlinks,
 };
 pub use path::{PathError, SitePath};
 pub use plan::{Action, Plan, plan};
 pub use pool::{CacheCounts, Pool};
 pub use representation::Representation;
+pub use store::{Credentials, Object, ObjectSpan, ObjectVersion, Store, StoreError, StoreSpec, Stores};
 pub use striped::Striped;

@@ -4,6 +4,7 @@
 //! all listings of a site share; what is beyond either is streamed in the file system's own order, and says so. Reading
 //! and asking about entries runs on the blocking pool, one piece at a time, when the client is ready for it.
 mod page;
+mod pages;
 
 use crate::{
     Content, Dotfiles, Found, Lookup, SitePath, Stream, Symlinks,
@@ -19,6 +20,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::ACCEPT};
 use page::Page;
+use pages::Pages;
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{Dir, FileType},
@@ -58,7 +60,8 @@ struct Item {
     name: String,
     kind: Kind,
     length: u64,
-    modified: Timestamp,
+    /// Directories of a store have none.
+    modified: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,11 +111,21 @@ struct Producer {
     page: Page,
     stage: Stage,
     collected: std::vec::IntoIter<Item>,
-    /// Entries that were not collected.
-    rest: Option<Directory>,
+    rest: Rest,
     /// What the collected ones take.
-    _memory: Option<OwnedSemaphorePermit>,
+    _memory: Memory,
 }
+
+/// Entries that were not collected.
+enum Rest {
+    None,
+    Directory(Box<Directory>),
+    Pages(Box<Pages>),
+}
+
+/// What collected entries may take of the budget of all listings of a site.
+#[derive(Default)]
+struct Memory(Option<OwnedSemaphorePermit>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -132,7 +145,7 @@ impl Listing {
 
 impl Scope {
     /// The listing of a directory that a search led to.
-    pub(crate) async fn listing(&self, target: &SitePath, lookup: &Lookup<'_>) -> Found {
+    pub(crate) async fn list(&self, target: &SitePath, lookup: &Lookup<'_>) -> Found {
         let format = Format::wanted(lookup.headers);
         let order = Order::of(lookup.query.unwrap_or_default());
         let page = Page::new(format, order, lookup.path);
@@ -149,14 +162,7 @@ impl Scope {
             Ok(opened) => opened,
             Err(trouble) => return failed(trouble),
         };
-        let content = Content::Stream(Box::pin(Chunks {
-            device,
-            state: State::Ready(Box::new(producer)),
-        }));
-        Found::Listing(Listing {
-            content_type: format.content_type(),
-            content,
-        })
+        producer.found(format, Some(device))
     }
 }
 
@@ -206,8 +212,7 @@ impl Directory {
     fn item(&self, name: &CStr) -> Result<Option<Item>, Errno> {
         let options = &self.scope.root.options;
         let Ok(text) = name.to_str() else { return Ok(None) };
-        let hidden = text.starts_with('.') && (options.dotfiles == Dotfiles::Hide || matches!(text, "." | ".."));
-        if hidden || SitePath::from_decoded(&format!("/{text}")).is_err() {
+        if !is_told(text, options.dotfiles) {
             return Ok(None);
         }
         let mut stat = Stat::of_entry(&self.handle, name)?;
@@ -249,7 +254,7 @@ impl Directory {
             name: text.to_owned(),
             kind,
             length: stat.length,
-            modified: stat.modified,
+            modified: Some(stat.modified),
         }))
     }
 }
@@ -258,48 +263,68 @@ impl Directory {
 
 impl Producer {
     /// Reads as many entries as may be sorted. Blocks.
-    fn collect(mut directory: Directory, mut page: Page, order: Order) -> Result<Self, Errno> {
+    fn collect(mut directory: Directory, page: Page, order: Order) -> Result<Self, Errno> {
         let budget = Arc::clone(&directory.scope.shared.listing_memory);
-        let mut memory: Option<OwnedSemaphorePermit> = None;
+        let mut memory = Memory::default();
         let (mut items, mut taken) = (Vec::new(), 0);
-        let ended = loop {
-            let held = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) << 10;
-            if items.len() > SORTED || taken >= held && !Self::take_more(&budget, &mut memory) {
-                break false;
+        let rest = loop {
+            if items.len() > SORTED || !memory.holds(taken, &budget) {
+                break Rest::Directory(Box::new(directory));
             }
-            let Some(item) = directory.next()? else { break true };
-            taken += ITEM + item.name.capacity();
+            let Some(item) = directory.next()? else {
+                break Rest::None;
+            };
+            taken += item.takes();
             items.push(item);
         };
-        if ended {
-            order.sort(&mut items);
-        } else {
-            page.is_unsorted();
+        Ok(Self::new(page, order, items, rest, memory))
+    }
+
+    fn new(mut page: Page, order: Order, mut items: Vec<Item>, rest: Rest, memory: Memory) -> Self {
+        match rest {
+            Rest::None => order.sort(&mut items),
+            Rest::Directory(_) | Rest::Pages(_) => page.is_unsorted(),
         }
-        let rest = (!ended).then_some(directory);
-        Ok(Self {
+        Self {
             page,
             stage: Stage::Head,
             collected: items.into_iter(),
             rest,
             _memory: memory,
+        }
+    }
+
+    /// Pieces that have to be waited for are made where `device` is waited for, or where a store is asked.
+    fn found(self, format: Format, device: Option<Arc<Device>>) -> Found {
+        let content = Content::Stream(Box::pin(Chunks {
+            device,
+            state: State::Ready(Box::new(self)),
+        }));
+        Found::Listing(Listing {
+            content_type: format.content_type(),
+            content,
         })
     }
 
-    fn take_more(budget: &Arc<Semaphore>, memory: &mut Option<OwnedSemaphorePermit>) -> bool {
-        let Ok(more) = Arc::clone(budget).try_acquire_many_owned(STEP as u32) else {
-            return false;
-        };
-        match memory {
-            Some(memory) => memory.merge(more),
-            None => *memory = Some(more),
-        }
-        true
+    /// Whether making the next piece has to be waited for.
+    fn blocks(&self) -> bool {
+        self.stage == Stage::Entries && self.collected.len() == 0 && !matches!(self.rest, Rest::None)
     }
 
-    /// Whether making the next piece may block.
-    fn blocks(&self) -> bool {
-        self.stage == Stage::Entries && self.collected.len() == 0 && self.rest.is_some()
+    /// The next piece, when it has to be waited for.
+    async fn wait(mut self: Box<Self>, device: Option<Arc<Device>>) -> io::Result<(Option<Bytes>, Box<Self>)> {
+        if let Some(device) = device {
+            return device.readers.run(move || Ok((self.next_chunk()?, self))).await?;
+        }
+        while let Rest::Pages(pages) = &mut self.rest
+            && self.collected.len() == 0
+        {
+            match pages.ask().await? {
+                Some(items) => self.collected = items.into_iter(),
+                None => self.rest = Rest::None,
+            }
+        }
+        Ok((self.next_chunk()?, self))
     }
 
     /// The next piece; `None` after the last.
@@ -327,10 +352,10 @@ impl Producer {
 
     /// Entries that were not collected, or the end of the page.
     fn stream(&mut self, chunk: &mut String) -> io::Result<()> {
-        while let Some(directory) = &mut self.rest {
+        while let Rest::Directory(directory) = &mut self.rest {
             match directory.next()? {
                 Some(item) => self.page.entry(chunk, &item),
-                None => self.rest = None,
+                None => self.rest = Rest::None,
             }
             if chunk.len() >= CHUNK {
                 return Ok(());
@@ -344,7 +369,7 @@ impl Producer {
 
 /// A listing on its way: pieces that may block are made on the blocking pool, one at a time.
 struct Chunks {
-    device: Arc<Device>,
+    device: Option<Arc<Device>>,
     state: State,
 }
 
@@ -359,14 +384,8 @@ impl Stream for Chunks {
         loop {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return Poll::Ready(None),
-                State::Ready(mut producer) if producer.blocks() => {
-                    let device = Arc::clone(&self.device);
-                    self.state = State::Making(Box::pin(async move {
-                        device
-                            .readers
-                            .run(move || Ok((producer.next_chunk()?, producer)))
-                            .await?
-                    }));
+                State::Ready(producer) if producer.blocks() => {
+                    self.state = State::Making(Box::pin(producer.wait(self.device.clone())));
                 }
                 State::Ready(mut producer) => {
                     let chunk = producer.next_chunk();
@@ -397,6 +416,37 @@ impl Chunks {
         }
         Poll::Ready(chunk.transpose())
     }
+}
+
+// === impl Item, Memory ===
+
+impl Item {
+    /// Bytes of memory.
+    fn takes(&self) -> usize {
+        ITEM + self.name.capacity()
+    }
+}
+
+impl Memory {
+    /// Whether this many bytes may be taken.
+    fn holds(&mut self, taken: usize, budget: &Arc<Semaphore>) -> bool {
+        while taken >= self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) << 10 {
+            let Ok(more) = Arc::clone(budget).try_acquire_many_owned(STEP as u32) else {
+                return false;
+            };
+            match &mut self.0 {
+                Some(memory) => memory.merge(more),
+                None => self.0 = Some(more),
+            }
+        }
+        true
+    }
+}
+
+/// Whether a name is told of: one that a path can hold, and not hidden.
+fn is_told(name: &str, dotfiles: Dotfiles) -> bool {
+    let hidden = name.starts_with('.') && (dotfiles == Dotfiles::Hide || matches!(name, "." | ".."));
+    !hidden && SitePath::from_decoded(&format!("/{name}")).is_ok_and(|path| path.name() == name)
 }
 
 // === impl Format ===
@@ -472,7 +522,11 @@ impl Order {
         let key = |item: &Item| match self.by {
             By::Name => (0, 0, 0),
             By::Size => (i128::from(item.length), 0, 0),
-            By::Time => (0, item.modified.seconds, item.modified.nanoseconds),
+            By::Time => (
+                0,
+                item.modified.map_or(0, |time| time.seconds),
+                item.modified.map_or(0, |time| time.nanoseconds),
+            ),
         };
         match (self.by, self.direction) {
             (By::Name, Direction::Ascending) => {}

@@ -66,7 +66,7 @@ pub(crate) fn sort(errno: Errno, root: &Root, path: &str, patience: Patience) ->
     match trouble {
         Trouble::Broken => tracing::error!(root = root.name, path, error, "cannot open a file"),
         Trouble::Exhausted | Trouble::Busy => tracing::warn!(root = root.name, path, error, "cannot open a file now"),
-        Trouble::NotThere | Trouble::Forbidden | Trouble::WouldBlock => {}
+        Trouble::NotThere | Trouble::Forbidden | Trouble::WouldBlock | Trouble::StoreBroken | Trouble::StoreSlow => {}
     }
     trouble
 }

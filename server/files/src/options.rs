@@ -1,7 +1,11 @@
 //! How a site's files are served, as the operator decided: resolved, with every default filled in.
-use crate::{Coding, MediaTypes, SitePath};
+use crate::{Coding, MediaTypes, SitePath, store::StoreSpec};
 use http::StatusCode;
-use std::path::PathBuf;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// How a site's files are served.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +36,7 @@ impl FilesOptions {
 /// How the files beneath one directory are served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RootOptions {
-    /// The directory. It is looked up again at most a second late, so that a deployment can replace it or flip a link.
-    pub path: PathBuf,
+    pub location: Location,
     /// A directory beneath it (segments separated by `/`) that is served instead of it. Each segment is opened beneath the
     /// one before it: whoever owns `path` can lead to elsewhere within it by links, and to nowhere else.
     pub within: Option<String>,
@@ -59,7 +62,7 @@ impl RootOptions {
     /// no pages of its own.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
-            path: path.into(),
+            location: Location::Directory(path.into()),
             within: None,
             symlinks: Symlinks::default(),
             dotfiles: Dotfiles::default(),
@@ -71,6 +74,45 @@ impl RootOptions {
             media_types: MediaTypes::default(),
             machines: Machines::default(),
             growing: Growing::default(),
+        }
+    }
+}
+
+/// Where the files of a root are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Location {
+    /// A directory. It is looked up again at most a second late, so that a deployment can replace it or flip a link.
+    Directory(PathBuf),
+    /// A prefix in a store. There are no links in one, and what is protected is not in one.
+    Store(StoreRoot),
+}
+
+/// The objects of a store whose keys begin with a prefix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreRoot {
+    pub store: StoreSpec,
+    /// Segments separated by `/`; empty: the whole bucket.
+    pub prefix: String,
+    /// How long what is known of an object, or that there is none, is used without asking again.
+    pub metadata_ttl: Duration,
+}
+
+impl Location {
+    /// The directory, if it is one.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(path) => Some(path),
+            Self::Store(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Store(StoreRoot { store, prefix, .. }) if prefix.is_empty() => f.write_str(&store.bucket),
+            Self::Store(StoreRoot { store, prefix, .. }) => write!(f, "{}/{prefix}", store.bucket),
         }
     }
 }

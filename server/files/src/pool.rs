@@ -7,6 +7,7 @@ use crate::{
     cache::Cache,
     protect::Protected,
     root::{Base, BaseKey},
+    store::Stores,
 };
 use arc_swap::ArcSwap;
 use quick_cache::sync;
@@ -26,6 +27,8 @@ pub struct Pool {
     protected: ArcSwap<Protected>,
     /// Held by whoever changes the set, so that nothing is lost when two do.
     changing: Mutex<()>,
+    /// Opens the stores that roots are in.
+    pub(crate) stores: Option<Arc<dyn Stores>>,
 }
 
 /// What the cache of open files did since the start, and what it holds.
@@ -48,7 +51,13 @@ const ROOTS: usize = 128;
 impl Pool {
     /// `protected`: files and directories that are never served, however they are reached. Blocks.
     pub fn new(cache: &CacheOptions, protected: Vec<PathBuf>) -> Arc<Self> {
+        Self::with_stores(cache, protected, None)
+    }
+
+    /// As [`Pool::new`], for roots in stores too.
+    pub fn with_stores(cache: &CacheOptions, protected: Vec<PathBuf>, stores: Option<Arc<dyn Stores>>) -> Arc<Self> {
         Arc::new(Self {
+            stores,
             cache: Cache::new(cache),
             directories: sync::Cache::new(PLACES),
             roots: sync::Cache::new(ROOTS),

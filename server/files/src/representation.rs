@@ -1,6 +1,7 @@
 //! What HTTP knows of a file before any byte of it is read (RFC 9110, section 8).
 use crate::coding::Coding;
-use crate::etag::FileState;
+use crate::etag::{self, FileState};
+use crate::store::ObjectVersion;
 use http::HeaderValue;
 use std::time::SystemTime;
 
@@ -39,6 +40,27 @@ impl Representation {
             etag: state.entity_tag(coding, observed),
             content_type,
             coding: (coding != Coding::Identity).then(|| coding.token()),
+            negotiated,
+        }
+    }
+
+    /// Of a version of an object, whose bytes are in `coding` by its name, or in that it is stored with.
+    pub fn of_object(
+        version: &ObjectVersion,
+        content_type: HeaderValue,
+        coding: Coding,
+        negotiated: bool,
+        observed: SystemTime,
+    ) -> Self {
+        Self {
+            length: version.length,
+            modified: Some(version.modified).filter(|modified| *modified <= observed),
+            etag: etag::of_object(version, coding),
+            content_type,
+            coding: match coding {
+                Coding::Identity => version.coding,
+                _ => Some(coding.token()),
+            },
             negotiated,
         }
     }

@@ -18,6 +18,7 @@ use rustix::{
     io::{Errno, Result},
 };
 use std::{
+    path::{Path, PathBuf},
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -55,6 +56,7 @@ pub(crate) struct Root {
     /// Among all of the process, so that nothing is ever found beneath another site's root.
     number: usize,
     pub(crate) name: String,
+    path: PathBuf,
     pub(crate) options: RootOptions,
     pub(crate) method: Method,
     /// By the device that a job is expected to wait for, so that a disk that hangs somewhere beneath the root is not felt
@@ -64,6 +66,20 @@ pub(crate) struct Root {
     device: AtomicU64,
     /// Held by the pool for as long as there is room.
     base: ArcSwap<Weak<Base>>,
+}
+
+/// The number of one more root of the process.
+pub(crate) fn new_number() -> usize {
+    static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+impl BaseKey {
+    /// Of a root that is no directory.
+    pub(crate) fn of_store(root: usize) -> Self {
+        let directory = Identity { device: 0, inode: 0 };
+        Self { root, directory }
+    }
 }
 
 impl Base {
@@ -105,11 +121,11 @@ impl AsFd for Base {
 
 impl Root {
     /// Opens the root. Blocks.
-    pub(crate) fn new(pool: &Pool, name: String, options: RootOptions, method: Method) -> Result<Self> {
-        static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+    pub(crate) fn new(pool: &Pool, name: String, path: PathBuf, options: RootOptions, method: Method) -> Result<Self> {
         let root = Self {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            number: new_number(),
             name,
+            path,
             options,
             method,
             openers: Lanes::new(OPENERS, QUEUE),
@@ -196,7 +212,7 @@ impl Root {
     }
 
     fn open(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
-        let mut handle = self.method.open_directory(&self.options.path, patience)?;
+        let mut handle = self.method.open_directory(&self.path, patience)?;
         if let Some(within) = &self.options.within {
             handle = self.descend(handle.as_fd(), within, patience)?;
         }
@@ -226,6 +242,11 @@ impl Root {
             );
         }
         handle.ok_or(Errno::INVAL)
+    }
+
+    /// The path that it is opened from.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The number that everything which is kept of this root is kept under.

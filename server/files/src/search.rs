@@ -34,15 +34,41 @@ const QUERY: &AsciiSet = &percent_encoding::CONTROLS
 /// Everything but what RFC 3986, section 3.3 allows in a segment; `:` too, so that no segment looks like a scheme.
 pub(crate) const SEGMENT: &AsciiSet = &NOT_PATH.add(b':').add(b'/');
 
-impl Scope {
+/// What is searched: a directory and what is beneath it, or the objects of a store.
+pub(crate) trait Ground: Sync {
+    fn options(&self) -> &RootOptions;
+
+    /// What a path that may be known of leads to. Whether it is a directory that was asked for without its slash is only
+    /// to be found out for those who are to be sent on.
+    fn target(&self, target: &SitePath, slash: Slash) -> impl Future<Output = Result<Target, Trouble>> + Send;
+
+    /// The listing of a directory that a search led to.
+    fn listing(&self, target: &SitePath, lookup: &Lookup<'_>) -> impl Future<Output = Found> + Send;
+}
+
+/// Whether anybody would be sent to a directory's own path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slash {
+    Redirects,
+    Nothing,
+}
+
+/// The search beneath a ground.
+pub(crate) struct Search<'a, G>(pub(crate) &'a G);
+
+impl<G: Ground> Search<'_, G> {
     /// The first candidate that exists. One that fails other than by not being there ends the search.
-    pub(crate) async fn search(&self, lookup: &Lookup<'_>) -> Found {
+    pub(crate) async fn run(&self, lookup: &Lookup<'_>) -> Found {
         let mut redirect = false;
         for target in lookup.targets {
-            match self.target(target).await {
+            let slash = match is_same_folder(target, lookup.path) {
+                true => Slash::Redirects,
+                false => Slash::Nothing,
+            };
+            match self.target(target, slash).await {
                 Ok(Target::File(variants)) => return file(&variants, lookup.headers),
-                Ok(Target::Listing) => return self.listing(target, lookup).await,
-                Ok(Target::Directory) => redirect |= is_same_folder(target, lookup.path),
+                Ok(Target::Listing) => return self.0.listing(target, lookup).await,
+                Ok(Target::Directory) => redirect |= slash == Slash::Redirects,
                 Err(Trouble::NotThere) => {}
                 Err(trouble) => return failed(trouble),
             }
@@ -55,7 +81,7 @@ impl Scope {
 
     /// The page for a failure, as the root's options say. Without one, or when it cannot be read, `None`.
     pub(crate) async fn error_page(&self, status: StatusCode, headers: &HeaderMap) -> Option<Selected> {
-        let (_, path) = self.root.options.error_pages.iter().find(|(of, _)| *of == status)?;
+        let (_, path) = self.0.options().error_pages.iter().find(|(of, _)| *of == status)?;
         self.page(path, headers).await.ok()
     }
 
@@ -78,7 +104,7 @@ impl Scope {
             if missing.status != StatusCode::OK {
                 status = missing.status;
             }
-        } else if let Some(fallback) = &self.root.options.fallback {
+        } else if let Some(fallback) = &self.0.options().fallback {
             match self.page(fallback, lookup.headers).await {
                 Ok(page) => {
                     return Found::Missing {
@@ -98,7 +124,7 @@ impl Scope {
 
     /// A page that stands in for what is not there. A client that refuses every coding of it gets the file itself.
     async fn page(&self, path: &SitePath, headers: &HeaderMap) -> Result<Selected, Trouble> {
-        let Target::File(variants) = self.target(path).await? else {
+        let Target::File(variants) = self.target(path, Slash::Nothing).await? else {
             return Err(Trouble::NotThere);
         };
         Ok(variants
@@ -106,10 +132,20 @@ impl Scope {
             .unwrap_or_else(|| variants.original().clone()))
     }
 
-    async fn target(&self, target: &SitePath) -> Result<Target, Trouble> {
-        if is_hidden(target, &self.root.options) {
+    async fn target(&self, target: &SitePath, slash: Slash) -> Result<Target, Trouble> {
+        if is_hidden(target, self.0.options()) {
             return Err(Trouble::NotThere);
         }
+        self.0.target(target, slash).await
+    }
+}
+
+impl Ground for Scope {
+    fn options(&self) -> &RootOptions {
+        &self.root.options
+    }
+
+    async fn target(&self, target: &SitePath, _slash: Slash) -> Result<Target, Trouble> {
         let path = target.relative();
         let entry = self.fetch(path).await?;
         match (&entry.what, target.is_directory()) {
@@ -121,6 +157,12 @@ impl Scope {
         }
     }
 
+    async fn listing(&self, target: &SitePath, lookup: &Lookup<'_>) -> Found {
+        self.list(target, lookup).await
+    }
+}
+
+impl Scope {
     async fn index(&self, path: &str) -> Result<Target, Trouble> {
         for name in &self.root.options.index {
             let path = if path.is_empty() {
@@ -193,7 +235,7 @@ fn is_same_folder(target: &SitePath, path: &SitePath) -> bool {
 }
 
 /// What a target is.
-enum Target {
+pub(crate) enum Target {
     File(Arc<Variants>),
     /// A directory without an index whose listing is allowed.
     Listing,

@@ -1,4 +1,5 @@
 //! Why something cannot be given: what the operating system said, sorted by what the client is told.
+use crate::store::StoreError;
 use http::StatusCode;
 use rustix::io::Errno;
 use std::time::Duration;
@@ -16,6 +17,10 @@ pub(crate) enum Trouble {
     Busy,
     /// Something is broken and the log says what: 500.
     Broken,
+    /// A store failed and the log says how: 502.
+    StoreBroken,
+    /// A store took too long: 504.
+    StoreSlow,
     /// The calling thread would have to wait. Seen only by those who asked not to; never the end of a search.
     WouldBlock,
 }
@@ -51,6 +56,20 @@ impl Trouble {
             Self::Forbidden => (StatusCode::FORBIDDEN, None),
             Self::Exhausted | Self::Busy | Self::WouldBlock => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER)),
             Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, None),
+            Self::StoreBroken => (StatusCode::BAD_GATEWAY, None),
+            Self::StoreSlow => (StatusCode::GATEWAY_TIMEOUT, None),
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotThere => Self::NotThere,
+            // Somebody replaces it faster than we can look.
+            StoreError::Changed | StoreError::Busy => Self::Busy,
+            StoreError::Slow => Self::StoreSlow,
+            StoreError::Broken => Self::StoreBroken,
         }
     }
 }

@@ -39,6 +39,7 @@ const IN_ONE_LINE: usize = 200;
 pub fn run(options: &CheckOptions) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let (configuration, sites) = runtime.block_on(options.serve.load())?;
+    let stores = runtime.block_on(stores(&sites));
     // What else serving reads.
     configuration.tls(None)?;
     let text = match (options.print_config, options.serve.config()) {
@@ -49,7 +50,30 @@ pub fn run(options: &CheckOptions) -> Outcome {
     let mut output = io::stdout().lock();
     let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     written.context("cannot write to standard output")?;
+    stores?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the stores that roots are in for anything at all.
+///
+/// # Errors
+/// Those that do not answer; the log says why.
+async fn stores(sites: &Sites) -> Result<(), anyhow::Error> {
+    let mut silent = Vec::new();
+    for site in sites.iter() {
+        for (root, location, answer) in site.files.ask_stores().await {
+            if let Err(error) = answer {
+                silent.push(format!(
+                    "site {}, root {root}: {location} cannot be listed: {error}",
+                    site.name
+                ));
+            }
+        }
+    }
+    match silent.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow::anyhow!(silent.join("\n"))),
+    }
 }
 
 /// Every site: the first in full, then lines, then a number.
@@ -95,9 +119,7 @@ async fn tenants(sites: &Sites) -> Result<String, anyhow::Error> {
 
 fn heading(site: &Site) -> String {
     let roots = site.spec.files.roots.iter();
-    let roots: Vec<String> = roots
-        .map(|(name, root)| format!("{name} {}", root.path.display()))
-        .collect();
+    let roots: Vec<String> = roots.map(|(name, root)| format!("{name} {}", root.location)).collect();
     format!(
         "site {}\n   {:<11}{}\n   {:<11}{}\n",
         site.name,

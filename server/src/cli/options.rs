@@ -5,6 +5,7 @@ use crate::{
     config::{
         CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings,
         plugins::PluginFolder,
+        stores::GivenStore,
         units::{duration, positive},
         values::{chunk_size, error_status, log_filter, record_limit, site_path},
     },
@@ -21,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, RootOptions, SitePath, Symlinks};
+use wasmserve_files::{Compression, Dotfiles, FilesOptions, Listings, Location, RootOptions, SitePath, Symlinks};
 use wasmserve_transport::Sendfile;
 
 /// The name of the one site that the command line describes.
@@ -59,9 +60,12 @@ pub struct ServeOptions {
     #[arg(long)]
     watch: bool,
 
-    /// Folder whose files are served
-    #[arg(long, short, default_value = ".", value_name = "DIR", help_heading = "Files")]
-    root: PathBuf,
+    /// Folder whose files are served, or s3://BUCKET/PREFIX
+    ///
+    /// Object storage by s3://, gs:// or az://, with the keys, AWS_ENDPOINT and AWS_REGION of the environment; more can be
+    /// said in a file.
+    #[arg(long, short, default_value = ".", value_name = "DIR", help_heading = "Files", value_parser = root)]
+    root: Location,
 
     /// Address and port to listen on; may be given several times
     ///
@@ -410,10 +414,11 @@ impl ServeOptions {
     }
 
     fn files(&self) -> FilesOptions {
-        let mut files = FilesOptions::new(&self.root);
+        let mut files = FilesOptions::new("");
         files.compression = self.compress.then(Compression::default);
-        let defaults = RootOptions::new(&self.root);
+        let defaults = RootOptions::new("");
         let root = RootOptions {
+            location: self.root.clone(),
             symlinks: match self.symlinks {
                 SymlinksRule::Beneath => Symlinks::Beneath,
                 SymlinksRule::Deny => Symlinks::Deny,
@@ -436,6 +441,10 @@ impl ServeOptions {
         files.roots = vec![(ROOT.to_owned(), root)];
         files
     }
+}
+
+fn root(text: &str) -> Result<Location, String> {
+    GivenStore::default().locate(Path::new(""), text)
 }
 
 fn error_page(text: &str) -> Result<(StatusCode, SitePath), String> {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::{
     borrow::Cow,
     fs, io,
-    ops::Range,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
 };
 use toml::{
@@ -185,6 +185,16 @@ impl<'a> Section<'a> {
 
     /// A whole number, at least 1 and at most `most`.
     pub fn count_to(&mut self, key: &'static str, most: usize, errors: &mut ConfigErrors) -> Option<usize> {
+        self.number(key, 1..=most, errors)
+    }
+
+    /// A whole number within a range.
+    pub fn number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<usize>,
+        errors: &mut ConfigErrors,
+    ) -> Option<usize> {
         let value = self.take(key)?;
         let span = value.span();
         let number = match value.into_inner() {
@@ -192,11 +202,11 @@ impl<'a> Section<'a> {
             other => return self.wrong_type(key, &span, "a whole number", &other, errors),
         };
         match usize::from_str_radix(number.as_str(), number.radix()) {
-            Ok(count) if (1..=most).contains(&count) => Some(count),
+            Ok(count) if range.contains(&count) => Some(count),
             _ => {
-                let range = match most {
-                    usize::MAX => "1 or more".to_owned(),
-                    _ => format!("1 to {most}"),
+                let range = match (range.start(), range.end()) {
+                    (least, &usize::MAX) => format!("{least} or more"),
+                    (least, most) => format!("{least} to {most}"),
                 };
                 let message = format!("`{key}` must be a whole number, {range}");
                 errors.push(self.document.error(&span, message));
@@ -362,6 +372,12 @@ impl<'a> Section<'a> {
     /// An error about this table.
     pub fn error(&self, problem: impl Into<String>) -> ConfigError {
         self.document.error(&self.span, problem)
+    }
+
+    /// The folder of this file: what relative paths in it are relative to.
+    pub fn folder(&self) -> PathBuf {
+        let absolute = std::path::absolute(&self.document.file).unwrap_or_else(|_| self.document.file.clone());
+        absolute.parent().unwrap_or(Path::new("/")).to_owned()
     }
 
     /// Where this table begins.

@@ -8,6 +8,7 @@ use super::{
     plugins::Catalogue,
     server::ServerSettings,
     site::{GivenSite, SiteReader},
+    stores,
     tenants::TenantRules,
 };
 use crate::{
@@ -42,14 +43,17 @@ impl Configuration {
     /// What is never served: the sources, and what is for operators alone.
     pub fn protected(&self) -> Vec<PathBuf> {
         let sources = self.sources.iter().cloned();
-        sources.chain(self.server.kept()).collect()
+        let roots = self.sites.iter().flat_map(|site| &site.files.roots);
+        let keys = roots.filter_map(|(_, root)| stores::kept(&root.location));
+        sources.chain(self.server.kept()).chain(keys).collect()
     }
 
     /// The folders that are served.
     pub fn roots(&self) -> Vec<PathBuf> {
         let roots = self.sites.iter().flat_map(|site| &site.files.roots);
         let tenants = self.tenants.iter().map(|tenants| tenants.directory.clone());
-        roots.map(|(_, root)| root.path.clone()).chain(tenants).collect()
+        let directories = roots.filter_map(|(_, root)| root.location.directory().map(Path::to_owned));
+        directories.chain(tenants).collect()
     }
 
     /// Reads a file, and the chains and manifests that it names.
@@ -178,9 +182,11 @@ fn keep_apart(file: &Path, tenants: &TenantRules, sites: &[Arc<SiteSpec>], error
     let directory = real(&tenants.directory);
     for site in sites {
         for (_, root) in &site.files.roots {
-            let path = real(&root.path);
+            let Some(path) = root.location.directory().map(real) else {
+                continue;
+            };
             if path.starts_with(&directory) || directory.starts_with(&path) {
-                let (name, root) = (site.name(), root.path.display());
+                let (name, root) = (site.name(), root.location.to_string());
                 let problem = format!("the site {name:?} would serve tenants' folders from its root {root}");
                 let hint = format!(
                     "keep `root` and `sites.directory` ({}) apart",
@@ -210,7 +216,9 @@ mod tests {
         sites::{HostPattern, UnknownHost},
     };
     use std::{fs, time::Duration};
-    use wasmserve_files::{Coding, Compression, Dotfiles, Growing, Listings, Machines, RootOptions, Symlinks};
+    use wasmserve_files::{
+        Coding, Compression, Dotfiles, Growing, Listings, Location, Machines, RootOptions, Symlinks,
+    };
 
     /// A folder with a plugin, a folder of plugins and this `wasmserve.toml`.
     fn folder(text: &str) -> tempfile::TempDir {
@@ -459,7 +467,7 @@ mod tests {
             ]
         );
         let root = &first.files.roots[0].1;
-        assert_eq!(root.path, folder.path().join("one"));
+        assert_eq!(root.location, Location::Directory(folder.path().join("one")));
         assert_eq!((root.symlinks, root.dotfiles), (Symlinks::Deny, Dotfiles::Serve));
         assert_eq!(
             (&*root.index, root.listing),
@@ -483,7 +491,7 @@ mod tests {
         let roots: Vec<_> = second.files.roots.iter().map(|(name, root)| (&**name, root)).collect();
         assert_eq!((roots[0].0, roots[1].0), ("default", "other"));
         assert_eq!((roots[0].1.listing, roots[1].1.listing), (Listings::On, Listings::Off));
-        assert_eq!(roots[1].1.path, Path::new("/other"));
+        assert_eq!(roots[1].1.location, Location::Directory("/other".into()));
         assert_eq!(first.tls, None, "it has the server's");
         let tls = second.tls.as_ref().expect("what it asks of clients is its own");
         assert_eq!(tls.certificate, folder.path().join("tls/cert.pem"));

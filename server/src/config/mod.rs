@@ -24,6 +24,7 @@ pub mod recipe;
 pub mod roots;
 pub mod server;
 pub mod site;
+pub mod stores;
 pub mod tenants;
 pub mod texts;
 mod tls;

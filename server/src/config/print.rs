@@ -12,6 +12,7 @@ use super::{
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
     site::{RESOLVERS, UNLIMITED},
+    stores,
     tenants::OwnPolicies,
     tls::DEMANDS,
     units::exact_size,
@@ -28,7 +29,7 @@ use std::{
     time::Duration,
 };
 use toml::{Table, Value};
-use wasmserve_files::{Compression, Listings, RootOptions};
+use wasmserve_files::{Compression, Listings, Location, RootOptions};
 use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
 
 /// The text of a file.
@@ -229,8 +230,13 @@ fn root(options: &RootOptions) -> Table {
         .media_types
         .overrides()
         .map(|(extension, media_type)| (extension, media_type.into()));
-    table([
-        ("path", path(&options.path)),
+    let place = match &options.location {
+        Location::Directory(directory) => path(directory),
+        Location::Store(_) => options.location.to_string().into(),
+    };
+    let store = stores::print(&options.location).map(|store| ("store", store.into()));
+    let keys = [
+        ("path", place),
         ("symlinks", word(options.symlinks, &SYMLINKS)),
         ("dotfiles", word(options.dotfiles, &DOTFILES)),
         ("index", strings(&options.index)),
@@ -242,7 +248,8 @@ fn root(options: &RootOptions) -> Table {
         ("growing", word(options.growing, &GROWING)),
         ("error-pages", table(pages).into()),
         ("media-types", table(types).into()),
-    ])
+    ];
+    table(keys.into_iter().chain(store))
 }
 
 /// What policies and observers have.

@@ -5,11 +5,13 @@
 use super::{
     ConfigErrors,
     document::{Located, Section, suggest},
+    stores::GivenStore,
     values::{error_status, site_path},
 };
 use http::StatusCode;
-use std::path::PathBuf;
-use wasmserve_files::{Coding, Dotfiles, Growing, Listings, Machines, MediaTypes, RootOptions, SitePath, Symlinks};
+use wasmserve_files::{
+    Coding, Dotfiles, Growing, Listings, Location, Machines, MediaTypes, RootOptions, SitePath, Symlinks,
+};
 
 /// The keys that were given; the others stay as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +45,8 @@ pub struct GivenRoot {
     /// `growing`: what happens when a file grows while it is sent: `"end"` (the response breaks off) or `"continue"` (right
     /// only where files are appended to and never written anew). Default: `"end"`.
     growing: Option<Growing>,
+    /// `[site.store]`: how the object storage is asked that a root is in; see [`GivenStore`].
+    store: GivenStore,
 }
 
 pub(super) const SYMLINKS: [(&str, Symlinks); 2] = [("beneath", Symlinks::Beneath), ("deny", Symlinks::Deny)];
@@ -72,6 +76,7 @@ impl GivenRoot {
             default_media_type: section.parsed("default-media-type", media_type, errors),
             machines: section.choice("machines", &MACHINES, errors),
             growing: section.choice("growing", &GROWING, errors),
+            store: GivenStore::read(section, errors),
         }
     }
 
@@ -89,12 +94,18 @@ impl GivenRoot {
             default_media_type: self.default_media_type.or_else(|| base.default_media_type.clone()),
             machines: self.machines.or(base.machines),
             growing: self.growing.or(base.growing),
+            store: self.store.over(&base.store),
         }
     }
 
-    /// The keys that are given, for a directory.
-    pub fn resolve(&self, path: PathBuf) -> RootOptions {
-        let defaults = RootOptions::new(path);
+    /// How a store is asked.
+    pub fn store(&self) -> &GivenStore {
+        &self.store
+    }
+
+    /// The keys that are given, for a place.
+    pub fn resolve(&self, location: Location) -> RootOptions {
+        let defaults = RootOptions::new("");
         let overrides = self.media_types.iter().flatten();
         let overrides = overrides.map(|(extension, media_type)| (&**extension, &**media_type));
         RootOptions {
@@ -109,7 +120,7 @@ impl GivenRoot {
                 .expect("each was checked when it was read"),
             machines: self.machines.unwrap_or(defaults.machines),
             growing: self.growing.unwrap_or(defaults.growing),
-            path: defaults.path,
+            location,
             within: None,
         }
     }

@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wasmserve_files::{Compression, FilesOptions, Resolver, RootOptions};
+use wasmserve_files::{Compression, FilesOptions, Location, Resolver, RootOptions};
 use wasmserve_policy::{Budget, ChainSpec, HeaderRules, PolicySpec, ServiceBudget};
 
 /// What may stand in `[[site]]` and in `[defaults]` alike; the keys that were given.
@@ -343,10 +343,29 @@ impl<'c> SiteReader<'c> {
         hosts
     }
 
-    /// - `root`: the folder that is served. Needed, unless there are `roots`.
+    /// Where a root is. Meaningless when anything is noted in `errors`.
+    fn location(
+        &self,
+        section: &Section<'_>,
+        key: &str,
+        typed: Located<String>,
+        given: &GivenRoot,
+        errors: &mut ConfigErrors,
+    ) -> Location {
+        given
+            .store()
+            .locate(&self.folder, &typed.value)
+            .unwrap_or_else(|problem| {
+                errors.push(section.error_at(&typed, format!("`{key}`: {problem}")));
+                Location::Directory(PathBuf::new())
+            })
+    }
+
+    /// - `root`: the folder that is served, or `"s3://BUCKET/PREFIX"`, `"gs://..."`, `"az://..."`: see `[site.store]`. Needed,
+    ///   unless there are `roots`.
     /// - `[site.roots.NAME]`: several folders by name; paths are looked up in `default`, policies may place requests in the
     ///   others.
-    /// - `path` (in `[site.roots.NAME]`): the folder. Needed.
+    /// - `path` (in `[site.roots.NAME]`): the folder, or a place in object storage as in `root`. Needed.
     ///
     /// `root`, or `[site.roots.NAME]` tables. The one that is named `default`, or the only one, comes first: there paths are
     /// looked up unless a policy places them elsewhere.
@@ -362,16 +381,20 @@ impl<'c> SiteReader<'c> {
             let hint = "root = \"DIR\", or [site.roots.NAME] tables with a `path` each";
             errors.push(section.error("[[site]] needs either `root` or `roots`").hint(hint));
         }
-        let path = |path: Located<String>| self.folder.join(path.value);
         if let Some(root) = root {
-            return vec![(ROOT.to_owned(), given.resolve(path(root)))];
+            let location = self.location(section, "root", root, given, errors);
+            return vec![(ROOT.to_owned(), given.resolve(location))];
         }
         let mut roots = Vec::new();
         for (name, mut section) in named.unwrap_or_default() {
             let directory = section.required_string("path", errors);
             let own = GivenRoot::read(&mut section, errors).over(given);
+            let location = match directory {
+                Some(directory) => self.location(&section, "path", directory, &own, errors),
+                None => Location::Directory(PathBuf::new()),
+            };
             section.finish(errors);
-            roots.push((name.value, own.resolve(directory.map(path).unwrap_or_default())));
+            roots.push((name.value, own.resolve(location)));
         }
         roots.sort_by(|(a, _), (b, _)| (a != ROOT, a).cmp(&(b != ROOT, b)));
         if roots.first().is_none_or(|(name, _)| roots.len() > 1 && name != ROOT) {

@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wasmserve_files::FilesOptions;
+use wasmserve_files::{FilesOptions, Location};
 use wasmserve_policy::{Budget, ChainSpec, Grants, Limits, PolicySpec, Reuse};
 
 /// What a tenant says of its site: the name of the file in its folder.
@@ -459,7 +459,7 @@ impl GivenTenant {
 
     fn files(&self, rules: &TenantRules, folder: &Path) -> FilesOptions {
         let given = self.given.clone().over(&rules.base);
-        let mut root = given.root().resolve(folder.to_owned());
+        let mut root = given.root().resolve(Location::Directory(folder.to_owned()));
         root.within = Some(rules.root.clone());
         given.files_options(vec![(ROOT.to_owned(), root)])
     }

@@ -7,8 +7,8 @@ use crate::{
 };
 use bytes::Bytes;
 use rustix::fd::{AsFd, BorrowedFd};
-use std::{io, num::NonZeroU64, ops::Range, sync::Arc, task::Context};
-use wasmserve_files::{Content, FileSpan, OpenFile, Part};
+use std::{io, num::NonZeroU64, ops::Range, pin::Pin, sync::Arc, task::Context};
+use wasmserve_files::{Content, FileSpan, OpenFile, Part, Stream};
 use wasmserve_transport::{self as transport, Body, Delivery, Ended, Fault, Reading, Summary};
 
 /// What a body's bytes wait for, and what is held until the last of them.
@@ -65,7 +65,7 @@ fn note_end(mut record: Record, end: Summary) {
 fn word(fault: Fault) -> &'static str {
     match fault {
         Fault::Stalled => "stalled",
-        Fault::Changed | Fault::Shrunk => "file-changed",
+        Fault::Changed | Fault::Shrunk | Fault::Source(io::ErrorKind::StaleNetworkFileHandle) => "file-changed",
         Fault::Unreadable(_) | Fault::Source(_) => "file-unreadable",
         // Those of the transport with itself.
         _ => "internal",
@@ -77,6 +77,10 @@ fn spans(parts: Vec<Part>) -> impl Iterator<Item = transport::Part> {
     let mut last: Option<Arc<Version>> = None;
     parts.into_iter().map(move |part| match part {
         Part::Bytes(bytes) => transport::Part::Bytes(bytes),
+        Part::Object(mut span) => transport::Part::Sized {
+            length: span.length(),
+            source: Box::new(move |context: &mut Context<'_>| Pin::new(&mut span).poll_next(context)),
+        },
         Part::File(span) => match in_memory(&span) {
             Some(bytes) => transport::Part::Bytes(bytes),
             None => {

@@ -190,7 +190,11 @@ async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
     };
     let found = site.files.open(&lookup).await;
     let has_page = matches!(found, Found::Missing { page: Some(_), .. });
-    let answer = answer(&request.method, &request.headers, found);
+    let mut answer = answer(&request.method, &request.headers, found);
+    if answer.content.is_remote() && request.method == Method::GET {
+        // On the heap: files of this machine should not carry the room for it.
+        answer = Box::pin(site.files.begin(&lookup, answer)).await;
+    }
     if has_page {
         answer
     } else {
@@ -232,6 +236,9 @@ async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, 
         status,
     };
     let mut shown = answer(&Method::GET, &request.headers, found);
+    if shown.content.is_remote() && request.method == Method::GET && Box::pin(shown.content.begin()).await.is_err() {
+        return plain;
+    }
     // What the error says beyond its text, such as Retry-After or WWW-Authenticate.
     for name in plain.headers.keys() {
         // How its content was encoded is not how the page is.

@@ -21,6 +21,7 @@ use std::{
 };
 use wasmserve_files::{CacheOptions, Files, FilesError, Pool};
 use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Loading};
+use wasmserve_stores::ObjectStores;
 
 /// Loads one generation after the other, with one WebAssembly engine and one pool of files for all of them.
 pub struct Loader {
@@ -58,7 +59,7 @@ const TOLD: usize = 50;
 impl Loader {
     pub fn new(cache: &CacheOptions) -> Self {
         Self {
-            pool: Pool::new(cache, Vec::new()),
+            pool: Pool::with_stores(cache, Vec::new(), Some(Arc::new(ObjectStores::default()))),
             limits: Arc::default(),
             host: None,
         }

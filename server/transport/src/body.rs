@@ -31,6 +31,11 @@ pub enum Part {
         length: u64,
     },
     Stream(Source),
+    /// A stream of this many bytes: one that gives fewer or more is a fault, and nothing of what is too much is sent.
+    Sized {
+        source: Source,
+        length: u64,
+    },
 }
 
 /// File parts up to this length are read and sent as real bytes, in one `sendmsg` with the head. At 60 kB that costs a
@@ -76,7 +81,7 @@ impl Part {
     fn length(&self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
-            Self::Span { length, .. } => Some(*length),
+            Self::Span { length, .. } | Self::Sized { length, .. } => Some(*length),
             Self::Stream(_) => None,
         }
     }
@@ -84,7 +89,7 @@ impl Part {
     fn file(&self) -> Option<&dyn File> {
         match self {
             Self::Span { file, .. } => Some(&**file),
-            Self::Bytes(_) | Self::Stream(_) => None,
+            Self::Bytes(_) | Self::Stream(_) | Self::Sized { .. } => None,
         }
     }
 
@@ -238,8 +243,40 @@ impl Body {
                     Poll::Ready(Ok(Some(Chunk::bytes(bytes, self.tally.clone()))))
                 }
             },
+            Some(Part::Sized { .. }) => self.poll_sized(context, most).map_ok(Some),
             Some(Part::Span { .. }) => self.poll_span(context, most).map_ok(Some),
         }
+    }
+
+    /// The next chunk of a stream whose length is known. It is not asked for one while as much waits for the client already
+    /// as may: what a source gives may be large.
+    fn poll_sized(&mut self, context: &mut Context<'_>, most: u64) -> Poll<Result<Chunk, Fault>> {
+        ready!(self.poll_client(context));
+        let Some(Part::Sized { source, length }) = &mut self.current else {
+            unreachable!("the caller saw a stream of a known length");
+        };
+        let mut bytes = match ready!(source(context)) {
+            None => return Poll::Ready(Err(Fault::Shrunk)),
+            Some(Err(error)) => return Poll::Ready(Err(Fault::Source(error.kind()))),
+            Some(Ok(bytes)) => bytes,
+        };
+        *length = match length.checked_sub(bytes.len() as u64) {
+            Some(left) => left,
+            None => return Poll::Ready(Err(Fault::Source(io::ErrorKind::InvalidData))),
+        };
+        self.surplus = bytes.split_off(least(bytes.len(), most));
+        Poll::Ready(Ok(Chunk::bytes(bytes, self.tally.clone())))
+    }
+
+    /// Waits until the client took so much of what it was given that more may be read for it.
+    fn poll_client(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let buffered = self.delivery.as_ref().map_or(u64::MAX, Delivery::buffered);
+        let waits = |tally: &Arc<Tally>| !tally.is_flushed_to(buffered, context.waker());
+        if self.tally.as_ref().is_some_and(waits) {
+            self.waits_for_client = true;
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     fn poll_span(&mut self, context: &mut Context<'_>, most: u64) -> Poll<Result<Chunk, Fault>> {
@@ -251,20 +288,12 @@ impl Body {
                 None => {}
             }
         }
+        ready!(self.poll_client(context));
+        let delivery = self.delivery.as_ref();
+        let chunk_size = delivery.map_or(Delivery::CHUNK_SIZE, Delivery::chunk_size);
         let Some(Part::Span { file, offset, length }) = &mut self.current else {
             unreachable!("the caller saw a span");
         };
-        let delivery = self.delivery.as_ref();
-        let chunk_size = delivery.map_or(Delivery::CHUNK_SIZE, Delivery::chunk_size);
-        let buffered = delivery.map_or(u64::MAX, Delivery::buffered);
-        if self
-            .tally
-            .as_ref()
-            .is_some_and(|tally| !tally.is_flushed_to(buffered, context.waker()))
-        {
-            self.waits_for_client = true;
-            return Poll::Pending;
-        }
         let (count, task) = self.reading.get_or_insert_with(|| {
             let count = least(chunk_size, (*length).min(most));
             (count, Task::new(file.clone().read(*offset, count)))

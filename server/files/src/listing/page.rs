@@ -172,7 +172,9 @@ impl Page {
             Kind::Directory => page.write_str("<td></td>")?,
             Kind::File => write!(page, "<td title=\"{} bytes\">{}</td>", item.length, Size(item.length))?,
         }
-        let time = Utc(item.modified);
+        let Some(time) = item.modified.map(Utc) else {
+            return writeln!(page, "<td></td></tr>");
+        };
         writeln!(page, "<td><time datetime=\"{time}\">{time:#}</time></td></tr>")
     }
 
@@ -194,7 +196,10 @@ fn json_entry(page: &mut String, item: &Item, first: bool) -> fmt::Result {
         Kind::Directory => page.write_str("\"type\":\"directory\"")?,
         Kind::File => write!(page, "\"type\":\"file\",\"size\":{}", item.length)?,
     }
-    write!(page, ",\"modified\":\"{}\"}}", Utc(item.modified))
+    match item.modified {
+        Some(modified) => write!(page, ",\"modified\":\"{}\"}}", Utc(modified)),
+        None => page.write_char('}'),
+    }
 }
 
 /// As text or in an attribute in double quotes.

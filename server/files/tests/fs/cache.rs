@@ -10,7 +10,7 @@ async fn a_second() {
 
 async fn file(files: &Files, path: &str) -> Arc<OpenFile> {
     match Ask::new(path).of(files).await {
-        Found::File(selected) => selected.file,
+        Found::File(selected) => selected.source.file().expect("a file").clone(),
         _ => panic!("{path} is a file"),
     }
 }

@@ -11,7 +11,7 @@ const LENGTH: usize = 300_000;
 
 async fn open(files: &Files, path: &str) -> Arc<OpenFile> {
     match Ask::new(path).of(files).await {
-        Found::File(selected) => selected.file,
+        Found::File(selected) => selected.source.file().expect("a file").clone(),
         _ => panic!("{path} is a file"),
     }
 }
@@ -211,7 +211,7 @@ async fn what_is_held_in_memory_is_never_a_mixture() {
         let Found::File(selected) = Ask::new("/small").of(&files).await else {
             continue;
         };
-        if let Some(content) = selected.file.in_memory() {
+        if let Some(content) = selected.source.file().and_then(|file| file.in_memory()) {
             assert_eq!(content.len(), 8000);
             assert!(content.iter().all(|byte| *byte == content[0]), "all of one write");
             held += 1;

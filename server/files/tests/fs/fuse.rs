@@ -66,7 +66,7 @@ fn held(count: usize, fault: Fault) -> impl Iterator<Item = DiskFile> {
 
 async fn open(files: &Files, path: &str) -> Arc<OpenFile> {
     match Ask::new(path).of(files).await {
-        Found::File(selected) => selected.file,
+        Found::File(selected) => selected.source.file().expect("a file").clone(),
         found => panic!("{path}: {}", say(found).await),
     }
 }

@@ -317,11 +317,13 @@ async fn what_stands_in_for_what_is_missing() {
     }
     assert_eq!(
         crate::support::all_of(
-            &files
+            files
                 .error_page(StatusCode::NOT_FOUND, None, &HeaderMap::new())
                 .await
                 .unwrap()
-                .file
+                .source
+                .file()
+                .unwrap()
         )
         .await
         .unwrap(),

@@ -2,7 +2,7 @@
 use http::{HeaderMap, StatusCode};
 use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
-use wasmserve_files::{Files, FilesOptions, Found, Lookup, Missing, OpenFile, Place, RootOptions, SitePath};
+use wasmserve_files::{Files, FilesOptions, Found, Lookup, Missing, OpenFile, Place, RootOptions, SitePath, Source};
 
 /// A temporary directory with a site in `www` and something secret beside it.
 pub struct Tree {
@@ -158,17 +158,17 @@ pub async fn all_of(file: &Arc<OpenFile>) -> std::io::Result<Vec<u8>> {
 
 /// What was found, in a line: `file CONTENT`, `page STATUS CONTENT`, `missing STATUS`, `redirect REFERENCE`, ...
 pub async fn say(found: Found) -> String {
-    async fn text(file: &Arc<OpenFile>) -> String {
-        String::from_utf8_lossy(&all_of(file).await.unwrap()).into_owned()
+    async fn text(source: &Source) -> String {
+        String::from_utf8_lossy(&all_of(source.file().expect("a file")).await.unwrap()).into_owned()
     }
     match found {
-        Found::File(selected) => format!("file {}", text(&selected.file).await),
+        Found::File(selected) => format!("file {}", text(&selected.source).await),
         Found::Listing(_) => "listing".into(),
         Found::Redirect(reference) => format!("redirect {reference}"),
         Found::Missing {
             page: Some(page),
             status,
-        } => format!("page {} {}", status.as_u16(), text(&page.file).await),
+        } => format!("page {} {}", status.as_u16(), text(&page.source).await),
         Found::Missing { page: None, status } => format!("missing {}", status.as_u16()),
         Found::Failed { status, retry_after } => match retry_after {
             Some(_) => format!("failed {} retry", status.as_u16()),

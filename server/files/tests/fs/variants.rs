@@ -30,7 +30,12 @@ async fn selected(files: &Files, path: &str, accept: Option<&str>) -> Selected {
 }
 
 async fn content(files: &Files, path: &str, accept: Option<&str>) -> String {
-    String::from_utf8(all_of(&selected(files, path, accept).await.file).await.unwrap()).unwrap()
+    String::from_utf8(
+        all_of(selected(files, path, accept).await.source.file().unwrap())
+            .await
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -152,7 +157,7 @@ async fn a_page_in_place_of_what_is_missing_is_negotiated_too() {
         else {
             panic!("a page")
         };
-        assert_eq!(all_of(&page.file).await.unwrap(), sent.as_bytes());
+        assert_eq!(all_of(page.source.file().unwrap()).await.unwrap(), sent.as_bytes());
     }
 }
 
@@ -188,6 +193,7 @@ async fn body(content: Content) -> std::io::Result<Vec<u8>> {
             for part in parts {
                 match part {
                     Part::Bytes(bytes) => body.extend_from_slice(&bytes),
+                    Part::Object(_) => panic!("no store is asked"),
                     Part::File(mut span) => {
                         while let Some(bytes) = span.read_next(1 << 16).await? {
                             body.extend_from_slice(&bytes);

@@ -45,6 +45,7 @@ fn body(answer: &Answer) -> String {
         .map(|part| match part {
             Part::Bytes(bytes) => String::from_utf8(bytes.to_vec()).expect("UTF-8"),
             Part::File(span) => format!("<{}+{}>", span.offset, span.length),
+            Part::Object(_) => panic!("no store is asked"),
         })
         .collect()
 }

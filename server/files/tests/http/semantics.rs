@@ -141,6 +141,7 @@ fn body(answer: &Answer) -> Vec<u8> {
     let piece = |part: &Part| match part {
         Part::Bytes(bytes) => bytes.to_vec(),
         Part::File(span) => (span.offset..span.offset + span.length).map(byte).collect(),
+        Part::Object(_) => panic!("no store is asked"),
     };
     parts.iter().flat_map(piece).collect()
 }

@@ -254,7 +254,7 @@ pub fn check(data: &[u8]) -> &'static str {
             let target = SitePath::from_uri(&uri).expect("a link that is a path");
             assert_eq!(target.as_str(), format!("/{own}/{}", shown_as(entry)));
             match (open(&files, &target, &target, "", "*/*").await, entry.size) {
-                (Found::File(selected), Some(size)) => assert_eq!(selected.file.length(), size),
+                (Found::File(selected), Some(size)) => assert_eq!(selected.source.length(), size),
                 (Found::Listing(_), None) => {}
                 _ => panic!("{uri} does not lead to {entry:?}"),
             }
