@@ -24,6 +24,8 @@ pub enum Part {
     Table,
     /// How cost grows: `curves`.
     Curve,
+    /// Measured when it is named.
+    Alone,
 }
 
 pub const WORKLOADS: &[Workload] = &[
@@ -62,6 +64,12 @@ pub const WORKLOADS: &[Workload] = &[
         what: "resident memory: idle, with 100 downloads of 1 GiB, and of 10,000 idle connections",
         part: Part::Table,
         measure: memory,
+    },
+    Workload {
+        name: "store",
+        what: "8 objects of 64 MiB in object storage through a cache on local disk: cold, and warm",
+        part: Part::Alone,
+        measure: crate::store::store,
     },
     Workload {
         name: "start",

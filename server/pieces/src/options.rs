@@ -62,6 +62,16 @@ impl Options {
         }
     }
 
+    /// Bytes on disk of all files together.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Bytes that are fetched, checked and kept as one.
+    pub fn piece(&self) -> u64 {
+        self.piece.into()
+    }
+
     /// Bytes on disk of one segment with its index, at most.
     pub(crate) fn segment(&self) -> u64 {
         // Four pieces and what goes with them, in an eighth of the smallest cache.

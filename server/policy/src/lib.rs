@@ -66,7 +66,7 @@ mod usage;
 mod wasi;
 
 pub use chain::{Chain, PolicyInfo};
-pub use code::{CodeCache, CodeFrom, Untrusted};
+pub use code::{CodeCache, CodeFrom, Folder, Untrusted};
 pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use effort::Effort;

@@ -9,6 +9,7 @@
 
 pub mod budgets;
 pub mod code_cache;
+pub mod disk_cache;
 pub mod document;
 pub mod errors;
 pub mod file;

@@ -4,7 +4,9 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, ListenerSettings, OperatorSettings, ServerSettings, TenantRules, budgets, headers,
+    Configuration, ListenerSettings, OperatorSettings, ServerSettings, TenantRules, budgets,
+    disk_cache::DiskCacheSettings,
+    headers,
     listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
     operators::ACCESS_FORMATS,
@@ -83,8 +85,19 @@ fn server(settings: &ServerSettings) -> Table {
     if let Some(option) = &settings.code_cache {
         table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
     }
+    if let Some(cache) = &settings.disk_cache {
+        table.insert("disk-cache".into(), disk_cache(cache).into());
+    }
     table.extend(operators(&settings.operators));
     table
+}
+
+fn disk_cache(settings: &DiskCacheSettings) -> Table {
+    table([
+        ("directory", path(&settings.directory)),
+        ("capacity", bytes(settings.options.capacity())),
+        ("piece-size", bytes(settings.options.piece())),
+    ])
 }
 
 fn tls(files: &TlsFiles) -> Table {

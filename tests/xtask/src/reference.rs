@@ -51,6 +51,7 @@ const PAGES: &[Chapter] = &[
             ("[[listener]]", &[("listeners.rs", "struct ListenerSettings")]),
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
+            ("[server.disk-cache]", &[("disk_cache.rs", "struct DiskCacheSettings")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
             (
                 "[[site]]",

@@ -49,7 +49,7 @@ pub enum Untrusted {
 
 /// A folder that was checked, and is held open.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     pub descriptor: OwnedFd,
     /// Where it was found, without links.
     pub path: PathBuf,

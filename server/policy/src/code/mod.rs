@@ -9,7 +9,7 @@ mod cache;
 mod folder;
 
 pub use cache::CodeCache;
-pub use folder::Untrusted;
+pub use folder::{Folder, Untrusted};
 
 use sha2::{Digest, Sha256};
 use std::{
