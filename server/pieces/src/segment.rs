@@ -101,6 +101,26 @@ impl Segment {
         Ok(buffer)
     }
 
+    /// Reads what can be had without waiting; 0 when that is nothing or cannot be told.
+    fn read_now(&self, buffer: &mut [u8], offset: u64) -> usize {
+        if self.disk.is_memory() {
+            return self.data().read_at(buffer, offset).unwrap_or(0);
+        }
+        if !self.disk.tells() {
+            return 0;
+        }
+        let buffers = &mut [io::IoSliceMut::new(buffer)];
+        match preadv2(self.data(), buffers, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => read,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.disk.cannot_tell();
+                0
+            }
+            // Reading says it again.
+            Err(_) => 0,
+        }
+    }
+
     /// Whether the bytes seem to be in memory. Never blocks; a wrong answer costs time and nothing else.
     fn is_cached(&self, offset: u64, length: u64) -> bool {
         if self.disk.is_memory() {
@@ -114,17 +134,7 @@ impl Segment {
             return true;
         };
         let mut byte = [0];
-        let mut probe = |at| {
-            let buffers = &mut [io::IoSliceMut::new(&mut byte)];
-            match preadv2(self.data(), buffers, at, ReadWriteFlags::NOWAIT) {
-                Ok(1) => true,
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    self.disk.cannot_tell();
-                    false
-                }
-                Ok(_) | Err(_) => false,
-            }
-        };
+        let mut probe = |at| self.read_now(&mut byte, at) == 1;
         let mut at = offset;
         while at < last {
             if !probe(at) {
@@ -222,14 +232,22 @@ impl Span {
         self.read(offset, length).await.map(drop)
     }
 
-    /// Reads bytes `offset .. offset + length` of the file, on the blocking pool.
+    /// Reads bytes `offset .. offset + length` of the file: those that are not in memory on the blocking pool.
     ///
     /// # Errors
     /// What the disk says.
     pub async fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let mut buffer = vec![0; length];
+        let read = self.segment.read_now(&mut buffer, offset);
+        if read == length {
+            return Ok(buffer.into());
+        }
         let segment = Arc::clone(&self.segment);
-        let read = self.segment.disk.run(move || segment.read(offset, length)).await?;
-        Ok(read.into())
+        let fill = move || {
+            segment.data().read_exact_at(&mut buffer[read..], offset + read as u64)?;
+            Ok(buffer.into())
+        };
+        self.segment.disk.run(fill).await
     }
 }
 
