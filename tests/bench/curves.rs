@@ -22,14 +22,7 @@ pub fn connections(settings: &Settings, run: &mut Run) -> Result<(), String> {
     };
     let points = points(counts);
     rounds(settings, run, "connections", &peers, &points, |peer, point| {
-        load::closed(
-            peer.address,
-            "/1KiB.bin",
-            peer.headers,
-            point.at as usize,
-            settings.seconds,
-            None,
-        )
+        peer.small_file(settings, point.at as usize, None)
     })
 }
 
@@ -50,14 +43,7 @@ pub fn files(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let peers = start_all(settings, &kinds, &site)?;
     rounds(settings, run, "files", &peers, &points(counts), |peer, point| {
         let next = any_file(point.at as usize);
-        load::closed(
-            peer.address,
-            "/1KiB.bin",
-            peer.headers,
-            8,
-            settings.seconds,
-            Some(&next),
-        )
+        peer.small_file(settings, 8, Some(&next))
     })
 }
 
@@ -108,16 +94,7 @@ pub fn sites(settings: &Settings, run: &mut Run) -> Result<(), String> {
             "sites",
             &peers,
             std::slice::from_ref(&point),
-            |peer, _| {
-                load::closed(
-                    peer.address,
-                    "/1KiB.bin",
-                    peer.headers,
-                    8,
-                    settings.seconds,
-                    Some(&next),
-                )
-            },
+            |peer, _| peer.small_file(settings, 8, Some(&next)),
         )?;
     }
     Ok(())
@@ -138,7 +115,7 @@ pub fn policies(settings: &Settings, run: &mut Run) -> Result<(), String> {
     for round in 0..=settings.rounds {
         for (point, peer) in points.iter().zip(&peers).chain(points.iter().take(1).zip(&nginx)) {
             let before = peer.cpu();
-            let load = load::closed(peer.address, "/1KiB.bin", &[], 8, settings.seconds, None)?;
+            let load = peer.small_file(settings, 8, None)?;
             let cpu = peer.cpu().saturating_sub(before).as_secs_f64();
             if round > 0 {
                 let contestant = if peer.name == "nginx" {

@@ -15,6 +15,7 @@ mod plot;
 mod report;
 mod site;
 mod store;
+mod tokens;
 mod workloads;
 
 use clap::Parser;

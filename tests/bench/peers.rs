@@ -1,7 +1,9 @@
 //! The contestants: how each is started over the same files, tuned as its own documentation advises.
 use crate::{
-    load,
+    Settings,
+    load::{self, Load},
     site::{SIZES, Site},
+    tokens,
 };
 use std::{
     fs,
@@ -47,6 +49,8 @@ pub enum Kind {
     /// A header is checked by JavaScript, through auth_request.
     NginxNjs,
     NginxBasicAuth,
+    /// A token signed by RS256 is checked by JavaScript, through auth_request.
+    NginxToken,
     /// So many servers, each of its own name, over the same files.
     NginxSites(usize),
     Lighttpd,
@@ -77,6 +81,10 @@ pub enum Ours {
     KeptWarm,
     /// So many policies.
     Policies(usize),
+    /// The policy `jwt`, whose decision about a token is kept.
+    TokenKept,
+    /// The same, with the token checked for every request.
+    TokenFresh,
     /// As many files kept open as nginx is told to keep here, as far as descriptors go.
     ManyFiles,
     /// So many sites, each of its own host, over the same files.
@@ -98,6 +106,7 @@ impl Kind {
             Self::NginxLua => "nginx with Lua".into(),
             Self::NginxNjs => "nginx with njs".into(),
             Self::NginxBasicAuth => "nginx auth_basic".into(),
+            Self::NginxToken => "nginx with njs, RS256".into(),
             Self::NginxSites(_) => "nginx".into(),
             Self::Lighttpd => "lighttpd".into(),
             Self::Caddy => "Caddy".into(),
@@ -111,6 +120,8 @@ impl Kind {
             Self::Ours(Ours::Kept) => "wasmserve, 3 policies, kept".into(),
             Self::Ours(Ours::Fresh) => "wasmserve, 3 policies, fresh".into(),
             Self::Ours(Ours::KeptWarm) => "wasmserve, 3 policies, code on disk".into(),
+            Self::Ours(Ours::TokenKept) => "wasmserve, jwt, kept".into(),
+            Self::Ours(Ours::TokenFresh) => "wasmserve, jwt, fresh".into(),
             Self::Ours(Ours::ManyFiles) => "wasmserve, cached-files 10,000".into(),
             Self::Ours(Ours::Sites(_)) => "wasmserve".into(),
             Self::Ours(Ours::SitesWithPolicy(_)) => "wasmserve, a policy each".into(),
@@ -175,6 +186,12 @@ impl Peer {
         self.processes().into_iter().map(process::exact_cpu_time).sum()
     }
 
+    /// A file of 1 KiB over so many kept connections, as fast as one client can; `next` as [`load::closed`] takes it.
+    pub fn small_file(&self, settings: &Settings, connections: usize, next: Option<&str>) -> Result<Load, String> {
+        let (address, headers) = (self.address, self.headers);
+        load::closed(address, "/1KiB.bin", headers, connections, settings.seconds, next)
+    }
+
     /// Resident bytes of its processes, pages that they share counted once.
     pub fn memory(&self) -> u64 {
         self.processes().into_iter().map(process::proportional).sum()
@@ -215,6 +232,8 @@ impl Peer {
                 (launch.arguments([site.code_cache()]), Keeping::Nothing)
             }
             Ours::Fresh => under(fresh()),
+            Ours::TokenKept => under(tokens::chain("")),
+            Ours::TokenFresh => under(tokens::chain("evidence = \"never\"\n")),
             Ours::Policies(count) => under(Chain::new((0..count).map(|_| Policy::standard("security-headers")))),
             Ours::ManyFiles => hosted(site, 1, "cached-files = 10000", |_| String::new()),
             Ours::Sites(count) => hosted(site, count, "", |_| String::new()),
@@ -223,10 +242,14 @@ impl Peer {
             }),
         };
         let server = launch.start();
+        let headers = match ours {
+            Ours::TokenKept | Ours::TokenFresh => *tokens::BEARER,
+            _ => &[],
+        };
         Self {
             name: kind.name(),
             address: server.address(),
-            headers: &[],
+            headers,
             running: Running::Ours { server, _kept: keeping },
         }
     }
@@ -246,6 +269,7 @@ impl Peer {
             Kind::NginxLua => (place.nginx_lua()?, KEY),
             Kind::NginxNjs => (place.nginx_njs()?, KEY),
             Kind::NginxBasicAuth => (place.nginx_basic_auth()?, BASIC),
+            Kind::NginxToken => (place.nginx_token()?, *tokens::BEARER),
             Kind::NginxSites(count) => (place.nginx_sites(count)?, &[][..]),
             Kind::Lighttpd => (place.lighttpd()?, &[][..]),
             Kind::Caddy => (place.caddy()?, &[][..]),
@@ -383,10 +407,17 @@ impl Place<'_> {
     }
 
     fn nginx_njs(&self) -> Result<Command, String> {
-        self.write(
-            "policy.js",
+        self.nginx_javascript(
             "function check(r) { r.return(r.headersIn['X-Key'] === 'open' ? 204 : 403); }\nexport default { check };\n",
-        )?;
+        )
+    }
+
+    fn nginx_token(&self) -> Result<Command, String> {
+        self.nginx_javascript(&tokens::javascript())
+    }
+
+    fn nginx_javascript(&self, script: &str) -> Result<Command, String> {
+        self.write("policy.js", script)?;
         self.nginx(
             "sendfile on; tcp_nopush on;",
             "load_module /usr/lib/nginx/modules/ngx_http_js_module.so;",

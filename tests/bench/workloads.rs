@@ -5,6 +5,7 @@ use crate::{
     peers::{Kind, Ours, Peer},
     report::{Run, Sample},
     site::Site,
+    tokens,
 };
 use std::time::{Duration, Instant};
 use support::{Chain, Launch, Policy, password_hash, process};
@@ -24,7 +25,7 @@ pub enum Part {
     Table,
     /// How cost grows: `curves`.
     Curve,
-    /// Measured when it is named.
+    /// When it is named.
     Alone,
 }
 
@@ -82,6 +83,12 @@ pub const WORKLOADS: &[Workload] = &[
         what: "what asking for a password costs beyond the request itself",
         part: Part::Table,
         measure: password,
+    },
+    Workload {
+        name: "tokens",
+        what: "1 KiB to the bearer of a token signed by RS256, 8 kept connections",
+        part: Part::Alone,
+        measure: tokens::measure,
     },
     Workload {
         name: "connections",
@@ -234,7 +241,7 @@ fn small(settings: &Settings, run: &mut Run) -> Result<(), String> {
     // The floor knows one size.
     let floor = start_all(settings, &[Kind::Floor], &site)?;
     rounds(settings, run, "small", &floor, &points[..1], |peer, _| {
-        load::closed(peer.address, "/1KiB.bin", peer.headers, 8, settings.seconds, None)
+        peer.small_file(settings, 8, None)
     })
 }
 
@@ -253,7 +260,7 @@ fn policy(settings: &Settings, run: &mut Run) -> Result<(), String> {
     let peers = start_all(settings, &kinds, &site)?;
     let points = [Point::new("1KiB", 1024.0)];
     rounds(settings, run, "policy", &peers, &points, |peer, _| {
-        load::closed(peer.address, "/1KiB.bin", peer.headers, 8, settings.seconds, None)
+        peer.small_file(settings, 8, None)
     })
 }
 
@@ -278,24 +285,10 @@ fn many(settings: &Settings, run: &mut Run) -> Result<(), String> {
     rounds(settings, run, "many", &peers, &points, |peer, point| {
         if point.label == points[0].label {
             let connections = point.at as usize;
-            return load::closed(
-                peer.address,
-                "/1KiB.bin",
-                peer.headers,
-                connections,
-                settings.seconds,
-                None,
-            );
+            return peer.small_file(settings, connections, None);
         }
         let next = curves::any_file(FILES);
-        load::closed(
-            peer.address,
-            "/1KiB.bin",
-            peer.headers,
-            8,
-            settings.seconds,
-            Some(&next),
-        )
+        peer.small_file(settings, 8, Some(&next))
     })
 }
 

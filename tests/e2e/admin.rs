@@ -1,35 +1,15 @@
 //! The admin listener: a Unix socket for its owner alone, that knows what the public never learns.
-use std::{
-    fs,
-    io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
-    path::Path,
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use support::{
+    Chain, Launch, Policy, Tree,
+    admin::{get, raw, serving},
+    eventually,
 };
-use support::{Chain, Launch, PATIENCE, Policy, Server, Tree, eventually};
 
 fn tree() -> Tree {
     Tree::new()
         .file("file.txt", "content")
         .modified("file.txt", 1_000_000_000)
-}
-
-/// What these very bytes lead to on a connection of their own.
-#[track_caller]
-fn raw(socket: &Path, bytes: &str) -> String {
-    let mut stream = UnixStream::connect(socket).expect("the server listens");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a timeout that is not zero is valid");
-    // A server that refuses early may close before everything is sent.
-    let _ = stream.write_all(bytes.as_bytes());
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    answer
-}
-
-#[track_caller]
-fn get(socket: &Path, path: &str) -> String {
-    raw(socket, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 }
 
 #[track_caller]
@@ -49,18 +29,6 @@ fn explain(socket: &Path, arguments: &[&str]) -> support::server::Refusal {
         .run_to_end()
 }
 
-/// A server with an admin socket beside its root.
-fn serving(tree: &Tree, chain: &Chain) -> (Server, std::path::PathBuf) {
-    let socket = tree.outside("admin.sock");
-    let server = Launch::new(tree)
-        .plugins(chain)
-        .arguments(["--admin"])
-        .arguments([&socket])
-        .start();
-    eventually("the admin socket is there", || socket.exists());
-    (server, socket)
-}
-
 #[test]
 fn a_running_server_explains_as_an_offline_one_does() {
     let tree = tree();
@@ -68,7 +36,7 @@ fn a_running_server_explains_as_an_offline_one_does() {
         Policy::guest("probe").config("ask = \"path\\ncookie session\"\nheaders = \"set|x-a|1||\""),
         Policy::guest("probe").config("only = \"/closed\"\nrespond = \"403\""),
     ]);
-    let (_server, socket) = serving(&tree, &chain);
+    let (_server, socket) = serving(&tree, &chain, &[]);
     for arguments in [
         &["/file.txt", "-H", "Cookie: session=s3cret"][..],
         &["HEAD", "/closed/x", "--client", "192.0.2.7"],
@@ -101,7 +69,7 @@ fn a_running_server_explains_as_an_offline_one_does() {
 fn a_running_server_knows_what_it_keeps() {
     let tree = tree();
     let chain = Chain::of("probe", "ask = \"path\"");
-    let (server, socket) = serving(&tree, &chain);
+    let (server, socket) = serving(&tree, &chain, &[]);
     let before = explain(&socket, &["/file.txt"]).log;
     assert!(before.contains("kept     would be\n"), "{before}");
     // Decisions are kept when they come again.
@@ -127,7 +95,7 @@ fn a_running_server_knows_what_it_keeps() {
 #[test]
 fn asking_is_strict_and_bounded() {
     let tree = tree();
-    let (_server, socket) = serving(&tree, &Chain::of("probe", ""));
+    let (_server, socket) = serving(&tree, &Chain::of("probe", ""), &[]);
     assert!(get(&socket, "/healthz").contains("\"status\":\"serving\""));
     for (answer, status, says) in [
         (get(&socket, "/file.txt"), 404, "there is no /file.txt here"),
@@ -154,7 +122,7 @@ fn asking_is_strict_and_bounded() {
 fn the_socket_is_its_owners_alone_and_goes_with_the_server() {
     let tree = tree();
     let chain = Chain::of("probe", "");
-    let (mut server, socket) = serving(&tree, &chain);
+    let (mut server, socket) = serving(&tree, &chain, &[]);
     let mode = fs::metadata(&socket).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let refusal = Launch::new(&tree).arguments(["--admin"]).arguments([&socket]).refusal();
@@ -168,13 +136,13 @@ fn the_socket_is_its_owners_alone_and_goes_with_the_server() {
     assert!(!socket.exists());
 
     // One that was killed leaves its socket behind.
-    let (server, socket) = serving(&tree, &chain);
+    let (server, socket) = serving(&tree, &chain, &[]);
     drop(server);
     assert!(socket.symlink_metadata().is_ok());
     let refused = explain(&socket, &["/"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.log.contains("no server listens on"), "{}", refused.log);
-    let (_server, socket) = serving(&tree, &chain);
+    let (_server, socket) = serving(&tree, &chain, &[]);
     assert!(get(&socket, "/healthz").contains("serving"));
 }
 

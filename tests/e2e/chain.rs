@@ -132,6 +132,30 @@ fn pages_for_what_is_missing() {
             "what exists is served as ever"
         );
     }
+    let chain = Chain::of(
+        "probe",
+        "missing = \"302\"\nheaders = \"set|Location|/elsewhere?a=b|redirected|\"",
+    );
+    let server = Launch::new(&tree).plugins(&chain).start();
+    let response = server.get("/nothing");
+    let location = |response: &support::Response| response.header("location").map(str::to_owned);
+    assert_eq!(
+        (response.status, location(&response).as_deref(), response.text()),
+        (302, Some("/elsewhere?a=b"), "302 Found\n")
+    );
+    assert_eq!(
+        server.get("/file.txt").text(),
+        "the file",
+        "what exists is served as ever"
+    );
+    let folder = server.get("/tenants");
+    assert_eq!(
+        location(&folder).as_deref(),
+        Some("tenants/"),
+        "the server's own redirect: {folder:?}"
+    );
+    assert_eq!(server.request("POST", "/nothing", &[]).status, 405);
+    drop(server);
     let chain = Chain::of("probe", "missing = \"404 /none.html\"");
     let response = Launch::new(&tree).plugins(&chain).start().get("/nothing");
     assert_eq!(response.status, 404, "no such page either: {response:?}");

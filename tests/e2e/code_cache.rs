@@ -44,7 +44,7 @@ fn the_second_start_finds_compiled_code() {
         assert_code(&server, from);
         assert_eq!(files(cache.path()), 2);
     }
-    let checked = Launch::bare().arguments(["check", "--root"]).arguments([tree.root()]);
+    let checked = Launch::check(&tree);
     let checked = checked
         .plugins(&chain)
         .arguments(["--code-cache"])

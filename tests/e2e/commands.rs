@@ -123,12 +123,7 @@ fn check_prints_what_would_run() {
         Policy::guest("probe"),
         Policy::guest("talkative").settings("name = \"writer\"\ngrants = [\"logging\"]"),
     ]);
-    let ran = Launch::bare()
-        .arguments(["check", "--root"])
-        .arguments([tree.root()])
-        .arguments(["--plugins"])
-        .arguments([chain.folder()])
-        .run_to_end();
+    let ran = Launch::check(&tree).plugins(&chain).run_to_end();
     assert!(ran.status.success(), "{}", ran.log);
     for word in [
         "probe-0",
@@ -147,14 +142,7 @@ fn check_prints_what_would_run() {
 fn check_fails_where_serving_would() {
     let tree = Tree::new();
     let chain = Chain::of("misbehaving", "behaviour = \"configure_fails\"");
-    let check = |plugins: &std::path::Path| {
-        Launch::bare()
-            .arguments(["check", "--root"])
-            .arguments([tree.root()])
-            .arguments(["--plugins"])
-            .arguments([plugins])
-            .refusal()
-    };
+    let check = |plugins: &std::path::Path| Launch::check(&tree).plugins_at(plugins).refusal();
     assert!(check(&chain.folder()).contains("the key `colour` is missing"));
     assert!(check(&tree.root()).contains("protects nothing"));
     fs::write(chain.at("plugins.toml"), "[[policy]]\nplugin = 1\n").expect("the folder is writable");
@@ -165,12 +153,7 @@ fn check_fails_where_serving_would() {
 #[test]
 fn the_standard_chain_loads() {
     let tree = Tree::new();
-    let ran = Launch::bare()
-        .arguments(["check", "--root"])
-        .arguments([tree.root()])
-        .arguments(["--plugins"])
-        .arguments([project().join("plugins")])
-        .run_to_end();
+    let ran = Launch::check(&tree).plugins_at(&project().join("plugins")).run_to_end();
     assert!(ran.status.success(), "{}", ran.log);
     for name in ["security-headers", "clean-urls", "basic-auth"] {
         assert!(ran.log.contains(name), "no {name}: {}", ran.log);

@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
 };
-use support::{Chain, Connection, Launch, Policy, Response, Server, Tree, kernel_copies, project, server_binary};
+use support::{
+    Chain, Connection, Launch, Policy, Response, Server, Tree, eventually, kernel_copies, project, server_binary,
+};
 
 const LANGUAGES: [&str; 5] = ["rust", "js", "ts", "python", "c"];
 
@@ -225,6 +227,41 @@ fn every_language_refuses_what_is_no_configuration() {
         ] {
             assert!(errors.contains(problem), "{language}: {problem}: {errors}");
         }
+    }
+}
+
+/// Observers where an interpreter is told; that of Rust is the policy `quota`'s.
+#[test]
+fn observers_in_other_languages_take_note() {
+    // An interpreter is compiled for this; once is enough.
+    if kernel_copies() {
+        return;
+    }
+    let tree = tree();
+    let usage = "key-value = { buckets = [\"usage\"] }";
+    for language in ["js", "python"] {
+        let meter = Policy::at(example(language).join("meter")).observing().settings(usage);
+        let chain = Chain::new([
+            Policy::guest("probe").config("facts = \"user=ada\"\nonly = \"/members/\""),
+            Policy::guest("services")
+                .settings(&format!("grants = [\"counters\"]\n{usage}"))
+                .config("only = \"/usage/\""),
+            meter.config("by = \"user\""),
+        ]);
+        let server = start(&tree, &chain);
+        let is_written = |key: &str, value: &str| {
+            let target = format!("/usage/get/{key}%20of%20ada");
+            let value = format!("Some({value:?})");
+            eventually(&value, || server.get(&target).text() == value);
+        };
+        assert_eq!(server.get("/members/a.txt").text(), "text", "{language}");
+        is_written("bytes", "4");
+        is_written("last", "/members/a.txt 200 127.0.0.1 completed");
+        assert_eq!(server.get("/fault").status, 404);
+        server.logged("nobody to count for");
+        // It goes on with what it counted, whatever it threw.
+        assert_eq!(server.get("/members/a.txt").text(), "text", "{language}");
+        is_written("bytes", "8");
     }
 }
 

@@ -3,7 +3,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::Signal;
 use std::{
     fs,
-    io::{Read, Write},
+    io::Write,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
@@ -12,7 +12,7 @@ use std::{
     path::Path,
     process::Command,
 };
-use support::{Certificate, Connection, Hosting, Server, eventually, server_binary};
+use support::{Certificate, Connection, Hosting, Server, client::exchange, eventually, server_binary};
 
 /// A site that answers with who asks, how, and for which host.
 const TELLS: &str = "[[site]]\nname = \"a\"\nhosts = [\"a.example\", \"127.0.0.1\"]\nroot = \"a\"\n[[site.policy]]\nplugin = \"probe\"\n\
@@ -37,17 +37,8 @@ fn addresses(server: &Server, count: usize) -> Vec<SocketAddr> {
     found()
 }
 
-/// What these bytes lead to, until the server ends the connection.
-fn raw(mut stream: impl Read + Write, bytes: &[u8]) -> String {
-    // A server that refuses early may have closed.
-    let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 fn tcp(address: SocketAddr, bytes: &[u8]) -> String {
-    raw(TcpStream::connect(address).expect("it listens"), bytes)
+    exchange(TcpStream::connect(address).expect("it listens"), bytes)
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
@@ -67,7 +58,7 @@ fn a_unix_socket_is_for_whom_its_mode_says_and_is_cleaned_up() {
     drop(UnixListener::bind(&path).expect("the folder is writable"));
     let mut server = hosting.start();
     let mode = |path: &Path| fs::symlink_metadata(path).expect("it is there").permissions().mode() & 0o777;
-    let get = || raw(UnixStream::connect(&path).expect("it listens"), GET.as_bytes());
+    let get = || exchange(UnixStream::connect(&path).expect("it listens"), GET.as_bytes());
     assert_eq!(told(&get()), "none\nhttp\na.example\n", "nobody has an address there");
     assert_eq!(mode(&path), 0o600);
     // A second server leaves the living one alone.
@@ -228,7 +219,7 @@ fn forwarded_fields_count_from_the_listeners_proxies_alone() {
         "GET / HTTP/1.1\r\nHost: a.example\r\n{}: {}\r\nConnection: close\r\n\r\n",
         forwarded.0, forwarded.1
     );
-    let answer = raw(
+    let answer = exchange(
         UnixStream::connect(hosting.at("http.sock")).expect("it listens"),
         request.as_bytes(),
     );
@@ -336,13 +327,13 @@ fn systemd_passes_sockets_and_is_told_how_it_goes() {
     let mut child = activated(&hosting, &sockets, &notify);
     drop(sockets);
     until("READY=1");
-    assert_eq!(self::told(&raw(early, b"")), "some(127.0.0.1)\nhttp\na.example\n");
+    assert_eq!(self::told(&exchange(early, b"")), "some(127.0.0.1)\nhttp\na.example\n");
     assert_eq!(
         self::told(&tcp(two, GET.as_bytes())),
         "some(127.0.0.1)\nhttp\na.example\n"
     );
     for path in [&path, &by_path] {
-        let local = raw(UnixStream::connect(path).expect("it listens"), GET.as_bytes());
+        let local = exchange(UnixStream::connect(path).expect("it listens"), GET.as_bytes());
         assert_eq!(self::told(&local), "none\nhttp\na.example\n");
     }
     until("WATCHDOG=1");
@@ -400,5 +391,5 @@ fn a_proxys_header_comes_before_tls() {
     );
     let plain = TcpStream::connect(server.address()).expect("it listens");
     plain.shutdown(Shutdown::Write).expect("it is open");
-    assert_eq!(raw(plain, b""), "");
+    assert_eq!(exchange(plain, b""), "");
 }

@@ -46,6 +46,7 @@ mod protected;
 mod questions;
 mod ranges;
 mod record;
+mod registry;
 mod reload;
 mod sendfile;
 mod services;

@@ -33,6 +33,8 @@ fn every_command_has_a_page() {
         "wasmserve.1",
         "wasmserve-check.1",
         "wasmserve-explain.1",
+        "wasmserve-fetch.1",
+        "wasmserve-publish.1",
         "wasmserve-man.1",
     ] {
         let page = fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -3,26 +3,20 @@ use rustix::process::Signal;
 use std::{
     collections::HashMap,
     fs,
-    io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
 };
-use support::{Chain, Hosting, Launch, PATIENCE, Policy, Server, Tree, eventually, tool};
+use support::{
+    Chain, Hosting, Launch, PATIENCE, Policy, Server, Tree,
+    admin::{self, serving},
+    client::exchange,
+    eventually, tool,
+};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 fn tree() -> Tree {
     Tree::new().file("file.txt", "content")
-}
-
-/// The whole answer to these very bytes.
-fn exchange(mut stream: impl Read + Write, request: &str) -> String {
-    // A server that refuses early may close before everything is sent.
-    let _ = stream.write_all(request.as_bytes());
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// The body of what the admin socket answers.
@@ -36,9 +30,7 @@ pub fn get(socket: &Path, path: &str) -> String {
 #[track_caller]
 fn ask(socket: &Path, request: &str) -> (u16, String) {
     eventually("the admin socket is there", || socket.exists());
-    let stream = UnixStream::connect(socket).expect("the server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
-    parse(&exchange(stream, request))
+    parse(&admin::raw(socket, request))
 }
 
 #[track_caller]
@@ -48,17 +40,6 @@ fn parse(answer: &str) -> (u16, String) {
         .unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.get(9..12).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("no status: {head}")), body.to_owned())
-}
-
-fn serving(tree: &Tree, chain: &Chain, more: &[&str]) -> (Server, PathBuf) {
-    let socket = tree.outside("admin.sock");
-    let server = Launch::new(tree)
-        .plugins(chain)
-        .arguments(["--admin"])
-        .arguments([&socket])
-        .arguments(more.iter().copied())
-        .start();
-    (server, socket)
 }
 
 /// What Prometheus' own parser for Python makes of a text: a value for each name with its labels.
@@ -260,7 +241,7 @@ pub fn over_tcp(tree: &Tree) -> (Server, SocketAddr) {
 fn tcp(address: SocketAddr, request: &str) -> String {
     let stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
-    exchange(stream, request)
+    exchange(stream, request.as_bytes())
 }
 
 #[test]

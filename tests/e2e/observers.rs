@@ -202,11 +202,7 @@ fn what_is_no_observer_is_refused_and_what_is_one_is_no_policy() {
 fn check_prints_observers() {
     let tree = Tree::new();
     let chain = Chain::new([reader(), observer()]);
-    let checked = Launch::bare()
-        .arguments(["check", "--root"])
-        .arguments([tree.root()])
-        .plugins(&chain)
-        .run_to_end();
+    let checked = Launch::check(&tree).plugins(&chain).run_to_end();
     assert!(checked.status.success(), "{}", checked.log);
     for line in ["observer observer-1", "contract   wasmserve:policy/observing@0.1.0"] {
         assert!(checked.log.contains(line), "{line}: {}", checked.log);

@@ -1,11 +1,6 @@
 //! What operators have, of many sites in one `wasmserve.toml`, and across reloads.
-use std::{
-    fs,
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-    path::Path,
-};
-use support::{Hosting, Launch, PATIENCE, eventually};
+use std::fs;
+use support::{Hosting, Launch, admin, eventually};
 
 /// Two sites that answer differently; the second one's answer can be chosen.
 fn sites(second: &str) -> String {
@@ -29,25 +24,13 @@ fn hosting() -> Hosting {
     hosting
 }
 
-fn report(socket: &Path) -> String {
-    let mut stream = UnixStream::connect(socket).expect("the server listens");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a timeout that is not zero is valid");
-    let request = "GET /sites HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("the server reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the server answers");
-    answer
-}
-
 #[test]
 fn the_admin_socket_knows_every_site_and_the_generation_that_serves() {
     let hosting = hosting();
     let server = hosting.start();
     let socket = hosting.at("admin.sock");
     eventually("the admin socket is there", || socket.exists());
-    let before = report(&socket);
+    let before = admin::get(&socket, "/sites");
     for part in [
         "\"generation\":1",
         "\"name\":\"one\"",
@@ -72,7 +55,7 @@ fn the_admin_socket_knows_every_site_and_the_generation_that_serves() {
         &sites("401"),
     );
     server.reload(2);
-    assert!(report(&socket).contains("\"generation\":2"));
+    assert!(admin::get(&socket, "/sites").contains("\"generation\":2"));
     assert!(explain("http://two.example/file.txt").contains("401 Unauthorized"));
 }
 

@@ -233,11 +233,7 @@ fn check_prints_what_is_granted() {
     let tree = Tree::new();
     let settings = "grants = [\"counters\"]\nkey-value = { buckets = [\"common\"], time-to-live = \"1h\" }";
     let chain = Chain::new([services(settings)]);
-    let checked = Launch::bare()
-        .arguments(["check", "--root"])
-        .arguments([tree.root()])
-        .plugins(&chain)
-        .run_to_end();
+    let checked = Launch::check(&tree).plugins(&chain).run_to_end();
     assert!(checked.status.success(), "{}", checked.log);
     let line = "grants     counters, key-value (bucket common, for 1h)";
     assert!(checked.log.contains(line), "{}", checked.log);

@@ -1,10 +1,5 @@
 //! A candidate beside live traffic: it changes nothing, and says what it would change.
-use std::{
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-    path::Path,
-};
-use support::{Chain, Launch, PATIENCE, Policy, Server, Tree, eventually};
+use support::{Chain, Launch, Policy, Server, Tree, admin, eventually};
 
 fn tree() -> Tree {
     Tree::new()
@@ -19,26 +14,8 @@ fn chain(guest: &str, config: &str, candidate: &str) -> Chain {
 }
 
 fn serving(tree: &Tree, chain: &Chain) -> (Server, impl Fn() -> String) {
-    let socket = tree.outside("admin.sock");
-    let server = Launch::new(tree)
-        .plugins(chain)
-        .arguments(["--admin"])
-        .arguments([&socket])
-        .start();
-    eventually("the admin socket is there", || socket.exists());
-    (server, move || sites(&socket))
-}
-
-fn sites(socket: &Path) -> String {
-    let mut stream = UnixStream::connect(socket).expect("the server listens");
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a timeout that is not zero is valid");
-    let request = "GET /sites HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("the server reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the server answers");
-    answer
+    let (server, socket) = admin::serving(tree, chain, &[]);
+    (server, move || admin::get(&socket, "/sites"))
 }
 
 /// Waits until so many comparisons ended so.
@@ -157,12 +134,7 @@ fn a_candidate_that_cannot_run_keeps_the_server_from_starting() {
 fn check_shows_it() {
     let tree = tree();
     let chain = Chain::new([Policy::guest("probe").settings("shadow = \"probe\"")]);
-    let checked = Launch::bare()
-        .arguments(["check", "--root"])
-        .arguments([tree.root()])
-        .arguments(["--plugins"])
-        .arguments([chain.folder()])
-        .run_to_end();
+    let checked = Launch::check(&tree).plugins(&chain).run_to_end();
     assert!(checked.log.contains("   shadow     "), "{}", checked.log);
     assert!(checked.log.contains("every request"), "{}", checked.log);
 }

@@ -172,7 +172,7 @@ fn a_certificate_or_key_that_cannot_be_used_says_what_is_wrong() {
             assert!(refusal.contains(word), "{cert}, {key}: {refusal}");
         }
         assert!(!refusal.contains("PRIVATE KEY-----\nM"), "{refusal}");
-        let check = Launch::bare().arguments(["check", "--root"]).arguments([tree.root()]);
+        let check = Launch::check(&tree);
         assert!(launch(check).refusal().contains(words[0]));
     }
     for option in ["--tls-cert", "--tls-key"] {

@@ -239,6 +239,15 @@ impl Connection {
     }
 }
 
+/// What these very bytes lead to, until the server ends the connection.
+pub fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> String {
+    // A server that refuses early may close before everything is sent.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 /// A request without a body, with a Host field unless one is among the headers.
 pub fn request_head(method: &str, target: &str, headers: Fields<'_>) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\n");

@@ -1,11 +1,13 @@
 //! What tests from outside are made of: a tree of files ([`Tree`]), a chain of plugins ([`Chain`]), many sites
 //! ([`Hosting`]), the real server over them ([`Launch`], [`Server`]), with a [`Certificate`] where it speaks TLS, a client
-//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), and what
+//! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), a registry of
+//! plugins ([`Registry`]), and what
 //! the kernel says about the server's process ([`process`]).
 //!
 //! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod certificate;
 pub mod chain;
 pub mod client;
@@ -13,7 +15,9 @@ pub mod frames;
 pub mod hosting;
 pub mod nginx;
 pub mod process;
+pub mod registry;
 pub mod server;
+pub mod tokens;
 pub mod tool;
 pub mod tree;
 
@@ -22,6 +26,7 @@ pub use chain::{Chain, Policy};
 pub use client::{Connection, Fields, Response};
 pub use hosting::Hosting;
 pub use nginx::Nginx;
+pub use registry::Registry;
 pub use server::{Launch, Server, kernel_copies, password_hash};
 pub use tree::Tree;
 

@@ -59,6 +59,11 @@ impl Launch {
             .arguments([root])
     }
 
+    /// `check` in the place of serving.
+    pub fn check(tree: &Tree) -> Self {
+        Self::bare().arguments(["check", "--root"]).arguments([tree.root()])
+    }
+
     /// Without any arguments.
     pub fn bare() -> Self {
         let mut command = Command::new(server_binary());
@@ -109,6 +114,9 @@ impl Launch {
                 None => command.env_remove(name),
             };
         }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
         self.command = command;
         self
     }
@@ -120,21 +128,7 @@ impl Launch {
 
     /// With no more than so many descriptors.
     pub fn descriptors(self, limit: u64) -> Self {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")])
-            .arg(self.command.get_program())
-            .args(self.command.get_args());
-        for (name, value) in self.command.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        if let Some(folder) = self.command.get_current_dir() {
-            command.current_dir(folder);
-        }
-        Self { command }
+        self.through(["sh", "-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")])
     }
 
     /// Starts the server and waits until it listens.

@@ -3,15 +3,7 @@
 //! A range is looked for in both directions of RFC 4647: `pt` finds `pt-BR` (basic filtering, section 3.3.1), and `de-CH`
 //! finds `de` when there is no `de-CH` (lookup, section 3.4). What a language's quality is, its most specific range says.
 use crate::tag::Tag;
-
-/// More ranges than this are not looked at; browsers send a dozen.
-const MOST_RANGES: usize = 32;
-
-/// A range and its weight in thousandths.
-struct Range<'a> {
-    text: &'a str,
-    weight: u16,
-}
+use wasmserve_plugin::LanguageRange;
 
 /// How a range fits a language; more is closer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +20,7 @@ enum Fit {
 /// The language with the highest quality; among equals the one whose range comes first, then the one that is listed first.
 /// `None`: none is wanted, or nothing was said.
 pub fn best<'a>(field: &str, languages: &'a [Tag]) -> Option<&'a Tag> {
-    let ranges: Vec<Range<'_>> = field.split(',').take(MOST_RANGES).filter_map(range).collect();
+    let ranges: Vec<LanguageRange<'_>> = LanguageRange::all(field).collect();
     let wanted = languages.iter().filter_map(|language| {
         let (fit, place) = closest(&ranges, language)?;
         let weight = ranges[place].weight;
@@ -44,11 +36,11 @@ pub fn best<'a>(field: &str, languages: &'a [Tag]) -> Option<&'a Tag> {
 }
 
 /// The range that fits a language most closely, and its place.
-fn closest(ranges: &[Range<'_>], language: &Tag) -> Option<(Fit, usize)> {
+fn closest(ranges: &[LanguageRange<'_>], language: &Tag) -> Option<(Fit, usize)> {
     let fitting = ranges
         .iter()
         .enumerate()
-        .filter_map(|(place, range)| Some((fit(range.text, language)?, place)));
+        .filter_map(|(place, range)| Some((fit(range.tag, language)?, place)));
     fitting.max_by_key(|(fit, place)| (*fit, std::cmp::Reverse(*place)))
 }
 
@@ -70,37 +62,6 @@ fn begins(tag: &str, with: &str) -> bool {
     let beginning = tag.get(..with.len());
     beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(with))
         && tag.as_bytes().get(with.len()) == Some(&b'-')
-}
-
-/// `de-CH;q=0.8`. What is malformed is nothing.
-fn range(text: &str) -> Option<Range<'_>> {
-    let (text, weight) = match text.split_once(';') {
-        None => (text, 1000),
-        Some((text, parameter)) => {
-            let (name, value) = parameter.trim().split_once('=')?;
-            if !name.trim().eq_ignore_ascii_case("q") {
-                return None;
-            }
-            (text, thousandths(value.trim())?)
-        }
-    };
-    let text = text.trim();
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (text == "*" || (!text.is_empty() && text.bytes().all(fits))).then_some(Range { text, weight })
-}
-
-/// RFC 9110, section 12.4.2: `0`, `0.5`, `1.000`.
-fn thousandths(text: &str) -> Option<u16> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let fraction: u16 = format!("{fraction:0<3}").parse().ok()?;
-    match whole {
-        "0" => Some(fraction),
-        "1" if fraction == 0 => Some(1000),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

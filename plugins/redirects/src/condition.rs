@@ -1,5 +1,6 @@
 //! Conditions at the end of a rule.
-use wasmserve_plugin::Request;
+use std::cmp::Reverse;
+use wasmserve_plugin::{LanguageRange, Request};
 
 /// What has to hold beside the URL.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,24 +50,9 @@ impl Condition {
     }
 }
 
-/// The language with the highest weight of Accept-Language (RFC 9110, section 12.5.4); the first among equals.
+/// The language that is wanted most; the first among equals.
 fn preferred(field: &str) -> Option<&str> {
-    let weighted = field.split(',').filter_map(|range| {
-        let (language, weight) = match range.split_once(';') {
-            None => (range, 1.0),
-            Some((language, parameter)) => {
-                let weight = parameter.trim().strip_prefix("q=")?.parse::<f32>().ok()?;
-                (language, weight)
-            }
-        };
-        let language = language.trim();
-        (weight > 0.0 && weight <= 1.0 && !language.is_empty()).then_some((language, weight))
-    });
-    let mut best: Option<(&str, f32)> = None;
-    for next in weighted {
-        if best.is_none_or(|best| best.1 < next.1) {
-            best = Some(next);
-        }
-    }
-    best.map(|(language, _)| language)
+    let wanted = LanguageRange::all(field).filter(|range| range.weight > 0).enumerate();
+    let (_, most) = wanted.max_by_key(|(place, range)| (range.weight, Reverse(*place)))?;
+    Some(most.tag)
 }

@@ -2,7 +2,8 @@
 //!
 //! The order of events: rules are tried from the first to the last; the first whose path, host, query and conditions match
 //! counts. Of the request, only what a rule needs is asked, and only for rules whose path matches. Whether a file exists is
-//! not known: a rewrite that is not forced is a candidate behind the file itself, and a redirect is always given.
+//! not known: a rewrite that is not forced is a candidate behind the file itself, and a redirect that is not forced is what
+//! happens when nothing is found.
 #![forbid(unsafe_code)]
 
 mod condition;
@@ -141,9 +142,12 @@ impl Rule {
     /// What follows from the rule; `None` when it would lead to where the request is.
     fn decide(&self, captures: &Captures, path: &str, request: &Request) -> Option<Decision> {
         match &self.action {
-            Action::Redirect(status) => {
+            Action::Redirect { status, forced } => {
                 let location = self.location(captures, path, request)?;
-                Some(redirect(*status, location).into())
+                Some(match *forced || is_for_no_file(request) {
+                    true => redirect(*status, location).into(),
+                    false => proceed().missing_redirect(*status, location).into(),
+                })
             }
             Action::Rewrite { forced } => {
                 let to = self.target(captures)?;
@@ -195,6 +199,11 @@ impl Rule {
         let to = captures.fill(&self.to, str::to_owned);
         path::check(&to).is_ok().then_some(to)
     }
+}
+
+/// Whether no file would answer the method: a form that is sent to an address is led on.
+fn is_for_no_file(request: &Request) -> bool {
+    !["GET", "HEAD", "OPTIONS"].contains(&request.method().as_str())
 }
 
 /// Whether a redirect would lead to the request's own URL, and so for ever. `query`: that of the rule; without one the

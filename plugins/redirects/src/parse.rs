@@ -52,7 +52,7 @@ fn rule(words: &[&str], dialect: Dialect) -> Result<Rule, String> {
         return Err("has a placeholder in the page of an error, which guards do not see".to_owned());
     }
     let to = match action {
-        Action::Redirect(_) => {
+        Action::Redirect { .. } => {
             check_location(to)?;
             to.to_owned()
         }
@@ -80,11 +80,10 @@ fn status(word: &str) -> Result<(u16, bool), String> {
 }
 
 fn action((status, forced): (u16, bool), dialect: Dialect) -> Result<Action, String> {
+    let forced = forced || dialect == Dialect::Cloudflare;
     match status {
-        301 | 302 | 303 | 307 | 308 => Ok(Action::Redirect(status)),
-        200 => Ok(Action::Rewrite {
-            forced: forced || dialect == Dialect::Cloudflare,
-        }),
+        301 | 302 | 303 | 307 | 308 => Ok(Action::Redirect { status, forced }),
+        200 => Ok(Action::Rewrite { forced }),
         404 | 410 => Ok(Action::Missing { status, forced }),
         _ => Err(format!(
             "has the status {status}: known are 200, 301, 302, 303, 307, 308, 404 and 410"

@@ -17,16 +17,12 @@ pub struct Rule {
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    Redirect(u16),
+    /// Elsewhere: where no file is, or whatever is there.
+    Redirect { status: u16, forced: bool },
     /// Another file, with 200: behind the file itself, or in its place.
-    Rewrite {
-        forced: bool,
-    },
+    Rewrite { forced: bool },
     /// A page with 404 or 410 where no file is, or that status whatever is there.
-    Missing {
-        status: u16,
-        forced: bool,
-    },
+    Missing { status: u16, forced: bool },
 }
 
 /// Everything but unreserved characters percent-encoded (RFC 3986, section 2.3), so that a value stays one value.

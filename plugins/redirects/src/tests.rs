@@ -5,13 +5,18 @@ fn policy(rules: &str, dialect: &'static str) -> Redirects {
     configure([("rules", &*rules.to_owned().leak()), ("dialect", dialect)]).unwrap()
 }
 
+/// Where a decision leads, by itself or when no file is found.
 fn leads(decision: &Decision) -> Option<(u16, &str)> {
     match decision {
         Decision::Respond(response) => {
             let location = response.headers.iter().find(|header| header.name == "Location")?;
             Some((response.status, &location.value))
         }
-        Decision::Proceed(_) => None,
+        Decision::Proceed(changes) => {
+            let missing = changes.missing.as_ref().filter(|missing| missing.status / 100 == 3)?;
+            let location = changes.headers.iter().find(|header| header.name == "Location")?;
+            Some((missing.status, &location.value))
+        }
     }
 }
 
@@ -160,6 +165,36 @@ fn cloudflare_differs() {
     assert_eq!(decide("/app/x"), proceed().paths(["/index.html"]).into());
     assert_eq!(decide("/app"), proceed().into());
     assert_eq!(leads(&decide("/a/x/y/z")), Some((301, "/b/x/y")));
+}
+
+#[test]
+fn a_redirect_yields_to_a_file_unless_it_is_forced() {
+    for (rule, dialect, method, expected) in [
+        (
+            "/a /b 302",
+            "netlify",
+            "GET",
+            Decision::from(proceed().missing_redirect(302, "/b")),
+        ),
+        (
+            "/a /b 302",
+            "netlify",
+            "HEAD",
+            proceed().missing_redirect(302, "/b").into(),
+        ),
+        (
+            "/a /b 302",
+            "netlify",
+            "OPTIONS",
+            proceed().missing_redirect(302, "/b").into(),
+        ),
+        ("/a /b 302", "netlify", "POST", redirect(302, "/b").into()),
+        ("/a /b 302!", "netlify", "GET", redirect(302, "/b").into()),
+        ("/a /b 302", "cloudflare", "GET", redirect(302, "/b").into()),
+    ] {
+        let decided = testing::Request::new(method, "/a").decide(&policy(rule, dialect));
+        assert_eq!(decided, Ok(expected), "{rule} {dialect} {method}");
+    }
 }
 
 #[test]

@@ -184,6 +184,13 @@ void ws_missing(ws_decision *decision, uint16_t status, ws_texts paths)
     changes->missing.val.status = status;
 }
 
+void ws_missing_redirect(ws_decision *decision, uint16_t status, ws_text location)
+{
+    ws_missing(decision, status, (ws_texts){0});
+    ws_change(decision, (ws_header_change){
+                            .operation = WS_SET, .name = WS("Location"), .value = location, .when = WS_REDIRECTED});
+}
+
 void ws_append_header(ws_decision *decision, ws_text name, ws_text value)
 {
     ws_change(decision, (ws_header_change){.operation = WS_APPEND, .name = name, .value = value});

@@ -281,6 +281,10 @@ void ws_place(ws_decision *decision, ws_text root, ws_text directory);
  * that shows its own pages. */
 void ws_missing(ws_decision *decision, uint16_t status, ws_texts paths);
 
+/* Redirects when no path exists: to `location`, with 301, 302, 303, 307 or 308. A file that is there is served. Replaces what
+ * was said of missing files before, as `ws_missing` does. */
+void ws_missing_redirect(ws_decision *decision, uint16_t status, ws_text location);
+
 /* Adds a response header beside others of its name. */
 void ws_append_header(ws_decision *decision, ws_text name, ws_text value);
 

@@ -35,7 +35,8 @@ pub fn answer(method: &Method, headers: &HeaderMap, found: Found) -> Answer {
     match found {
         Found::File(selected) => file(action, headers, selected),
         Found::Listing(listing) => listed(listing),
-        Found::Redirect(location) => redirect(&location),
+        Found::Redirect(location) => slash(&location),
+        Found::Elsewhere { status, location } => redirect(status, location),
         // A single-page fallback is a representation of the resource like any other.
         Found::Missing {
             page: Some(page),
@@ -197,12 +198,16 @@ fn listed(listing: Listing) -> Answer {
 }
 
 /// 301 like nginx and Apache: only GET and HEAD come here, so that the method cannot change on the way (which 308 is for).
-fn redirect(location: &str) -> Answer {
+fn slash(location: &str) -> Answer {
     // Whoever built the reference escaped what a field value cannot hold.
-    let Ok(location) = HeaderValue::try_from(location) else {
-        return message(StatusCode::INTERNAL_SERVER_ERROR);
-    };
-    let mut answer = message(StatusCode::MOVED_PERMANENTLY);
+    match HeaderValue::try_from(location) {
+        Ok(location) => redirect(StatusCode::MOVED_PERMANENTLY, location),
+        Err(_) => message(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+fn redirect(status: StatusCode, location: HeaderValue) -> Answer {
+    let mut answer = message(status);
     answer.headers.insert(header::LOCATION, location);
     answer
 }

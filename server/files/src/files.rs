@@ -13,8 +13,8 @@ use crate::{
     store::StoreError,
     trouble::Trouble,
 };
-use http::{HeaderMap, Method, StatusCode};
-use std::{path::PathBuf, sync::Arc};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use std::{fmt, path::PathBuf, sync::Arc};
 use tokio::sync::Semaphore;
 
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +54,13 @@ pub struct Place {
     pub directory: SitePath,
 }
 
-/// What is sent when no candidate exists.
+/// What happens when no candidate exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    pub paths: Vec<SitePath>,
-    pub status: StatusCode,
+pub enum Missing {
+    /// The first of these that exists is sent.
+    Page { paths: Vec<SitePath>, status: StatusCode },
+    /// The request is led elsewhere.
+    Redirect { status: StatusCode, location: HeaderValue },
 }
 
 /// How often an object is looked up anew that changes between being looked up and being read.
@@ -71,6 +73,11 @@ pub enum Found {
     Listing(Listing),
     /// A directory that was asked for without its trailing slash: the relative reference for Location.
     Redirect(String),
+    /// Nothing there: where the request is led instead.
+    Elsewhere {
+        status: StatusCode,
+        location: HeaderValue,
+    },
     /// Nothing there: the page to show, and 404, 410 or (single-page fallback) 200.
     Missing {
         page: Option<Selected>,
@@ -89,6 +96,40 @@ pub struct Selected {
     pub source: Source,
     pub representation: Arc<Representation>,
     pub(crate) head: Arc<Head>,
+}
+
+// === impl Missing, Found, Selected ===
+
+/// `404 /a.html, /b.html`, or `302 to /elsewhere`, for someone to read.
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Page { paths, status } => {
+                write!(f, "{}", status.as_u16())?;
+                let mut between = " ";
+                for path in paths {
+                    write!(f, "{between}{path}")?;
+                    between = ", ";
+                }
+                Ok(())
+            }
+            Self::Redirect { status, location } => {
+                write!(
+                    f,
+                    "{} to {}",
+                    status.as_u16(),
+                    String::from_utf8_lossy(location.as_bytes())
+                )
+            }
+        }
+    }
+}
+
+impl Found {
+    pub(crate) fn elsewhere(status: StatusCode, location: &HeaderValue) -> Self {
+        let location = location.clone();
+        Self::Elsewhere { status, location }
+    }
 }
 
 impl Selected {
@@ -184,8 +225,11 @@ impl Files {
             Ok(AnyScope::Remote(prefix)) => Box::pin(Search(&prefix).run(lookup)).await,
             // The directory that the request was placed in is not there, and so nothing in it.
             Err(Trouble::NotThere) => {
-                let gone = lookup.missing.is_some_and(|missing| missing.status == StatusCode::GONE);
-                let status = if gone { StatusCode::GONE } else { StatusCode::NOT_FOUND };
+                let status = match lookup.missing {
+                    Some(Missing::Redirect { status, location }) => return Found::elsewhere(*status, location),
+                    Some(Missing::Page { status, .. }) => without_page(*status),
+                    None => StatusCode::NOT_FOUND,
+                };
                 let page = Box::pin(self.error_page(status, lookup.place, lookup.headers)).await;
                 Found::Missing { page, status }
             }
@@ -330,6 +374,14 @@ impl Drop for Files {
     fn drop(&mut self) {
         let numbers: Vec<usize> = self.roots.iter().filter_map(AnyRoot::number).collect();
         self.shared.pool.forget_roots(&numbers);
+    }
+}
+
+/// The status when none of the pages that were named for it exists: nothing is there to be sent with 200.
+pub(crate) fn without_page(status: StatusCode) -> StatusCode {
+    match status {
+        StatusCode::OK => StatusCode::NOT_FOUND,
+        status => status,
     }
 }
 

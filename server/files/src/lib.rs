@@ -40,6 +40,7 @@ mod stat;
 pub mod store;
 pub mod striped;
 mod trouble;
+pub mod trusted;
 
 pub use answer::{Answer, answer};
 pub use cached::CachedStores;

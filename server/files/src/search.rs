@@ -1,9 +1,9 @@
 //! The search for the first candidate that exists, and what stands in for it when none does.
 use crate::{
-    Dotfiles, Found, Lookup, Selected, SitePath,
+    Dotfiles, Found, Lookup, Missing, Selected, SitePath,
     beneath::Patience,
     entry::{Entry, Variants, What},
-    files::Shared,
+    files::{Shared, without_page},
     options::{Listings, RootOptions},
     path::NOT_PATH,
     protect::Protected,
@@ -86,36 +86,23 @@ impl<G: Ground> Search<'_, G> {
     }
 
     async fn missing(&self, lookup: &Lookup<'_>) -> Found {
-        let mut status = StatusCode::NOT_FOUND;
-        if let Some(missing) = lookup.missing {
-            for path in &missing.paths {
-                match self.page(path, lookup.headers).await {
-                    Ok(page) => {
-                        return Found::Missing {
-                            page: Some(page),
-                            status: missing.status,
-                        };
-                    }
-                    Err(Trouble::NotThere) => {}
-                    Err(trouble) => return failed(trouble),
-                }
-            }
-            // Nothing is there to be sent with 200.
-            if missing.status != StatusCode::OK {
-                status = missing.status;
-            }
-        } else if let Some(fallback) = &self.0.options().fallback {
-            match self.page(fallback, lookup.headers).await {
+        let fallback = self.0.options().fallback.as_slice();
+        let (pages, status) = match lookup.missing {
+            Some(Missing::Redirect { status, location }) => return Found::elsewhere(*status, location),
+            Some(Missing::Page { paths, status }) => (paths.as_slice(), *status),
+            None => (fallback, StatusCode::OK),
+        };
+        for path in pages {
+            match self.page(path, lookup.headers).await {
                 Ok(page) => {
-                    return Found::Missing {
-                        page: Some(page),
-                        status: StatusCode::OK,
-                    };
+                    let page = Some(page);
+                    return Found::Missing { page, status };
                 }
                 Err(Trouble::NotThere) => {}
                 Err(trouble) => return failed(trouble),
             }
         }
+        let status = without_page(status);
         Found::Missing {
             page: self.error_page(status, lookup.headers).await,
             status,

@@ -244,7 +244,9 @@ impl Span {
         }
         let segment = Arc::clone(&self.segment);
         let fill = move || {
-            segment.data().read_exact_at(&mut buffer[read..], offset + read as u64)?;
+            segment
+                .data()
+                .read_exact_at(&mut buffer[read..], offset + read as u64)?;
             Ok(buffer.into())
         };
         self.segment.disk.run(fill).await

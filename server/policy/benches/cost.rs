@@ -76,6 +76,7 @@ async fn load(host: &Host, guest: &Guest, reuse: Reuse) -> Chain {
         reads: BTreeSet::new(),
         reuse,
         shadow: None,
+        pin: None,
     };
     let spec = ChainSpec {
         site: "bench".into(),

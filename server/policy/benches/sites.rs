@@ -72,6 +72,7 @@ async fn main() {
             reads: BTreeSet::new(),
             reuse: Reuse::default(),
             shadow: None,
+            pin: None,
         };
         let (policies, roots) = (vec![policy], BTreeSet::new());
         let spec = ChainSpec {

@@ -39,6 +39,8 @@ pub struct PolicyInfo {
     pub wasm: std::path::PathBuf,
     /// SHA-256 of the file, in hexadecimal.
     pub digest: String,
+    /// The reference that it was fetched by, if it was.
+    pub reference: Option<String>,
     /// The contract that it exports, such as `wasmserve:policy/guest@0.1.0`.
     pub contract: String,
     pub imports: Vec<String>,

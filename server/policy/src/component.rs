@@ -128,6 +128,31 @@ pub(crate) fn inspect(engine: &Engine, bytes: Vec<u8>, digest: String) -> Result
     })
 }
 
+/// A plugin as a component, with what it imports and exports by name.
+#[derive(Debug)]
+pub struct Described {
+    pub component: Vec<u8>,
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
+/// Makes a component of a file's bytes and says what it is, without running or compiling anything.
+///
+/// # Errors
+/// When it is no plugin of this contract, in one line.
+pub fn describe(bytes: Vec<u8>) -> Result<Described, String> {
+    let digest = digest(&bytes);
+    let compiled = inspect(&Engine::default(), bytes, digest)?;
+    compiled
+        .check(Role::Observer)
+        .or_else(|_| compiled.check(Role::Policy))?;
+    Ok(Described {
+        component: compiled.bytes,
+        imports: compiled.imports,
+        exports: compiled.exports,
+    })
+}
+
 /// What a component imports, and the instances that it exports, by name and in order. Their types are looked at when it is
 /// compiled and linked.
 #[derive(Default)]

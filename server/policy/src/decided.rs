@@ -4,9 +4,11 @@ use crate::{
     dependence::Dependence,
     journal::Said,
     recorder::{Recorder, Unkept},
+    verdict::Missing,
 };
 use http::{HeaderMap, HeaderName, header};
 use std::{mem::size_of, sync::Arc};
+use wasmserve_files::SitePath;
 
 /// Bytes of a body, and of log lines, of a decision that is kept.
 const MAX_KEPT_BODY: usize = 64 << 10;
@@ -80,13 +82,12 @@ impl Decided {
 
 impl Changes {
     fn weight(&self) -> usize {
-        let missing = self.missing.iter().flat_map(|missing| &missing.paths);
-        let paths: usize = self
-            .paths
-            .iter()
-            .chain(missing)
-            .map(|path| path.as_str().len() + 16)
-            .sum();
+        let paths = |paths: &[SitePath]| -> usize { paths.iter().map(|path| path.as_str().len() + 16).sum() };
+        let missing = match &self.missing {
+            Some(Missing::Page { paths: pages, .. }) => paths(pages),
+            Some(Missing::Redirect { location, .. }) => location.len(),
+            None => 0,
+        };
         let place = self
             .place
             .as_ref()
@@ -101,7 +102,7 @@ impl Changes {
             .iter()
             .map(|(name, value)| name.len() + value.len() + 48)
             .sum();
-        paths + place + headers + facts
+        paths(&self.paths) + missing + place + headers + facts
     }
 }
 

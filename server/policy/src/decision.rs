@@ -8,7 +8,7 @@ use crate::{
     verdict::{Missing, Place},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LOCATION};
 use std::{collections::BTreeSet, num::NonZeroU64, sync::Arc};
 use wasmserve_files::SitePath;
 
@@ -109,11 +109,15 @@ impl Changes {
             Some(pace) => pace,
             None => None,
         };
+        let (mut headers, mut missing) = (changes.headers, None);
+        if let Some(written) = changes.missing {
+            missing = Some(check_missing(&written, &mut headers)?);
+        }
         Ok(Self {
             paths: check_paths(&changes.paths)?,
             place: changes.place.map(|place| check_place(place, rules)).transpose()?,
-            missing: changes.missing.map(check_missing).transpose()?,
-            headers: check_changes(changes.headers)?,
+            missing,
+            headers: check_changes(headers)?,
             facts: check_facts(changes.facts, rules)?,
             sharing: check_sharing(changes.sharing, rules)?,
             pace,
@@ -369,17 +373,41 @@ fn check_place(place: guest::Place, rules: &Rules) -> Result<Place, Malformed> {
     })
 }
 
-fn check_missing(missing: guest::Missing) -> Result<Missing, Malformed> {
-    let status = match missing.status {
-        200 => StatusCode::OK,
-        404 => StatusCode::NOT_FOUND,
-        410 => StatusCode::GONE,
-        status => malformed!("status {status} for what is missing; only 200, 404 and 410 are allowed"),
+/// Takes the `Location` of a redirect out of the header changes: it is of this redirect alone.
+fn check_missing(missing: &guest::Missing, headers: &mut Vec<guest::HeaderChange>) -> Result<Missing, Malformed> {
+    let status = match (missing.status, StatusCode::from_u16(missing.status)) {
+        (200 | 404 | 410 | 301 | 302 | 303 | 307 | 308, Ok(status)) => status,
+        (status, _) => malformed!(
+            "status {status} for what is missing; only 200, 404, 410 and the redirects 301, 302, 303, 307 and 308 are \
+             allowed"
+        ),
     };
-    Ok(Missing {
-        paths: check_paths(&missing.paths)?,
-        status,
-    })
+    if !status.is_redirection() {
+        let paths = check_paths(&missing.paths)?;
+        return Ok(Missing::Page { paths, status });
+    }
+    if !missing.paths.is_empty() {
+        malformed!("status {status} for what is missing, with paths: a redirect shows no page");
+    }
+    let is_location = |change: &guest::HeaderChange| change.name.eq_ignore_ascii_case(LOCATION.as_str());
+    let at = headers.iter().position(is_location);
+    let Some(location) = at.map(|at| headers.remove(at)) else {
+        malformed!("status {status} for what is missing needs a header change that sets Location");
+    };
+    let is_of_redirect = location.operation == guest::HeaderOperation::Set
+        && location.when == guest::Outcomes::REDIRECTED
+        && location.types.is_empty();
+    if !is_of_redirect || headers.iter().any(is_location) {
+        malformed!(
+            "status {status} for what is missing needs one header change for Location, which sets it for the outcome \
+             `redirected` and every type"
+        );
+    }
+    if location.value.is_empty() {
+        malformed!("status {status} for what is missing, with an empty Location");
+    }
+    let location = check_value(LOCATION.as_str(), &location.value)?;
+    Ok(Missing::Redirect { status, location })
 }
 
 fn check_facts(facts: Vec<(String, String)>, rules: &Rules) -> Result<Vec<(String, String)>, Malformed> {

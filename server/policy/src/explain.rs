@@ -182,11 +182,7 @@ fn lines(changes: &Changes) -> Vec<String> {
         lines.push(format!("place: root {}, directory {}", place.root, place.directory));
     }
     if let Some(missing) = &changes.missing {
-        lines.push(format!(
-            "missing: {} {}",
-            missing.status.as_u16(),
-            joined(&missing.paths)
-        ));
+        lines.push(format!("missing: {missing}"));
     }
     lines.extend(changes.headers.iter().map(header));
     lines.extend(

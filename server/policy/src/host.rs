@@ -194,7 +194,15 @@ impl Host {
                 compiled
             }
         };
-        compiled.check(role).map(|()| compiled).map_err(|reason| LoadError {
+        let is_pinned = match &plugin.pin {
+            Some(pin) if pin.sha256 != compiled.digest => Err(format!(
+                "has the digest sha256:{}, and it is pinned to sha256:{}",
+                compiled.digest, pin.sha256
+            )),
+            _ => Ok(()),
+        };
+        let checked = is_pinned.and_then(|()| compiled.check(role));
+        checked.map(|()| compiled).map_err(|reason| LoadError {
             policy: plugin.name.clone(),
             wasm: plugin.wasm.clone(),
             reason,

@@ -66,7 +66,8 @@ mod usage;
 mod wasi;
 
 pub use chain::{Chain, PolicyInfo};
-pub use code::{CodeCache, CodeFrom, Folder, Untrusted};
+pub use code::{CodeCache, CodeFrom, Untrusted};
+pub use component::{Described, describe};
 pub use counters::{Counts, Room};
 pub use decided::NotKept;
 pub use effort::Effort;
@@ -80,7 +81,7 @@ pub use request::Request;
 pub use services::{HttpGrant, Origin, OriginHost, ServiceBudget};
 pub use shadow::{ShadowCounts, ShadowInfo};
 pub use site_headers::{HeaderOperation, HeaderRule, HeaderRules};
-pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, PolicySpec, Reuse, ShadowSpec};
+pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, Pin, PolicySpec, Reuse, ShadowSpec};
 pub use start::{Configured, SnapshotOptions};
 pub use summary::Summary;
 pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};

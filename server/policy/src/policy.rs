@@ -264,6 +264,7 @@ impl Policy {
             name: self.spec.name.clone(),
             wasm: self.spec.wasm.clone(),
             digest: self.digest.clone(),
+            reference: self.spec.pin.as_ref().and_then(|pin| pin.reference.clone()),
             contract: CONTRACT.into(),
             imports: self.imports.clone(),
             limits: self.spec.limits.clone(),

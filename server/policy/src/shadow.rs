@@ -113,6 +113,7 @@ pub(crate) fn candidate(live: &PolicySpec, shadow: &ShadowSpec) -> PolicySpec {
             isolation: Isolation::Request,
         },
         shadow: None,
+        pin: shadow.pin.clone(),
     }
 }
 

@@ -57,6 +57,19 @@ pub struct PolicySpec {
     pub reuse: Reuse,
     /// A candidate that runs beside it.
     pub shadow: Option<ShadowSpec>,
+    /// What the file has to be; `None`: whatever it is.
+    pub pin: Option<Pin>,
+}
+
+/// What a plugin's file has to be, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// The reference that it was fetched by, with its digest; `None`: it is the operator's own file.
+    pub reference: Option<String>,
+    /// The key that signed it, where it was asked for by itself.
+    pub public_key: Option<String>,
 }
 
 /// A policy that is asked what another one is asked, off the response path. Its decisions are compared and thrown away.
@@ -72,6 +85,8 @@ pub struct ShadowSpec {
     pub reads: BTreeSet<String>,
     /// One request of so many is compared, at most; at least 1.
     pub one_in: u32,
+    /// What the file has to be; `None`: whatever it is.
+    pub pin: Option<Pin>,
 }
 
 /// What may be used again from one call to the next.

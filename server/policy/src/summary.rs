@@ -2,6 +2,7 @@
 use crate::{
     Outcome, Verdict,
     decision::{HeaderChange, Operation},
+    verdict::Missing,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,7 +27,7 @@ pub enum Conclusion {
         targets: Vec<String>,
         /// A root and a directory beneath it.
         place: Option<(String, String)>,
-        /// A status, and the pages that are looked for.
+        /// A status, and the pages that are looked for; of a redirect, where it leads.
         missing: Option<(u16, Vec<String>)>,
     },
     /// A policy's own answer.
@@ -75,7 +76,10 @@ impl Conclusion {
                 Self::Serve {
                     targets: texts(&mapping.targets),
                     place: place.map(|place| (place.root.clone(), place.directory.to_string())),
-                    missing: missing.map(|missing| (missing.status.as_u16(), texts(&missing.paths))),
+                    missing: missing.map(|missing| match missing {
+                        Missing::Page { paths, status } => (status.as_u16(), texts(paths)),
+                        Missing::Redirect { status, location } => (status.as_u16(), vec![text(location)]),
+                    }),
                 }
             }
             Outcome::Respond(response) => Self::Respond {

@@ -15,8 +15,8 @@ pub struct Expect {
     pub targets: Option<Vec<String>>,
     /// A root, and a directory beneath it.
     pub place: Option<Result<(String, String), Absent>>,
-    /// A status, and the pages that are looked for.
-    pub missing: Option<Result<(usize, Vec<String>), Absent>>,
+    /// A status, and the pages that are looked for or where a redirect leads, as `explain` says it.
+    pub missing: Option<Result<String, Absent>>,
     pub facts: Vec<(String, Result<String, Absent>)>,
     pub sharing: Option<&'static str>,
     /// Bytes a second.
@@ -104,7 +104,7 @@ impl Expect {
                 "missing",
                 self.missing.as_ref(),
                 decided.missing.as_ref(),
-                |(status, paths)| format!("{status} {}", paths.join(", ")),
+                String::clone,
             ),
             self.facts(&decided.facts),
             compare(

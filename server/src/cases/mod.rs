@@ -7,6 +7,7 @@
 //! No file of a site is looked at: a decision falls before that, and so does the test of it.
 
 pub mod expect;
+mod expected;
 pub mod file;
 pub mod report;
 pub mod run;

@@ -44,7 +44,7 @@ pub struct Decided {
     pub body: Option<Bytes>,
     pub targets: Option<Vec<String>>,
     pub place: Option<(String, String)>,
-    pub missing: Option<(usize, Vec<String>)>,
+    pub missing: Option<String>,
     pub facts: Vec<(String, String)>,
     pub sharing: Option<String>,
     pub pace: Option<usize>,
@@ -142,6 +142,7 @@ impl Runner {
             reads: manifest.reads.clone(),
             reuse: Reuse::default(),
             shadow: None,
+            pin: None,
         };
         ChainSpec {
             site: format!("{SITE} {number}").into(),
@@ -246,11 +247,10 @@ impl Decided {
             Outcome::Proceed(mapping) => {
                 let texts = |paths: &[SitePath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
                 let place = mapping.place.as_ref();
-                let missing = mapping.missing.as_ref();
                 Self {
                     targets: Some(texts(&mapping.targets)),
                     place: place.map(|place| (place.root.clone(), place.directory.to_string())),
-                    missing: missing.map(|missing| (usize::from(missing.status.as_u16()), texts(&missing.paths))),
+                    missing: mapping.missing.as_ref().map(ToString::to_string),
                     ..Self::new(Conclusion::Proceed)
                 }
             }

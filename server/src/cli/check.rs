@@ -171,9 +171,11 @@ fn properties(policy: &PolicyInfo) -> String {
         ("configured", configured(&policy.configured)),
         ("code", code(policy.code).to_owned()),
     ];
+    let reference = policy.reference.iter().map(|reference| ("from", reference.clone()));
     let shadow = policy.shadow.iter().map(|shadow| ("shadow", in_words(shadow)));
     properties
         .into_iter()
+        .chain(reference)
         .chain(shadow)
         .map(|(name, value)| format!("   {name:<11}{value}\n"))
         .collect()

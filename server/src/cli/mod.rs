@@ -5,12 +5,14 @@ mod check;
 mod descriptors;
 mod dev;
 mod explain;
+mod fetch;
 mod manual;
 mod new;
 mod observing;
 mod operators;
 mod options;
 mod password;
+mod publish;
 mod reload;
 mod replay;
 mod report;
@@ -69,6 +71,15 @@ enum Command {
     ///
     /// Every folder with a plugin.toml is built by what that file says, unless its artefact is newer than its sources.
     Build(build::BuildOptions),
+    /// Fetch plugins that are named by reference, and keep them for the servers of this machine
+    ///
+    /// Each is verified by its digest, and by its signature when keys are configured, before it is kept. A server reads
+    /// the local store alone, unless it is told to fetch at load.
+    Fetch(Box<fetch::FetchOptions>),
+    /// Make one file of a plugin, with its manifest in it, and send it to a registry
+    ///
+    /// Prints the reference that pins it. What is sent has the layout that other tools for WebAssembly in registries read.
+    Publish(publish::PublishOptions),
     /// Make a folder in which a policy is written, built, tested and tried
     ///
     /// It holds the policy, its manifest, a test, a chain, the SDK of the language and the contract, and needs nothing else
@@ -110,6 +121,8 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(options)) => explain::run(&options),
         Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Build(options)) => build::run(&options),
+        Some(Command::Fetch(options)) => fetch::run(&options),
+        Some(Command::Publish(options)) => publish::run(&options),
         Some(Command::New(options)) => new::run(&options),
         Some(Command::Dev(options)) => dev::run(&options),
         Some(Command::Test(options)) => test::run(&options),

@@ -3,8 +3,9 @@
 use super::observing::ObservingOptions;
 use crate::{
     config::{
-        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, ServerSettings,
+        CodeCacheOption, ConfigErrors, Configuration, OperatorSettings, RegistrySettings, Remotes, ServerSettings,
         plugins::PluginFolder,
+        remote::Purpose,
         stores::GivenStore,
         units::{duration, positive},
         values::{chunk_size, error_status, log_filter, record_limit, site_path},
@@ -288,10 +289,20 @@ impl ServeOptions {
     /// # Errors
     /// Everything that is wrong with the files that they name.
     pub fn configuration(&self) -> Result<Configuration, ConfigurationError> {
-        match &self.config {
-            Some(file) => Configuration::read(file).map_err(ConfigurationError::File),
-            None => self.one_site().map_err(ConfigurationError::Plugins),
-        }
+        self.configuration_for(Purpose::Serving)
+    }
+
+    /// The same for some purpose.
+    ///
+    /// # Errors
+    /// As [`ServeOptions::configuration`].
+    pub fn configuration_for(&self, purpose: Purpose) -> Result<Configuration, ConfigurationError> {
+        let configuration = match &self.config {
+            Some(file) => Configuration::read_for(file, purpose).map_err(ConfigurationError::File),
+            None => self.one_site(purpose).map_err(ConfigurationError::Plugins),
+        }?;
+        configuration.keep_store_apart().map_err(ConfigurationError::File)?;
+        Ok(configuration)
     }
 
     /// Loads everything as serving would.
@@ -335,13 +346,10 @@ impl ServeOptions {
     }
 
     /// The site that the flags describe, for every host.
-    fn one_site(&self) -> Result<Configuration, ConfigErrors> {
-        let mut folder = self
-            .plugins
-            .as_deref()
-            .map(PluginFolder::read)
-            .transpose()?
-            .unwrap_or_default();
+    fn one_site(&self, purpose: Purpose) -> Result<Configuration, ConfigErrors> {
+        let remotes = Remotes::new(RegistrySettings::default(), purpose);
+        let folder = self.plugins.as_deref().map(|dir| PluginFolder::read_with(dir, remotes));
+        let mut folder = folder.transpose()?.unwrap_or_default();
         let mut sources = std::mem::take(&mut folder.protected);
         let files = self.files();
         let roots = files.roots.iter().map(|(name, _)| name.clone()).collect();

@@ -184,7 +184,7 @@ impl<'a> Serving<'a> {
     }
 
     async fn try_reload(&mut self, before: &Sites) -> Result<Arc<Sites>, ReloadError> {
-        let configuration = self.options.configuration()?;
+        let configuration = self.read().await?;
         self.tried.clone_from(&configuration.sources);
         let sites = Arc::new(self.loader.load(&configuration, Some(before)).await?);
         let tls = configuration.tls(self.server.tls().as_ref())?;
@@ -216,6 +216,15 @@ impl<'a> Serving<'a> {
         self.sources = configuration.sources;
         self.loader.settle(&self.protected);
         Ok(sites)
+    }
+
+    /// Reads the configuration, where a disk or a registry that does not answer keeps nobody.
+    async fn read(&self) -> Result<Configuration, ConfigurationError> {
+        let options = self.options.clone();
+        let reading = tokio::task::spawn_blocking(move || options.configuration());
+        reading
+            .await
+            .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
     }
 
     fn note_failure(&mut self, cause: &'static str, generation: u64, error: &ReloadError) {

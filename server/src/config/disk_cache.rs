@@ -6,8 +6,8 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
+use wasmserve_files::trusted::Folder;
 use wasmserve_pieces::{Cache, Options};
-use wasmserve_policy::Folder;
 
 /// Where, how much, and in what portions.
 #[derive(Clone, Debug, PartialEq)]

@@ -71,6 +71,9 @@ pub enum Staleness {
 /// Folders beneath a source that never hold sources.
 const PASSED_OVER: [&str; 3] = ["target", "node_modules", "__pycache__"];
 
+/// A folder of this name holds a contract: nothing is built of its other files, such as a README.
+const CONTRACT: &str = "wit";
+
 /// Facts with these beginnings are the server's to establish.
 const RESERVED_FACTS: [&str; 2] = ["wasmserve.", "tls."];
 
@@ -190,7 +193,16 @@ impl Manifest {
 fn may_hold_sources(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     // What the manifest names itself counts, hidden or not.
-    entry.depth() == 0 || !(name.starts_with('.') || PASSED_OVER.contains(&&*name))
+    entry.depth() == 0 || !(name.starts_with('.') || PASSED_OVER.contains(&&*name) || is_beside_contract(entry))
+}
+
+/// A file among those of a contract that is none of it.
+fn is_beside_contract(entry: &DirEntry) -> bool {
+    let path = entry.path();
+    let mut folders = path.ancestors().skip(1).take(entry.depth());
+    !entry.file_type().is_dir()
+        && path.extension().is_none_or(|extension| extension != CONTRACT)
+        && folders.any(|folder| folder.file_name().is_some_and(|name| name == CONTRACT))
 }
 
 fn is_missing(error: &walkdir::Error) -> bool {
@@ -495,6 +507,11 @@ mod tests {
             ("src/node_modules/a.js", 101, false),
             ("src/__pycache__/a.pyc", 101, false),
             (".config/a.toml", 101, true),
+            ("src/wit/policy.wit", 101, true),
+            ("src/wit/deps/clocks/world.wit", 101, true),
+            ("src/wit/README.md", 101, false),
+            ("src/wit/deps/README.md", 101, false),
+            ("src/width/README.md", 101, true),
         ] {
             let (_folder, manifest) = built();
             changed(&manifest, file, seconds);
@@ -506,6 +523,18 @@ mod tests {
             };
             assert_eq!(manifest.staleness(), expected, "{file} changed at {seconds}");
             assert_eq!(manifest.unbuilt().is_some(), counts);
+        }
+    }
+
+    #[test]
+    fn a_contract_is_its_wit_files_alone() {
+        let text = "name='a'\nversion='1'\nartefact='a.wasm'\n[build]\ncommand=['make']\nsources=['wit']\n";
+        for (file, counts) in [("wit/README.md", false), ("wit/deps/a.wit", true), ("wit/a.wit", true)] {
+            let folder = folder(text);
+            let manifest = Manifest::read(folder.path()).unwrap();
+            changed(&manifest, "a.wasm", 100);
+            changed(&manifest, file, 101);
+            assert_eq!(manifest.unbuilt().is_some(), counts, "{file}");
         }
     }
 

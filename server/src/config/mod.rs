@@ -5,8 +5,9 @@
 //! refuses the whole: a chain that cannot be read never means a server without it.
 //!
 //! In the order of `wasmserve.toml`: [`file`] (the whole), [`server`] with [`operators`], [`listeners`] and `tls`, [`site`] with its [`roots`] and its chain
-//! ([`plugins`], [`manifest`] with its [`recipe`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
+//! ([`plugins`], [`remote`] with [`asked`], [`manifest`] with its [`recipe`], [`limits`], [`grants`], [`budgets`]), [`tenants`] (sites that are found when they are asked for); [`print`] writes what it comes to.
 
+pub mod asked;
 pub mod budgets;
 pub mod code_cache;
 pub mod disk_cache;
@@ -22,6 +23,7 @@ pub mod operators;
 pub mod plugins;
 pub mod print;
 pub mod recipe;
+pub mod remote;
 pub mod roots;
 pub mod server;
 pub mod site;
@@ -38,5 +40,6 @@ pub use file::Configuration;
 pub use listeners::ListenerSettings;
 pub use manifest::Manifest;
 pub use operators::{AdminListener, OperatorSettings};
+pub use remote::{RegistrySettings, Remotes};
 pub use server::ServerSettings;
 pub use tenants::TenantRules;

@@ -3,13 +3,17 @@
 //! With a `plugins.toml` in it, that file is the chain. Without one, every `*.wasm` of the folder is a policy, in the
 //! order of their names, with default limits, no grants, and `NAME.toml` beside `NAME.wasm` as its configuration. A
 //! folder without any policy is an error: whoever names a folder wants to be protected by it.
+//!
+//! A plugin is a folder, a file, or a reference to one elsewhere (see [`super::remote`]).
 
 use super::{
-    ConfigError, ConfigErrors, Manifest,
+    ConfigError, ConfigErrors, Manifest, Remotes,
+    asked::{self, Allowed, Asked},
     document::{Document, Located, Section, cannot_read},
     grants,
     limits::GivenLimits,
-    manifest::MANIFEST_FILE,
+    manifest::{MANIFEST_FILE, read_facts},
+    remote::GivenPin,
     texts::ConfigFiles,
 };
 use std::{
@@ -19,6 +23,7 @@ use std::{
     sync::Arc,
 };
 use wasmserve_policy::{Budget, ChainSpec, Grants, Isolation, Limits, PolicySpec, Reuse, ServiceBudget, ShadowSpec};
+use wasmserve_registry::Reference;
 
 /// The name of the file that lists the chain.
 pub const CHAIN_FILE: &str = "plugins.toml";
@@ -37,7 +42,8 @@ pub struct PluginFolder {
     /// What services may keep for all of them together.
     pub services: ServiceBudget,
     /// What each plugin is before the operator's word, by where it was looked for.
-    plugins: HashMap<PathBuf, PolicySpec>,
+    plugins: HashMap<PathBuf, Found>,
+    remotes: Remotes,
     /// Every file that was read or will be loaded, and the folder itself: never to be served.
     pub protected: BTreeSet<PathBuf>,
 }
@@ -47,6 +53,24 @@ pub struct PluginFolder {
 pub struct Catalogue {
     reader: PluginFolder,
     folders: HashMap<PathBuf, GivenChain>,
+}
+
+/// A plugin before the operator's word.
+#[derive(Clone, Debug)]
+struct Found {
+    spec: PolicySpec,
+    stated: Stated,
+}
+
+/// What is said of a plugin by others than the chain.
+#[derive(Clone, Debug)]
+enum Stated {
+    /// Nothing: it is a module of the operator's.
+    Nothing,
+    /// Its manifest, which is the operator's.
+    ByOperator,
+    /// It comes from elsewhere, with this wish if it has a manifest.
+    ByStranger(Option<Asked>),
 }
 
 /// A chain as it was given, and what is said of services with it.
@@ -61,8 +85,14 @@ pub struct GivenChain {
 /// A `[[policy]]` or `[[observer]]` table, exactly as written.
 struct PolicyEntry<'a> {
     section: Section<'a>,
-    /// `plugin`: a folder with a `plugin.toml`, or a `.wasm` file, relative to the file that names it. Needed.
+    /// `plugin`: a folder with a `plugin.toml`, or a `.wasm` file, relative to the file that names it; `file:` before it
+    /// says no more. Or a reference: `https://HOST/PATH.wasm`, or `oci://REGISTRY/REPOSITORY:TAG`, each with `@sha256:...`
+    /// or a `digest` beside it. Needed.
     plugin: Option<Located<String>>,
+    pin: GivenPin,
+    /// `establishes`: facts that a fetched plugin may set; of others the manifest says so. Default: `[]`. `reads`: facts
+    /// that it may ask for, in the same way. Default: `[]`.
+    facts: (BTreeSet<String>, BTreeSet<String>),
     /// `name`: what logs and errors call it; no two of a chain have the same. Default: that of the manifest, or of the file.
     name: Option<Located<String>>,
     /// `grants`: words for services that it may use: `logging`, `sharing`, `key-value`, `counters`. Default: `[]`.
@@ -86,6 +116,7 @@ struct PolicyEntry<'a> {
 struct ShadowEntry {
     /// `plugin`: the candidate. Needed.
     plugin: Located<String>,
+    pin: GivenPin,
     /// `limits`: before its manifest's own word. Default: those of the policy, for one without a manifest.
     limits: GivenLimits,
     /// `one-in`: one request of so many is compared, at most. Default: `1`.
@@ -103,10 +134,19 @@ impl PluginFolder {
     /// Everything that is wrong with it: files that cannot be read, keys and values that mean nothing, plugins that are
     /// not there or not built.
     pub fn read(dir: &Path) -> Result<Self, ConfigErrors> {
+        Self::read_with(dir, Remotes::default())
+    }
+
+    /// The same, with plugins of elsewhere as these settings have it.
+    ///
+    /// # Errors
+    /// As [`PluginFolder::read`].
+    pub fn read_with(dir: &Path, remotes: Remotes) -> Result<Self, ConfigErrors> {
         let names = file_names(dir)?;
         let chain_file = dir.join(CHAIN_FILE);
         let mut folder = Self {
             protected: BTreeSet::from([dir.to_owned()]),
+            remotes,
             ..Self::default()
         };
         // Anything of that name counts, even a directory or a broken link: then reading it is the error, rather than
@@ -185,7 +225,8 @@ impl PluginFolder {
         errors: &mut ConfigErrors,
     ) -> Option<PolicySpec> {
         let plugin = entry.plugin.as_ref()?;
-        let mut policy = self.find_plugin(dir, plugin, &entry.section, errors)?;
+        let Found { spec, stated } = self.find_plugin(dir, plugin, &entry.pin, &entry.section, errors)?;
+        let mut policy = spec;
         if let Some(name) = &entry.name {
             policy.name = name.value.clone();
         }
@@ -199,7 +240,13 @@ impl PluginFolder {
                     .hint("give one of them another `name`"),
             );
         }
-        policy.limits = entry.limits.over(&policy.limits);
+        match &stated {
+            Stated::ByStranger(asked) => entry.allow(asked.as_ref(), &mut policy, errors),
+            Stated::Nothing | Stated::ByOperator => {
+                policy.limits = entry.limits.over(&policy.limits);
+                entry.say_no_facts(errors);
+            }
+        }
         self.protected
             .extend(entry.grants.http.iter().flat_map(|http| http.certificates.clone()));
         policy.grants = entry.grants;
@@ -223,36 +270,101 @@ impl PluginFolder {
         section: &Section<'_>,
         errors: &mut ConfigErrors,
     ) -> Option<ShadowSpec> {
-        let found = self.find_plugin(dir, &shadow.plugin, section, errors)?;
-        let bare = dir.join(&shadow.plugin.value) == found.wasm;
-        let stated = if bare { live } else { &found };
+        let Found { spec, stated } = self.find_plugin(dir, &shadow.plugin, &shadow.pin, section, errors)?;
+        let own = |policy: &PolicySpec| Asked {
+            limits: shadow.limits.over(&policy.limits),
+            establishes: policy.establishes.clone(),
+            reads: policy.reads.clone(),
+        };
+        let settled = match &stated {
+            Stated::Nothing => own(live),
+            Stated::ByOperator => own(&spec),
+            Stated::ByStranger(asked) => {
+                let allowed = Allowed {
+                    limits: &shadow.limits,
+                    otherwise: &live.limits,
+                    establishes: &live.establishes,
+                    reads: &live.reads,
+                };
+                let settled = asked::settle(asked.as_ref(), allowed);
+                settled.unwrap_or_else(|missing| {
+                    let problem = format!("the candidate asks for more than the policy has: {missing}");
+                    errors.push(section.error_at(&shadow.plugin, problem));
+                    own(live)
+                })
+            }
+        };
         Some(ShadowSpec {
-            limits: shadow.limits.over(&stated.limits),
-            establishes: stated.establishes.clone(),
-            reads: stated.reads.clone(),
+            limits: settled.limits,
+            establishes: settled.establishes,
+            reads: settled.reads,
             config: shadow.config.unwrap_or_else(|| live.config.clone()),
             one_in: shadow.one_in,
-            wasm: found.wasm,
+            wasm: spec.wasm,
+            pin: spec.pin,
         })
     }
 
-    /// The plugin that an entry names: a folder with a manifest, or a module.
+    /// The plugin that an entry names: a folder with a manifest, a module, or one of elsewhere.
     fn find_plugin(
         &mut self,
         dir: &Path,
         plugin: &Located<String>,
+        given: &GivenPin,
         section: &Section<'_>,
         errors: &mut ConfigErrors,
-    ) -> Option<PolicySpec> {
-        let path = dir.join(&plugin.value);
-        if let Some(known) = self.plugins.get(&path) {
+    ) -> Option<Found> {
+        if Reference::is_remote(&plugin.value) {
+            return self.find_remote(plugin, given, section, errors);
+        }
+        let path = dir.join(local(&plugin.value));
+        let known = self.plugins.get(&path).cloned();
+        let mut found = match known {
+            Some(known) => known,
+            None => {
+                let found = self.look_for_plugin(dir, &path, plugin, section, errors)?;
+                self.plugins.insert(path, found.clone());
+                found
+            }
+        };
+        found.spec.pin = given.of_file(section, errors);
+        Some(found)
+    }
+
+    fn find_remote(
+        &mut self,
+        plugin: &Located<String>,
+        given: &GivenPin,
+        section: &Section<'_>,
+        errors: &mut ConfigErrors,
+    ) -> Option<Found> {
+        let (pinned, key) = (given.pinned(plugin, section, errors)?, given.key(section, errors));
+        let known_as = PathBuf::from(format!("{pinned} {key:?}"));
+        if let Some(known) = self.plugins.get(&known_as) {
             return Some(known.clone());
         }
-        let found = self.look_for_plugin(dir, &path, plugin, section, errors);
-        if let Some(found) = &found {
-            self.plugins.insert(path, found.clone());
-        }
-        found
+        let remote = match self.remotes.find(&pinned, key.as_ref()) {
+            Ok(remote) => remote,
+            Err(unavailable) => {
+                let name = pinned.to_string();
+                errors.push(unavailable.into_error(|problem| section.error_at(plugin, problem), &name));
+                return None;
+            }
+        };
+        let spec = PolicySpec {
+            name: remote.name,
+            pin: Some(remote.pin),
+            ..bare_module(remote.wasm)
+        };
+        let asked = remote.manifest.map(|manifest| Asked {
+            limits: manifest.limits,
+            establishes: manifest.establishes,
+            reads: manifest.reads,
+        });
+        let stated = Stated::ByStranger(asked);
+        let found = Found { spec, stated };
+        self.plugins.insert(known_as, found.clone());
+        Some(found)
     }
 
     fn look_for_plugin(
@@ -262,10 +374,13 @@ impl PluginFolder {
         plugin: &Located<String>,
         section: &Section<'_>,
         errors: &mut ConfigErrors,
-    ) -> Option<PolicySpec> {
+    ) -> Option<Found> {
         if path.join(MANIFEST_FILE).symlink_metadata().is_ok() {
             return match Manifest::read(path) {
-                Ok(manifest) => self.built_plugin(dir, manifest, errors),
+                Ok(manifest) => self.built_plugin(dir, manifest, errors).map(|spec| Found {
+                    spec,
+                    stated: Stated::ByOperator,
+                }),
                 Err(found) => {
                     errors.extend(found);
                     None
@@ -274,7 +389,10 @@ impl PluginFolder {
         }
         if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
             self.protected.insert(path.to_owned());
-            return Some(bare_module(path.to_owned()));
+            return Some(Found {
+                spec: bare_module(path.to_owned()),
+                stated: Stated::Nothing,
+            });
         }
         let problem = format!("there is no plugin `{}`", plugin.value);
         let hint = format!(
@@ -304,6 +422,7 @@ impl PluginFolder {
             reads: manifest.reads,
             reuse: Reuse::default(),
             shadow: None,
+            pin: None,
         })
     }
 
@@ -335,13 +454,30 @@ impl PluginFolder {
 // === impl Catalogue ===
 
 impl Catalogue {
+    /// One that finds plugins of elsewhere so.
+    pub fn new(remotes: Remotes) -> Self {
+        let reader = PluginFolder {
+            remotes,
+            ..PluginFolder::default()
+        };
+        Self {
+            reader,
+            folders: HashMap::new(),
+        }
+    }
+
+    /// How it finds plugins of elsewhere.
+    pub fn remotes(&self) -> &Remotes {
+        &self.reader.remotes
+    }
+
     /// The chain of a folder; empty when it was read before and something was wrong
     /// with it.
     pub fn folder(&mut self, dir: &Path, errors: &mut ConfigErrors) -> GivenChain {
         if let Some(known) = self.folders.get(dir) {
             return known.clone();
         }
-        let chain = match PluginFolder::read(dir) {
+        let chain = match PluginFolder::read_with(dir, self.remotes().clone()) {
             Ok(folder) => {
                 self.reader.protected.extend(folder.protected);
                 GivenChain {
@@ -393,6 +529,15 @@ fn file_names(dir: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
     Ok(names)
 }
 
+/// The path that a plugin's name means: after `file:`, if that is there.
+fn local(plugin: &str) -> &str {
+    let path = plugin.strip_prefix("file:").unwrap_or(plugin);
+    // file:///srv/guard is /srv/guard (RFC 8089, section 2: no host).
+    path.strip_prefix("//")
+        .filter(|path| path.starts_with('/'))
+        .unwrap_or(path)
+}
+
 /// A module without a manifest: what nobody said is the default.
 fn bare_module(wasm: PathBuf) -> PolicySpec {
     PolicySpec {
@@ -405,6 +550,7 @@ fn bare_module(wasm: PathBuf) -> PolicySpec {
         reads: BTreeSet::new(),
         reuse: Reuse::default(),
         shadow: None,
+        pin: None,
     }
 }
 
@@ -466,6 +612,7 @@ impl<'a> PolicyEntry<'a> {
         let limits = section
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
+        let (pin, facts) = (GivenPin::take(&mut section, errors), read_facts(&mut section, errors));
         let config = section.table("config", errors).unwrap_or_default();
         let config_files = ConfigFiles::take(&mut section, errors);
         let shadow = ShadowEntry::read(&mut section, errors);
@@ -477,6 +624,8 @@ impl<'a> PolicyEntry<'a> {
         Self {
             section,
             plugin,
+            pin,
+            facts,
             name,
             grants,
             limits: limits.unwrap_or_default(),
@@ -484,6 +633,43 @@ impl<'a> PolicyEntry<'a> {
             config,
             config_files,
             shadow,
+        }
+    }
+
+    /// Gives a plugin from elsewhere what it asks for, as far as the chain says the same.
+    fn allow(&self, asked: Option<&Asked>, policy: &mut PolicySpec, errors: &mut ConfigErrors) {
+        let (establishes, reads) = &self.facts;
+        let allowed = Allowed {
+            limits: &self.limits,
+            otherwise: &Limits::default(),
+            establishes,
+            reads,
+        };
+        match asked::settle(asked, allowed) {
+            Ok(settled) => {
+                policy.limits = settled.limits;
+                policy.establishes = settled.establishes;
+                policy.reads = settled.reads;
+            }
+            Err(missing) => {
+                let name = &policy.name;
+                let problem = format!("the plugin `{name}` asks for what nothing here allows it");
+                let error = match &self.plugin {
+                    Some(plugin) => self.section.error_at(plugin, problem),
+                    None => self.section.error(problem),
+                };
+                errors.push(error.hint(format!("if it may have that, write {missing}")));
+            }
+        }
+    }
+
+    /// Refuses `establishes` and `reads`, of a plugin that is not from elsewhere.
+    fn say_no_facts(&self, errors: &mut ConfigErrors) {
+        let (establishes, reads) = &self.facts;
+        if !establishes.is_empty() || !reads.is_empty() {
+            let problem =
+                "`establishes` and `reads` are for plugins that are fetched: of others [facts] in plugin.toml says so";
+            errors.push(self.section.error(problem));
         }
     }
 }
@@ -496,6 +682,7 @@ impl ShadowEntry {
             let plugin = section.string("shadow", errors)?;
             return Some(Self {
                 plugin,
+                pin: GivenPin::default(),
                 limits: GivenLimits::default(),
                 one_in: 1,
                 config: None,
@@ -503,6 +690,7 @@ impl ShadowEntry {
         }
         let mut shadow = section.section("shadow", errors)?;
         let plugin = shadow.required_string("plugin", errors);
+        let pin = GivenPin::take(&mut shadow, errors);
         let limits = shadow
             .section("limits", errors)
             .map(|limits| GivenLimits::read(limits, errors));
@@ -511,6 +699,7 @@ impl ShadowEntry {
         shadow.finish(errors);
         Some(Self {
             plugin: plugin?,
+            pin,
             limits: limits.unwrap_or_default(),
             one_in: u32::try_from(one_in).unwrap_or(u32::MAX),
             config,

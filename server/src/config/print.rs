@@ -4,13 +4,14 @@
 //! filled in. Plugins are named as they were found, with their limits; what their manifests say of facts stays there.
 
 use super::{
-    Configuration, ListenerSettings, OperatorSettings, ServerSettings, TenantRules, budgets,
+    Configuration, ListenerSettings, OperatorSettings, RegistrySettings, ServerSettings, TenantRules, budgets,
     disk_cache::DiskCacheSettings,
     headers,
     listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
     operators::ACCESS_FORMATS,
     plugins::{EVIDENCE, ISOLATION},
+    remote::FETCH_RULES,
     roots::{DOTFILES, GROWING, MACHINES, SYMLINKS},
     server::{LOG_FORMATS, SENDFILE, UNKNOWN_HOSTS},
     site::{RESOLVERS, UNLIMITED},
@@ -32,7 +33,8 @@ use std::{
 };
 use toml::{Table, Value};
 use wasmserve_files::{Compression, Listings, Location, RootOptions};
-use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, Limits, PolicySpec, ServiceBudget};
+use wasmserve_policy::{Grants, HttpGrant, KeyValueGrant, Limits, Pin, PolicySpec, ServiceBudget};
+use wasmserve_registry::PlainHttp;
 
 /// The text of a file.
 pub fn print(configuration: &Configuration) -> String {
@@ -88,6 +90,7 @@ fn server(settings: &ServerSettings) -> Table {
     if let Some(cache) = &settings.disk_cache {
         table.insert("disk-cache".into(), disk_cache(cache).into());
     }
+    table.insert("registry".into(), registry(&settings.registry).into());
     table.extend(operators(&settings.operators));
     table
 }
@@ -98,6 +101,29 @@ fn disk_cache(settings: &DiskCacheSettings) -> Table {
         ("capacity", bytes(settings.options.capacity())),
         ("piece-size", bytes(settings.options.piece())),
     ])
+}
+
+fn registry(settings: &RegistrySettings) -> Table {
+    let mut table = table([
+        ("fetch", word(settings.fetch, &FETCH_RULES)),
+        ("public-keys", strings(&settings.public_keys)),
+        ("timeout", time(settings.timeout)),
+        ("size", bytes(settings.size)),
+    ]);
+    // Where credentials are is said, never what they are.
+    let paths = [
+        ("store", &settings.store),
+        ("credentials", &settings.credentials),
+        ("ca-file", &settings.ca_file),
+    ];
+    let paths = paths
+        .into_iter()
+        .filter_map(|(key, file)| Some((key, file.as_deref()?)));
+    table.extend(paths.map(|(key, file)| (key.to_owned(), path(file))));
+    if let PlainHttp::Hosts(hosts) = &settings.plain_http {
+        table.insert("plain-http".into(), strings(hosts));
+    }
+    table
 }
 
 fn tls(files: &TlsFiles) -> Table {
@@ -214,6 +240,8 @@ fn tenants(rules: &TenantRules, sources: &BTreeSet<PathBuf>) -> Table {
         ceiling,
         most,
         size,
+        registries,
+        remotes: _,
     } = &rules.own;
     let mut own = table([
         ("establishes", strings(establishes)),
@@ -221,6 +249,7 @@ fn tenants(rules: &TenantRules, sources: &BTreeSet<PathBuf>) -> Table {
         ("limits", limits(ceiling).into()),
         ("most", count(*most)),
         ("size", bytes(*size)),
+        ("registries", strings(registries)),
     ]);
     own.extend(grants(granted));
     sites.extend(table([
@@ -267,14 +296,36 @@ fn root(options: &RootOptions) -> Table {
 
 /// What policies and observers have.
 fn plugin(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
-    let mut plugin = table([
-        ("plugin", path(folder(&spec.wasm, sources))),
+    let mut plugin = named(&spec.wasm, spec.pin.as_ref(), sources);
+    if spec.pin.as_ref().is_some_and(|pin| pin.reference.is_some()) {
+        let facts = [("establishes", &spec.establishes), ("reads", &spec.reads)];
+        plugin.extend(facts.map(|(key, facts)| (key.to_owned(), strings(facts))));
+    }
+    plugin.extend(table([
         ("name", spec.name.clone().into()),
         ("limits", limits(&spec.limits).into()),
         ("config", spec.config.clone().into()),
-    ]);
+    ]));
     plugin.extend(grants(&spec.grants));
     plugin
+}
+
+/// Which plugin it is, by the reference that it was fetched by or by its file.
+fn named(wasm: &Path, pin: Option<&Pin>, sources: &BTreeSet<PathBuf>) -> Table {
+    let Some(pin) = pin else {
+        return table([("plugin", path(folder(wasm, sources)))]);
+    };
+    let mut named = match &pin.reference {
+        Some(reference) => table([("plugin", reference.clone().into())]),
+        None => table([
+            ("plugin", path(folder(wasm, sources))),
+            ("digest", format!("sha256:{}", pin.sha256).into()),
+        ]),
+    };
+    if let Some(key) = &pin.public_key {
+        named.insert("public-key".into(), key.clone().into());
+    }
+    named
 }
 
 fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
@@ -284,12 +335,12 @@ fn policy(spec: &PolicySpec, sources: &BTreeSet<PathBuf>) -> Table {
         ("evidence", word(spec.reuse.evidence, &EVIDENCE)),
     ]));
     if let Some(spec) = &spec.shadow {
-        let shadow = table([
-            ("plugin", path(folder(&spec.wasm, sources))),
+        let mut shadow = named(&spec.wasm, spec.pin.as_ref(), sources);
+        shadow.extend(table([
             ("one-in", Value::Integer(spec.one_in.into())),
             ("limits", limits(&spec.limits).into()),
             ("config", spec.config.clone().into()),
-        ]);
+        ]));
         policy.insert("shadow".into(), shadow.into());
     }
     policy

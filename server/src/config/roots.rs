@@ -45,7 +45,7 @@ pub struct GivenRoot {
     /// `growing`: what happens when a file grows while it is sent: `"end"` (the response breaks off) or `"continue"` (right
     /// only where files are appended to and never written anew). Default: `"end"`.
     growing: Option<Growing>,
-    /// `[site.store]`: how the object storage is asked that a root is in; see [`GivenStore`].
+    /// `[site.store]`: how the object storage is asked that a root is in.
     store: GivenStore,
 }
 

@@ -1,7 +1,7 @@
 //! `[server]`: what holds for the whole process, whichever site is asked for.
 
 use super::{
-    CodeCacheOption, ConfigErrors, OperatorSettings, budgets,
+    CodeCacheOption, ConfigErrors, OperatorSettings, RegistrySettings, budgets,
     disk_cache::DiskCacheSettings,
     document::Section,
     listeners::{Addresses, ListenerSettings},
@@ -80,6 +80,8 @@ pub struct ServerSettings {
     pub bandwidth: Option<NonZeroU64>,
     /// `[server.client]`: what each client may do.
     pub client: ClientBudget,
+    /// `[server.registry]`: plugins that are fetched.
+    pub registry: RegistrySettings,
     pub operators: OperatorSettings,
     /// `log-format`: `"text"` or `"json"`. Default: `"text"`.
     pub log_format: LogFormat,
@@ -139,6 +141,7 @@ impl Default for ServerSettings {
             disk_cache: None,
             bandwidth: None,
             client: ClientBudget::default(),
+            registry: RegistrySettings::default(),
             operators: OperatorSettings::default(),
             log_format: LogFormat::Text,
             log: "info".into(),
@@ -200,6 +203,10 @@ impl ServerSettings {
             client: section
                 .section("client", errors)
                 .map(|client| budgets::client(client, errors))
+                .unwrap_or_default(),
+            registry: section
+                .section("registry", errors)
+                .map(|registry| RegistrySettings::read(folder, registry, errors))
                 .unwrap_or_default(),
             operators: OperatorSettings::read(folder, &mut section, errors),
             log_format: section
@@ -275,8 +282,13 @@ impl ServerSettings {
     pub fn kept(&self) -> Vec<PathBuf> {
         let code = self.code_cache();
         let secrets = self.operators.secrets();
+        let registry = self.registry.kept();
         let pieces = self.disk_cache.as_ref().map(|cache| cache.directory.clone());
-        secrets.chain(code.folder().map(Path::to_owned)).chain(pieces).collect()
+        secrets
+            .chain(code.folder().map(Path::to_owned))
+            .chain(registry)
+            .chain(pieces)
+            .collect()
     }
 }
 

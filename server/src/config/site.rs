@@ -143,6 +143,12 @@ impl GivenSite {
         self.chain.iter().flat_map(|chain| &chain.policies)
     }
 
+    /// Policies and observers.
+    pub(super) fn plugins(&self) -> impl Iterator<Item = &PolicySpec> {
+        let chains = self.chain.iter();
+        chains.flat_map(|chain| chain.policies.iter().chain(&chain.observers))
+    }
+
     /// Whether anything of it runs a plugin.
     pub(super) fn has_plugins(&self) -> bool {
         let chain = self.chain.as_ref();

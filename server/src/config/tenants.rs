@@ -5,12 +5,14 @@
 //! tenant alone.
 
 use super::{
-    ConfigErrors, Manifest,
+    ConfigErrors, Manifest, Remotes,
+    asked::Asked,
     document::{Document, Section},
     grants,
     limits::GivenLimits,
     manifest::{MANIFEST_FILE, read_facts},
     plugins::Catalogue,
+    remote,
     site::GivenSite,
     units::{positive, size},
 };
@@ -25,7 +27,8 @@ use std::{
     time::Duration,
 };
 use wasmserve_files::{FilesOptions, Location};
-use wasmserve_policy::{Budget, ChainSpec, Grants, Limits, PolicySpec, Reuse};
+use wasmserve_policy::{Budget, ChainSpec, Grants, Limits, Pin, PolicySpec, Reuse};
+use wasmserve_registry::{Prefix, Reference};
 
 /// What a tenant says of its site: the name of the file in its folder.
 pub const SITE_FILE: &str = "site.toml";
@@ -102,6 +105,22 @@ pub struct OwnPolicies {
     pub most: usize,
     /// `size`: most bytes of a plugin. Default: `"4MiB"`.
     pub size: u64,
+    /// `registries`: beginnings of references that they may name, such as `["oci://registry.example.org/shared/"]`. Such
+    /// plugins are fetched by `wasmserve fetch` alone. Default: `[]`: only files of their own.
+    pub registries: Vec<Prefix>,
+    pub(super) remotes: Remotes,
+}
+
+/// A tenant's plugin, read.
+struct OwnPlugin {
+    name: String,
+    wasm: PathBuf,
+    module: Vec<u8>,
+    pin: Option<Pin>,
+    /// What its manifest says.
+    asked: Asked,
+    /// What to name in errors about that.
+    manifest: PathBuf,
 }
 
 /// A tenant's site as far as its `site.toml` says, before its plugins are read.
@@ -115,8 +134,11 @@ pub struct GivenTenant {
 #[derive(Debug)]
 struct GivenPolicy {
     /// `plugin`: a `.wasm` file, or a folder with a `plugin.toml` whose artefact is built, within the tenant's folder.
-    /// Needed.
+    /// Or a reference that the operator allows. Needed.
     plugin: String,
+    /// `digest`: what a plugin that is named by reference has to be, `"sha256:..."`. Default: none; a reference that does
+    /// not end with one needs it.
+    digest: Option<String>,
     /// `name`: what logs and errors call it. Default: that of the manifest, or of the file.
     name: Option<String>,
     /// `limits`: as in any chain, within those of `[sites.own-policies]`.
@@ -173,6 +195,10 @@ impl TenantRules {
         let own = own
             .map(|own| OwnPolicies::read(folder, own, errors))
             .unwrap_or_default();
+        let own = OwnPolicies {
+            remotes: catalogue.remotes().clone(),
+            ..own
+        };
         let (forget_after, loaded) = (
             section.parsed("forget-after", positive, errors),
             section.count("loaded", errors),
@@ -198,6 +224,11 @@ impl TenantRules {
             base,
             own,
         })
+    }
+
+    /// Every plugin of the operator's ring.
+    pub fn operators(&self) -> impl Iterator<Item = &PolicySpec> {
+        self.base.plugins()
     }
 
     /// The operator's ring alone, for a host.
@@ -314,6 +345,8 @@ impl Default for OwnPolicies {
             ceiling: Limits::default(),
             most: OWN_MOST,
             size: OWN_SIZE,
+            registries: Vec::new(),
+            remotes: Remotes::default(),
         }
     }
 }
@@ -325,6 +358,7 @@ impl OwnPolicies {
         let limits = section.section("limits", errors);
         let limits = limits.map(|limits| GivenLimits::read(limits, errors));
         let (most, size) = (section.count("most", errors), section.parsed("size", size, errors));
+        let registries = remote::list(&mut section, "registries", str::parse, errors).unwrap_or_default();
         section.finish(errors);
         Self {
             grants,
@@ -333,6 +367,8 @@ impl OwnPolicies {
             ceiling: limits.unwrap_or_default().over(&Limits::default()),
             most: most.unwrap_or(OWN_MOST),
             size: size.unwrap_or(OWN_SIZE),
+            registries,
+            remotes: Remotes::default(),
         }
     }
 
@@ -344,9 +380,88 @@ impl OwnPolicies {
         files: &mut impl TenantFolder,
         modules: &mut Vec<(PathBuf, Vec<u8>)>,
     ) -> Result<PolicySpec, ConfigErrors> {
+        let plugin = match Reference::is_remote(&given.plugin) {
+            true => self.fetched(given, folder)?,
+            false => self.own_file(given, folder, files)?,
+        };
+        let asked = plugin.asked;
+        for (verb, asked, allowed) in [
+            ("establishes", &asked.establishes, &self.establishes),
+            ("reads", &asked.reads, &self.reads),
+        ] {
+            if let Some(fact) = asked.difference(allowed).next() {
+                let problem = format!("{verb} the fact `{fact}`, which tenants here may not");
+                return Err(super::ConfigError::new(plugin.manifest, problem).into());
+            }
+        }
+        modules.push((plugin.wasm.clone(), plugin.module));
+        Ok(PolicySpec {
+            name: given.name.clone().unwrap_or(plugin.name),
+            wasm: plugin.wasm,
+            config: given.config.clone(),
+            limits: lower(&given.limits.over(&asked.limits), &self.ceiling),
+            grants: self.grants.clone(),
+            establishes: asked.establishes,
+            reads: asked.reads,
+            reuse: Reuse::default(),
+            shadow: None,
+            pin: plugin.pin,
+        })
+    }
+
+    /// A plugin of elsewhere, as far as the operator allows it. Nothing is fetched for a tenant while a server serves.
+    fn fetched(&self, given: &GivenPolicy, folder: &Path) -> Result<OwnPlugin, ConfigErrors> {
+        let file = folder.join(SITE_FILE);
+        let wrong = |problem: String| super::ConfigError::new(&file, problem);
+        let pinned = remote::pinned(&given.plugin, given.digest.as_deref());
+        let pinned = pinned.map_err(|(problem, hint)| match hint {
+            // What the operator would run is nothing that a tenant can.
+            Some(_) => wrong(problem).hint("add `digest = \"sha256:...\"`"),
+            None => wrong(problem),
+        })?;
+        if !pinned.reference.is_beneath(&self.registries) {
+            let problem = format!(
+                "the plugin {} is not from where plugins may come here",
+                pinned.reference
+            );
+            let from: Vec<String> = self.registries.iter().map(ToString::to_string).collect();
+            let hint = match from.is_empty() {
+                true => "plugins of tenants are files of their own here".to_owned(),
+                false => format!("it has to begin with one of: {}", from.join(", ")),
+            };
+            return Err(wrong(problem).hint(hint).into());
+        }
+        let remote = self.remotes.find_for_tenant(&pinned, self.size);
+        let remote = remote.map_err(|unavailable| unavailable.into_error(wrong, &pinned.to_string()))?;
+        let asked = remote.manifest.map_or_else(Asked::default, |manifest| Asked {
+            limits: manifest.limits,
+            establishes: manifest.establishes,
+            reads: manifest.reads,
+        });
+        Ok(OwnPlugin {
+            name: remote.name,
+            wasm: remote.wasm,
+            module: remote.bytes,
+            pin: Some(remote.pin),
+            asked,
+            manifest: PathBuf::from(pinned.to_string()),
+        })
+    }
+
+    /// A plugin of the tenant's own folder.
+    fn own_file(
+        &self,
+        given: &GivenPolicy,
+        folder: &Path,
+        files: &mut impl TenantFolder,
+    ) -> Result<OwnPlugin, ConfigErrors> {
         let plugin = Path::new(&given.plugin);
         let wrong =
             |file: &Path, problem: String| ConfigErrors::from(super::ConfigError::new(folder.join(file), problem));
+        if given.digest.is_some() {
+            let problem = "`digest` is for plugins that are named by reference".to_owned();
+            return Err(wrong(Path::new(SITE_FILE), problem));
+        }
         let manifest_file = plugin.join(MANIFEST_FILE);
         let manifest = match plugin.extension().is_some_and(|extension| extension == "wasm") {
             true => None,
@@ -368,31 +483,24 @@ impl OwnPolicies {
             )
         })?;
         let stem = || plugin.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let (name, limits, establishes, reads) = match manifest {
-            Some(manifest) => (manifest.name, manifest.limits, manifest.establishes, manifest.reads),
-            None => (stem(), Limits::default(), BTreeSet::new(), BTreeSet::new()),
-        };
-        for (verb, asked, allowed) in [
-            ("establishes", &establishes, &self.establishes),
-            ("reads", &reads, &self.reads),
-        ] {
-            if let Some(fact) = asked.difference(allowed).next() {
-                let problem = format!("{verb} the fact `{fact}`, which tenants here may not");
-                return Err(wrong(&manifest_file, problem));
+        let (name, asked) = match manifest {
+            Some(manifest) => {
+                let asked = Asked {
+                    limits: manifest.limits,
+                    establishes: manifest.establishes,
+                    reads: manifest.reads,
+                };
+                (manifest.name, asked)
             }
-        }
-        let wasm = folder.join(artefact);
-        modules.push((wasm.clone(), module));
-        Ok(PolicySpec {
-            name: given.name.clone().unwrap_or(name),
-            wasm,
-            config: given.config.clone(),
-            limits: lower(&given.limits.over(&limits), &self.ceiling),
-            grants: self.grants.clone(),
-            establishes,
-            reads,
-            reuse: Reuse::default(),
-            shadow: None,
+            None => (stem(), Asked::default()),
+        };
+        Ok(OwnPlugin {
+            name,
+            wasm: folder.join(artefact),
+            module,
+            pin: None,
+            asked,
+            manifest: folder.join(manifest_file),
         })
     }
 }
@@ -429,6 +537,7 @@ fn read_text(files: &mut impl TenantFolder, path: &Path, named: &Path) -> Result
 impl GivenPolicy {
     fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> Option<Self> {
         let plugin = section.required_string("plugin", errors);
+        let digest = section.string("digest", errors);
         let name = section.string("name", errors);
         let limits = section.section("limits", errors);
         let limits = limits.map(|limits| GivenLimits::read(limits, errors));
@@ -439,6 +548,7 @@ impl GivenPolicy {
         }
         Some(Self {
             plugin: plugin?.value,
+            digest: digest.map(|digest| digest.value),
             name: name.map(|name| name.value),
             limits: limits.unwrap_or_default(),
             config,

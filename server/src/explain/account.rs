@@ -3,7 +3,7 @@
 use crate::{
     limits::Admitted,
     request::{
-        Answering, Arrival, Judged, Reply,
+        Arrival, Reply,
         handle::{capabilities, carry_out, question},
     },
     site::Site,
@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use wasmserve_files::{Answer, Found, Lookup, Missing};
-use wasmserve_policy::{Mapping, Outcome, Request, Step, Verdict};
+use wasmserve_policy::{Mapping, Outcome, Request, Step};
 
 /// How a request is answered. Serialized it is what `--json` prints.
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,35 +152,17 @@ impl Account {
             Outcome::Fault(_) => Ruling::Fault { policy: ended },
         };
         let answer = carry_out(&site, &request, &verdict).await;
-        let Verdict {
-            facts,
-            pace,
-            outcome,
-            effort,
-            ..
-        } = verdict;
-        self.pace = pace;
-        let told = facts.iter();
+        self.pace = verdict.pace;
+        let told = verdict.facts.iter();
         self.facts = told.map(|(name, value)| Field::new(name, value.clone())).collect();
-        Reply {
-            answer,
-            request: Some(request),
-            facts,
-            pace,
-            admitted: Admitted::default(),
-            answering: Answering::Given,
-            judged: Some(Judged::new(&outcome, effort)),
-            meter: site.meter,
-            logged: site.spec.logged,
-            site: Some(site),
-        }
+        Reply::judged(site, request, verdict, answer, Admitted::default())
     }
 }
 
 /// Looks for each target by itself until one is found, as the search for all of them does.
 async fn search(site: &Site, request: &Request, mapping: &Mapping) -> Vec<Candidate> {
     // Neither a fallback nor a policy's page may stand in for a target here.
-    let nothing = Missing {
+    let nothing = Missing::Page {
         paths: Vec::new(),
         status: StatusCode::NOT_FOUND,
     };
@@ -214,7 +196,7 @@ impl Ruling {
         Self::File {
             targets: texts(&mapping.targets),
             place: place.map(|place| format!("root {}, directory {}", place.root, place.directory)),
-            missing: missing.map(|missing| format!("{} {}", missing.status.as_u16(), texts(&missing.paths).join(", "))),
+            missing: missing.map(ToString::to_string),
         }
     }
 }
@@ -229,7 +211,7 @@ impl Finding {
             },
             Found::Listing(_) => Self::Listing,
             Found::Redirect(location) => Self::Folder { location },
-            Found::Missing { .. } => Self::Nothing,
+            Found::Missing { .. } | Found::Elsewhere { .. } => Self::Nothing,
             Found::Failed { status, .. } => Self::Failed {
                 status: status.as_u16(),
             },

@@ -99,25 +99,7 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         Some(recording) => Box::pin(recording.decide(&site, &request)).await,
     };
     let answer = carry_out(&site, &request, &verdict).await;
-    let Verdict {
-        facts,
-        pace,
-        outcome,
-        effort,
-        ..
-    } = verdict;
-    Reply {
-        answer,
-        request: Some(request),
-        facts,
-        pace,
-        admitted,
-        answering: Answering::Given,
-        judged: Some(Judged::new(&outcome, effort)),
-        meter: site.meter,
-        logged: site.spec.logged,
-        site: Some(site),
-    }
+    Reply::judged(site, request, verdict, answer, admitted)
 }
 
 /// What a verdict leads to: the file, the policy's own answer or an error, with the chain's header changes.
@@ -274,6 +256,35 @@ impl Reply {
         Self {
             answering,
             ..Self::undecided(refusal.answer())
+        }
+    }
+
+    /// An answer that a verdict led to.
+    pub(crate) fn judged(
+        site: Arc<Site>,
+        request: Arc<Request>,
+        verdict: Verdict,
+        answer: Answer,
+        admitted: Admitted,
+    ) -> Self {
+        let Verdict {
+            facts,
+            pace,
+            outcome,
+            effort,
+            ..
+        } = verdict;
+        Self {
+            answer,
+            request: Some(request),
+            facts,
+            pace,
+            admitted,
+            answering: Answering::Given,
+            judged: Some(Judged::new(&outcome, effort)),
+            meter: site.meter,
+            logged: site.spec.logged,
+            site: Some(site),
         }
     }
 

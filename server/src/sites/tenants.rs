@@ -445,6 +445,24 @@ impl Tenants {
         Ok((hosts.len(), wrong))
     }
 
+    /// Reads what every tenant wrote, without loading anything: how many there are, and what is wrong with which. Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn resolve_all(rules: &TenantRules) -> io::Result<(usize, Vec<(String, TenantError)>)> {
+        let hosts = Index::new(rules.directory.clone(), HashSet::new())?.list()?;
+        let mut wrong = Vec::new();
+        for host in &hosts {
+            let resolved = match Folder::open(&rules.directory, host, &rules.root) {
+                Ok(Some(mut folder)) => rules.tenant(host, &mut folder).map(drop).map_err(TenantError::from),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            wrong.extend(resolved.err().map(|error| (host.clone(), error)));
+        }
+        Ok((hosts.len(), wrong))
+    }
+
     /// Forgets, from now on, those that nobody asks for.
     pub fn forget_unused(self: &Arc<Self>) {
         let every = (self.rules.forget_after / 4).clamp(Duration::from_millis(250), Duration::from_secs(30));

@@ -220,5 +220,6 @@ fn policy(name: &str, kept: bool) -> PolicySpec {
             ..Reuse::default()
         },
         shadow: None,
+        pin: None,
     }
 }

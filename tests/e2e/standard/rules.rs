@@ -1,6 +1,6 @@
 //! Rules and users in files of their own: redirects, headers, basic-auth's password file.
 use std::fs;
-use support::{Chain, Launch, Policy, Tree};
+use support::{Chain, Launch, Policy, Tree, eventually};
 
 fn tree() -> Tree {
     Tree::new()
@@ -51,6 +51,68 @@ fn redirects_and_rewrites_of_a_file() {
     let response = server.get("/open");
     assert_eq!(response.status, 401, "{response:?}");
     assert!(!response.text().contains("SECRET"));
+}
+
+/// What both formats say of files that are there: on Netlify they go before redirects that are not forced.
+#[test]
+fn redirects_yield_to_files_unless_they_are_forced() {
+    let tree = tree().file("pricing.html", "prices").file("form.html", "a form");
+    let rules = "/  /welcome  302  Language=de\n/pricing  /plans  301\n/form.html  /contact  307\n\
+                 /app/*  https://app.example.com/:splat  302\n/posts/*  /blog/:splat  301!\n\
+                 /private/*  /members/:splat  301\n/*  /index.html  200\n";
+    let guard = || Policy::standard("basic-auth").config("prefixes = [\"/private/\"]");
+    let clean_urls = || Policy::standard("clean-urls");
+    let chain = Chain::new([with_rules("redirects", "_redirects"), clean_urls(), guard()]);
+    fs::write(chain.at("_redirects"), rules).expect("rules");
+    let server = Launch::new(&tree).plugins(&chain).start();
+    for (method, target, status, location) in [
+        ("GET", "/pricing", 200, None),
+        ("GET", "/pricing/", 301, Some("/plans")),
+        ("GET", "/form.html", 200, None),
+        ("HEAD", "/form.html", 200, None),
+        ("POST", "/form.html", 307, Some("/contact")),
+        ("GET", "/app/real.txt", 200, None),
+        ("GET", "/app/", 200, None),
+        ("GET", "/app/view?x=1", 302, Some("https://app.example.com/view?x=1")),
+        ("HEAD", "/app/view", 302, Some("https://app.example.com/view")),
+        ("GET", "/posts/hello.html", 301, Some("/blog/hello.html")),
+        ("GET", "/nothing", 200, None),
+        // What a guard protects does not show by a redirect what is in it.
+        ("GET", "/private/a.txt", 401, None),
+        ("GET", "/private/none.txt", 401, None),
+    ] {
+        // Twice: the second answer is that of a kept decision.
+        for _ in 0..2 {
+            let response = server.request(method, target, &[("Accept-Language", "de")]);
+            assert_eq!(
+                (response.status, response.header("location")),
+                (status, location),
+                "{method} {target}"
+            );
+        }
+    }
+    drop(server);
+    let cloudflare = "dialect = \"cloudflare\"\n[policy.config-files]\nrules = \"_redirects\"";
+    let chain = Chain::new([Policy::standard("redirects").config(cloudflare), clean_urls(), guard()]);
+    fs::write(chain.at("_redirects"), "/pricing  /plans  301\n").expect("rules");
+    let server = Launch::new(&tree).plugins(&chain).start();
+    let response = server.get("/pricing");
+    assert_eq!((response.status, response.header("location")), (301, Some("/plans")));
+}
+
+/// A file that comes and goes is seen although the decision is kept.
+#[test]
+fn a_kept_redirect_yields_to_a_file_that_appears() {
+    let tree = tree();
+    let chain = Chain::new([with_rules("redirects", "_redirects")]);
+    fs::write(chain.at("_redirects"), "/new.html  /app/  302\n").expect("rules");
+    let server = Launch::new(&tree).plugins(&chain).start();
+    let response = server.get("/new.html");
+    assert_eq!((response.status, response.header("location")), (302, Some("/app/")));
+    fs::write(tree.at("new.html"), "the new page").expect("a file");
+    eventually("the file is served", || {
+        server.get("/new.html").text() == "the new page"
+    });
 }
 
 #[test]

@@ -53,6 +53,7 @@ const PAGES: &[Chapter] = &[
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.disk-cache]", &[("disk_cache.rs", "struct DiskCacheSettings")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
+            ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
             (
                 "[[site]]",
                 &[("site.rs", "fn name"), ("site.rs", "fn hosts"), ("site.rs", "fn roots")],
@@ -61,6 +62,10 @@ const PAGES: &[Chapter] = &[
             (
                 "[[site]], [defaults], [sites] and [site.roots.NAME]",
                 &[("roots.rs", "struct GivenRoot")],
+            ),
+            (
+                "[site.store], [defaults.store] and [site.roots.NAME.store]",
+                &[("stores.rs", "struct GivenStore")],
             ),
             (
                 "[site.budget], [defaults.budget] and [sites.budget]",
@@ -89,6 +94,7 @@ const PAGES: &[Chapter] = &[
                 "[[policy]] and [[observer]]",
                 &[
                     ("plugins.rs", "struct PolicyEntry"),
+                    ("remote.rs", "struct GivenPin"),
                     ("grants.rs", "fn read"),
                     ("grants.rs", "fn directories"),
                     ("grants.rs", "fn environment"),
@@ -97,7 +103,10 @@ const PAGES: &[Chapter] = &[
             ("[policy.limits]", &[("limits.rs", "struct GivenLimits")]),
             ("[policy.key-value]", &[("grants.rs", "fn key_value")]),
             ("[policy.http]", &[("grants.rs", "fn http")]),
-            ("[policy.shadow]", &[("plugins.rs", "struct ShadowEntry")]),
+            (
+                "[policy.shadow]",
+                &[("plugins.rs", "struct ShadowEntry"), ("remote.rs", "struct GivenPin")],
+            ),
             ("[services], [site.services]", &[("grants.rs", "fn read_budget")]),
         ],
     },
@@ -349,7 +358,7 @@ struct Call<'a> {
 }
 
 /// The methods that read a key, by how the call looks before it.
-const METHODS: [(&str, &str); 23] = [
+const METHODS: [(&str, &str); 24] = [
     (".string(\"", "string"),
     (".required_string(\"", "required_string"),
     (".parsed(\"", "parsed"),
@@ -371,6 +380,7 @@ const METHODS: [(&str, &str); 23] = [
     ("= path(\"", "string"),
     (": path(\"", "string"),
     (" required(&mut root, \"", "required"),
+    ("list(&mut section, \"", "strings"),
     (" names(\"", "strings"),
     ("table(\"", "texts"),
 ];

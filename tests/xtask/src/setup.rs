@@ -74,6 +74,14 @@ const TEST_TOOLS: &[Tool] = &[
         package: "chromium",
         present: "command -v chromium",
     },
+    Tool {
+        package: "docker-registry",
+        present: "command -v docker-registry",
+    },
+    Tool {
+        package: "minisign",
+        present: "command -v minisign",
+    },
     NGINX,
 ];
 

@@ -146,6 +146,18 @@ export class Changes {
   }
 
   /**
+   * Redirects when no path exists: to `location`, with 301, 302, 303, 307 or 308. A file that is there is served. Replaces
+   * what was said of missing files before, as {@link Changes.missing} does.
+   *
+   * @param {number} status
+   * @param {string} location
+   * @returns {this}
+   */
+  missingRedirect(status, location) {
+    return this.missing(status).change(HeaderChange.set("Location", location).when("redirected"));
+  }
+
+  /**
    * Sets a response header, whatever the outcome: shorthand for {@link Changes.change} with {@link HeaderChange.set}.
    *
    * @param {string} name

@@ -1,5 +1,6 @@
 // `policy`: a class as the contract's two functions.
 import { Config } from "./config.js";
+import { exported } from "./exported.js";
 import { Request } from "./request.js";
 
 /**
@@ -26,52 +27,9 @@ import { Request } from "./request.js";
  * @returns {Guest}
  */
 export function policy(type) {
-  /** @type {Policy | undefined} */
-  let configured;
+  const { configure, configured } = exported(type, new Config());
   return {
-    configure() {
-      try {
-        configured = new type(new Config());
-      } catch (error) {
-        throw words(error);
-      }
-    },
-    decide() {
-      if (configured === undefined) {
-        throw "asked to decide before it was configured";
-      }
-      try {
-        return configured.decide(new Request()).toContract();
-      } catch (error) {
-        throw located(error);
-      }
-    },
+    configure,
+    decide: () => configured((policy) => policy.decide(new Request()).toContract()),
   };
 }
-
-/**
- * What the contract calls an error is a text.
- *
- * @param {unknown} error
- */
-function words(error) {
-  return error instanceof Error ? error.message : String(error);
-}
-
-/**
- * With the kind of error and where it happened: whoever reads the log has to find it.
- *
- * @param {unknown} error
- */
-function located(error) {
-  if (!(error instanceof Error)) {
-    return String(error);
-  }
-  const place = error.stack?.split("\n", 1)[0]?.trim();
-  return `${error.name}: ${error.message}${place ? ` (${place})` : ""}`;
-}
-
-// The state of the generator is captured when the plugin is built: it would give the same numbers in every decision.
-Math.random = () => {
-  throw new Error("there are no random numbers in a policy");
-};

@@ -87,6 +87,15 @@ export declare class Changes {
      */
     missing(status: number, ...paths: string[]): this;
     /**
+     * Redirects when no path exists: to `location`, with 301, 302, 303, 307 or 308. A file that is there is served. Replaces
+     * what was said of missing files before, as {@link Changes.missing} does.
+     *
+     * @param {number} status
+     * @param {string} location
+     * @returns {this}
+     */
+    missingRedirect(status: number, location: string): this;
+    /**
      * Sets a response header, whatever the outcome: shorthand for {@link Changes.change} with {@link HeaderChange.set}.
      *
      * @param {string} name

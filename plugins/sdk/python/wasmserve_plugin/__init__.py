@@ -27,44 +27,46 @@ raised by `decide`, or a malformed decision, is logged and answered with 500; sp
 manifest's limits, with 503.
 """
 
+from wit_world import exports as _exports
+
 from . import _chance as _chance  # before whatever imports `random`
 from .config import Config, ConfigError, Mistakes
-from .decision import (
-    Changes,
-    Decision,
-    HeaderChange,
-    Outcomes,
-    Response,
-    Sharing,
-    deny,
-    proceed,
-    redirect,
-    respond,
-    unauthorized,
-)
 from .network import check_network
 from .path import covers
-from .policy import Policy, export
-from .request import Request
 
-__all__ = [
-    "Changes",
-    "Config",
-    "ConfigError",
-    "Decision",
-    "HeaderChange",
-    "Mistakes",
-    "Outcomes",
-    "Policy",
-    "Request",
-    "Response",
-    "Sharing",
-    "check_network",
-    "covers",
-    "deny",
-    "export",
-    "proceed",
-    "redirect",
-    "respond",
-    "unauthorized",
-]
+__all__ = ["Config", "ConfigError", "Mistakes", "check_network", "covers"]
+
+# The world of an observer has no requests to decide: see the module `observer`.
+if hasattr(_exports, "Guest"):
+    from .decision import (
+        Changes,
+        Decision,
+        HeaderChange,
+        Outcomes,
+        Response,
+        Sharing,
+        deny,
+        proceed,
+        redirect,
+        respond,
+        unauthorized,
+    )
+    from .policy import Policy, export
+    from .request import Request
+
+    __all__ += [
+        "Changes",
+        "Decision",
+        "HeaderChange",
+        "Outcomes",
+        "Policy",
+        "Request",
+        "Response",
+        "Sharing",
+        "deny",
+        "export",
+        "proceed",
+        "redirect",
+        "respond",
+        "unauthorized",
+    ]

@@ -4,7 +4,10 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from wit_world.imports import store
+try:
+    from wit_world.imports import store
+except ImportError:  # So it is called in a world that has the store of pairs, too.
+    from wit_world.imports import wasi_config_store as store
 
 from .network import check_network
 from .path import check_prefix

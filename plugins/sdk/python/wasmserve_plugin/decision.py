@@ -117,6 +117,11 @@ class Changes:
         self._changes.missing = guest.Missing(list(paths), status)
         return self
 
+    def missing_redirect(self, status: int, location: str) -> Self:
+        """Redirects when no path exists: to `location`, with 301, 302, 303, 307 or 308. A file that is there is served.
+        Replaces what was said of missing files before, as `missing` does."""
+        return self.missing(status).change(HeaderChange.set("Location", location).when(Outcomes.REDIRECTED))
+
     def header(self, name: str, value: str) -> Self:
         """Sets a response header, whatever the outcome: shorthand for `change` with `HeaderChange.set`."""
         return self.change(HeaderChange.set(name, value))

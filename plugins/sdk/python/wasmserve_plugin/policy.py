@@ -1,12 +1,10 @@
 """`Policy`: what a plugin implements, and how it is exported."""
 
-import traceback
 from abc import ABC, abstractmethod
 from typing import Any
 
-from componentize_py_types import Err
-
-from .config import Config, ConfigError
+from ._exported import Exported
+from .config import Config
 from .decision import Decision
 from .request import Request
 
@@ -33,31 +31,13 @@ class Policy(ABC):
 
 def export(policy: type[Policy]) -> Any:
     """Exports a policy as this plugin's: `Guest = export(MyPolicy)`, once, in the module that is built."""
+    exported = Exported(policy)
 
     class Guest:
-        configured: Policy | None = None
-
         def configure(self) -> None:
-            try:
-                Guest.configured = policy(Config())
-            except ConfigError as error:
-                raise Err(str(error)) from error
-            except Exception as error:
-                raise Err(_located(error)) from error
+            exported.configure()
 
         def decide(self) -> Any:
-            if Guest.configured is None:
-                raise Err("asked to decide before it was configured")
-            try:
-                return Guest.configured.decide(Request())._to_contract()
-            except Exception as error:
-                raise Err(_located(error)) from error
+            return exported.call(lambda made: made.decide(Request())._to_contract())
 
     return Guest
-
-
-def _located(error: Exception) -> str:
-    """With the kind of error and where it happened: whoever reads the log has to find it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"

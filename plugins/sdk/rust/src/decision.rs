@@ -96,6 +96,13 @@ impl Changes {
         self
     }
 
+    /// Redirects when no path exists: to `location`, with 301, 302, 303, 307 or 308. A file that is there is served.
+    /// Replaces what was said of missing files before, as [`missing`](Self::missing) does.
+    pub fn missing_redirect(self, status: u16, location: impl Into<String>) -> Self {
+        self.missing(status, [] as [String; 0])
+            .change(HeaderChange::set("Location", location).when(Outcomes::REDIRECTED))
+    }
+
     /// Sets a response header, whatever the outcome: shorthand for [`change`](Self::change) with [`HeaderChange::set`].
     pub fn header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.change(HeaderChange::set(name, value))

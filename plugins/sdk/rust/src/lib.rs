@@ -72,6 +72,7 @@ pub mod export;
 mod host_pattern;
 #[cfg(feature = "key-value")]
 pub mod key_value;
+mod language;
 #[cfg(feature = "logging")]
 pub mod logging;
 mod mistakes;
@@ -96,6 +97,7 @@ pub use decision::{
     proceed, redirect, respond, unauthorized,
 };
 pub use host_pattern::HostPattern;
+pub use language::LanguageRange;
 pub use mistakes::Mistakes;
 pub use network::Network;
 pub use path::covers;

@@ -311,9 +311,20 @@ async fn what_stands_in_for_what_is_missing() {
         (&["/app"], 200, "page 404 custom"),
         (&["/nothing"], 200, "page 404 custom"),
         (&[], 410, "missing 410"),
+        (&["https://a.org/?b=c"], 307, "elsewhere 307 https://a.org/?b=c"),
     ] {
         let found = Ask::new("/nothing").missing(paths, status).of(&files).await;
         assert_eq!(say(found).await, said, "{paths:?} {status}");
+    }
+    for (asked, directory, said) in [
+        ("/a", "/", "file a"),
+        ("/app", "/", "redirect app/"),
+        ("/app/", "/", "file app"),
+        ("/nothing", "/", "elsewhere 302 /b"),
+        ("/a", "/nobody", "elsewhere 302 /b"),
+    ] {
+        let ask = Ask::new(asked).place("default", directory).missing(&["/b"], 302);
+        assert_eq!(say(ask.of(&files).await).await, said, "{asked} in {directory}");
     }
     assert_eq!(
         crate::support::all_of(

@@ -127,9 +127,18 @@ impl Ask {
             root: root.clone(),
             directory: path(directory),
         });
-        let missing = self.missing.as_ref().map(|(paths, status)| Missing {
-            paths: paths.iter().map(|candidate| path(candidate)).collect(),
-            status: StatusCode::from_u16(*status).unwrap(),
+        let missing = self.missing.as_ref().map(|(paths, status)| {
+            let status = StatusCode::from_u16(*status).unwrap();
+            match status.is_redirection() {
+                true => Missing::Redirect {
+                    status,
+                    location: paths[0].parse().unwrap(),
+                },
+                false => Missing::Page {
+                    paths: paths.iter().map(|candidate| path(candidate)).collect(),
+                    status,
+                },
+            }
         });
         let lookup = Lookup {
             path: &own,
@@ -165,6 +174,9 @@ pub async fn say(found: Found) -> String {
         Found::File(selected) => format!("file {}", text(&selected.source).await),
         Found::Listing(_) => "listing".into(),
         Found::Redirect(reference) => format!("redirect {reference}"),
+        Found::Elsewhere { status, location } => {
+            format!("elsewhere {} {}", status.as_u16(), location.to_str().unwrap())
+        }
         Found::Missing {
             page: Some(page),
             status,

@@ -278,6 +278,24 @@ fn a_redirect_is_relative_and_permanent() {
     let answer = ask(GET, &[], Found::Redirect("docs\r\nSet-Cookie: a=b".to_owned()));
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(!answer.headers.contains_key(header::LOCATION));
+    let elsewhere = || Found::Elsewhere {
+        status: StatusCode::TEMPORARY_REDIRECT,
+        location: HeaderValue::from_static("https://a.org/"),
+    };
+    let answer = ask(
+        GET,
+        &[(header::IF_NONE_MATCH, "*"), (header::RANGE, "bytes=0-0")],
+        elsewhere(),
+    );
+    assert_eq!(
+        (answer.status, body(&answer)),
+        (StatusCode::TEMPORARY_REDIRECT, "307 Temporary Redirect\n".to_owned())
+    );
+    assert_eq!(answer.headers[header::LOCATION], "https://a.org/");
+    assert_eq!(
+        ask(Method::POST, &[], elsewhere()).status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
 }
 
 #[test]

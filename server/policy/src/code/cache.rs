@@ -5,28 +5,20 @@
 //! wrong with a file, it is as if it were not there, and what is compiled instead replaces it.
 //!
 //! The folder is bounded in bytes: files that were not used for longest are removed.
-use super::{
-    Code, Key,
-    folder::{Folder, Untrusted},
-};
+use super::{Code, Key};
 use rustix::{
-    fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, fstat, futimens, openat, renameat,
-        statat, unlinkat,
-    },
+    fs::{AtFlags, Dir, Timespec, Timestamps, UTIME_NOW, futimens, statat, unlinkat},
     io::Errno,
-    process::geteuid,
 };
 use sha2::{Digest, Sha256};
 use std::{
     fmt::Write as _,
-    fs::File,
-    hash::{BuildHasher, RandomState},
-    io::{self, Read, Write},
+    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
+use wasmserve_files::trusted::{Durability, Folder, UNFINISHED, Untrusted};
 
 /// The folder within the given one. Its version is that of the files' layout.
 const FOLDER: &str = "code-1";
@@ -36,7 +28,6 @@ const HEADER: usize = 16 + 32 + 32 + 1;
 const IS_CODE: u8 = b'c';
 const IS_REASON: u8 = b'r';
 const ENDING: &str = ".cwasm";
-const UNFINISHED: &str = ".unfinished";
 /// Seconds after which an unfinished file is one that nobody will finish.
 const ABANDONED: i64 = 3600;
 
@@ -98,13 +89,7 @@ impl CodeCache {
     }
 
     fn read(&self, name: &str, key: &Key) -> io::Result<Entry> {
-        // Not waiting, in case that it is a FIFO.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&self.folder.descriptor, name, flags, Mode::empty())?;
-        let size = trusted_size(&fstat(&file)?, self.most)?;
-        let mut bytes = vec![0; size];
-        let mut file = File::from(file);
-        file.read_exact(&mut bytes)?;
+        let (file, bytes) = self.folder.read(name, self.most)?;
         let entry = parse(bytes, key)?;
         let now = Timespec {
             tv_sec: 0,
@@ -140,18 +125,8 @@ impl CodeCache {
     }
 
     fn write(&self, key: &Key, (kind, content): (u8, &[u8])) -> io::Result<()> {
-        let folder = &self.folder.descriptor;
-        let unfinished = format!("{:016x}{UNFINISHED}", RandomState::new().hash_one(key));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(folder, &unfinished, flags, Mode::RUSR | Mode::WUSR)?);
-        let written = file
-            .write_all(&header(key, kind, content))
-            .and_then(|()| file.write_all(content))
-            .and_then(|()| Ok(renameat(folder, &unfinished, folder, name(key))?));
-        if written.is_err() {
-            let _ = unlinkat(folder, &unfinished, AtFlags::empty());
-        }
-        written
+        let parts = [&header(key, kind, content)[..], content];
+        self.folder.write(&name(key), &parts, Durability::Lost)
     }
 
     /// Removes what was not used for longest until there are few enough bytes, and what nobody will finish.
@@ -203,28 +178,6 @@ fn name(key: &Key) -> String {
         let _ = write!(name, "{byte:02x}");
     }
     name + ENDING
-}
-
-/// The size of a file that only this user can have written.
-fn trusted_size(stat: &Stat, most: u64) -> io::Result<usize> {
-    let refuse = |reason: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return refuse("it is not a regular file");
-    }
-    if stat.st_uid != geteuid().as_raw() {
-        return refuse("it belongs to another user");
-    }
-    if stat.st_mode & 0o077 != 0 {
-        return refuse("it is open to others");
-    }
-    // Removed in the meantime is none, and as good.
-    if stat.st_nlink > 1 {
-        return refuse("it has another name somewhere");
-    }
-    match usize::try_from(stat.st_size) {
-        Ok(size) if size as u64 <= most => Ok(size),
-        _ => refuse("it is larger than all files may be together"),
-    }
 }
 
 fn header(key: &Key, kind: u8, content: &[u8]) -> [u8; HEADER] {

@@ -6,10 +6,9 @@
 //! Everything that becomes executable goes through [`Code`], which only a compiler of this process or a checked file of the
 //! cache can make.
 mod cache;
-mod folder;
 
 pub use cache::CodeCache;
-pub use folder::{Folder, Untrusted};
+pub use wasmserve_files::trusted::Untrusted;
 
 use sha2::{Digest, Sha256};
 use std::{

@@ -3,7 +3,6 @@ use crate::{
     guest::{Change, Changes, Guest, Reply, proceed, respond, set, with_header},
     harness::{Chains, NOW, applied, at, decide, fault, get, mapping, response, targets, with},
 };
-use http::StatusCode;
 use std::time::Duration;
 
 fn changes() -> Changes {
@@ -55,11 +54,50 @@ async fn later_mappings_replace_earlier_ones_and_empty_ones_do_not() {
     let place = mapping.place.as_ref().unwrap();
     assert_eq!((place.root.as_str(), place.directory.as_str()), ("tenants", "/t1"));
     let missing = mapping.missing.as_ref().unwrap();
-    assert_eq!(
-        (missing.paths[0].as_str(), missing.status),
-        ("/404.html", StatusCode::NOT_FOUND)
-    );
+    assert_eq!(missing.to_string(), "404 /404.html");
     assert_eq!(verdict.pace, Some(500));
+}
+
+/// The Location of such a redirect is its own: it is on no other redirect that the chain may lead to.
+#[tokio::test]
+async fn what_is_missing_leads_elsewhere() {
+    let redirecting = |when, location: &str| {
+        Guest::replying(&Reply::Proceed(Changes {
+            missing: Some((vec![], 307)),
+            headers: vec![
+                set("x-a", "1"),
+                Change {
+                    when,
+                    ..set("Location", location)
+                },
+            ],
+            ..changes()
+        }))
+    };
+    let mut chains = Chains::new();
+    chains.add(&redirecting(2, "/first"));
+    chains.add(&redirecting(2, "/second?a=b"));
+    let verdict = decide(&chains.load().await, get("/x")).await;
+    assert_eq!(
+        mapping(&verdict).missing.as_ref().unwrap().to_string(),
+        "307 to /second?a=b"
+    );
+    assert_eq!(targets(&verdict), ["/x"]);
+    assert_eq!(
+        applied(&verdict, 301, None, &[("location", "folder/")]),
+        ["location: folder/", "x-a: 1"]
+    );
+
+    let mut chains = Chains::new();
+    chains.add(&redirecting(2, "/first"));
+    let page = Changes {
+        missing: Some((vec!["/404.html".into()], 404)),
+        ..changes()
+    };
+    chains.add(&Guest::replying(&Reply::Proceed(page)));
+    let verdict = decide(&chains.load().await, get("/x")).await;
+    assert_eq!(mapping(&verdict).missing.as_ref().unwrap().to_string(), "404 /404.html");
+    assert_eq!(applied(&verdict, 302, None, &[]), ["x-a: 1"]);
 }
 
 #[tokio::test]

@@ -170,7 +170,54 @@ async fn malformed_decisions_are_faults() {
         paths: (0..33).map(|i| format!("/{i}")).collect(),
         ..Changes::default()
     };
+    let redirecting = |paths: &[&str], headers: Vec<Change>| {
+        Reply::Proceed(Changes {
+            missing: Some((paths.iter().map(|path| (*path).into()).collect(), 301)),
+            headers,
+            ..Changes::default()
+        })
+    };
+    let location = |value: &str| Change {
+        when: 2,
+        ..set("Location", value)
+    };
     let mut cases = vec![
+        redirecting(&[], vec![set("x", "/a")]),
+        redirecting(&["/404.html"], vec![location("/a")]),
+        redirecting(&[], vec![location("")]),
+        redirecting(&[], vec![location(" /a")]),
+        redirecting(&[], vec![location("/a\r\nx: y")]),
+        redirecting(&[], vec![location("/a"), location("/b")]),
+        redirecting(&[], vec![location("/a"), set("location", "/b")]),
+        redirecting(&[], vec![set("Location", "/a")]),
+        redirecting(
+            &[],
+            vec![Change {
+                when: 3,
+                ..location("/a")
+            }],
+        ),
+        redirecting(
+            &[],
+            vec![Change {
+                operation: 1,
+                ..location("/a")
+            }],
+        ),
+        redirecting(
+            &[],
+            vec![Change {
+                operation: 2,
+                ..location("/a")
+            }],
+        ),
+        redirecting(
+            &[],
+            vec![Change {
+                types: vec!["text/html".into()],
+                ..location("/a")
+            }],
+        ),
         changed(set("", "x")),
         changed(set("a b", "x")),
         changed(set("x:", "x")),
@@ -199,6 +246,8 @@ async fn malformed_decisions_are_faults() {
         placed("tenants", "/.."),
         placed("tenants", "t1"),
         missing(302),
+        missing(300),
+        missing(304),
         missing(500),
         Reply::Proceed(Changes {
             missing: Some((vec!["..".into()], 404)),

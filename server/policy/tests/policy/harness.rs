@@ -77,6 +77,7 @@ impl Chains {
             reads: BTreeSet::new(),
             reuse: Reuse::default(),
             shadow: None,
+            pin: None,
         });
         self.spec.policies.last_mut().unwrap()
     }

@@ -22,6 +22,7 @@ fn beside(candidate: &Guest) -> (Chains, tempfile::TempDir) {
         establishes: Default::default(),
         reads: Default::default(),
         one_in: 1,
+        pin: None,
     });
     (chains, folder)
 }

@@ -36,9 +36,7 @@ pub fn build(manifest: &Manifest, files: &[PathBuf], made: &Path, console: &Cons
         .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-fno-builtin"])
         .args(["-ffreestanding", "-nostdlib", "-I", "sdk", "-isystem", "sdk/libc"])
         // The server calls functions; there is no program.
-        .arg("-Wl,--no-entry")
-        // A stack that overflows traps: it ends where memory begins.
-        .args(["-Wl,--stack-first", "-Wl,-z,stack-size=65536"])
+        .args(["-Wl,--no-entry", "-Wl,-z,stack-size=65536"])
         .args(files)
         .args(sdk)
         .arg("-o")
@@ -90,11 +88,16 @@ impl Compiler {
             Self::Clang(clang) => {
                 let mut command = Command::new(clang);
                 command.arg("--target=wasm32-unknown-unknown");
+                // A stack that overflows traps: it ends where memory begins. Zig puts it there unasked, and knows no such
+                // option.
+                command.arg("-Wl,--stack-first");
                 command
             }
             Self::Zig(program, arguments) => {
                 let mut command = Command::new(program);
                 command.args(*arguments).args(["-target", "wasm32-freestanding"]);
+                // Seven times as much as the code, unless told otherwise.
+                command.arg("-g0");
                 command
             }
         }

@@ -98,10 +98,21 @@ impl Redactor {
 
     /// The values of an answer's fields, and of its changes.
     pub fn summary(&self, mut summary: Summary) -> Summary {
-        if let Conclusion::Respond { headers, .. } = &mut summary.conclusion {
-            for (name, value) in headers {
-                *value = self.answer_field(name, value);
+        match &mut summary.conclusion {
+            Conclusion::Respond { headers, .. } => {
+                for (name, value) in headers {
+                    *value = self.answer_field(name, value);
+                }
             }
+            Conclusion::Serve {
+                missing: Some((300..=399, location)),
+                ..
+            } => {
+                for value in location {
+                    *value = self.answer_field(header::LOCATION.as_str(), value);
+                }
+            }
+            Conclusion::Serve { .. } | Conclusion::Fault { .. } => {}
         }
         for Change { name, value, .. } in &mut summary.changes {
             *value = self.answer_field(name, value);
@@ -171,10 +182,21 @@ fn cookies(value: &HeaderValue) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, s
 
 /// A summary whose digests are gone, so that it can be compared with one of another process.
 pub fn without_digests(mut summary: Summary) -> Summary {
-    if let Conclusion::Respond { headers, .. } = &mut summary.conclusion {
-        for (_, value) in headers {
-            *value = without_digest(value);
+    match &mut summary.conclusion {
+        Conclusion::Respond { headers, .. } => {
+            for (_, value) in headers {
+                *value = without_digest(value);
+            }
         }
+        Conclusion::Serve {
+            missing: Some((300..=399, location)),
+            ..
+        } => {
+            for value in location {
+                *value = without_digest(value);
+            }
+        }
+        Conclusion::Serve { .. } | Conclusion::Fault { .. } => {}
     }
     for Change { value, .. } in &mut summary.changes {
         *value = without_digest(value);
@@ -327,5 +349,19 @@ mod tests {
         assert_eq!(headers[0].1, "/next?token=~");
         assert_eq!(headers[1].1, "session=~; Path=/");
         assert_eq!(blank.changes[1].value, "1");
+        let serving = |status, location: &str| Summary {
+            conclusion: Conclusion::Serve {
+                targets: vec!["/a".into()],
+                place: None,
+                missing: Some((status, vec![location.into()])),
+            },
+            changes: Vec::new(),
+            facts: Vec::new(),
+            pace: None,
+        };
+        let redacted = redactor(&[]).summary(serving(301, "/next?token=s3cret"));
+        assert!(!format!("{redacted:?}").contains("s3cret"), "{redacted:?}");
+        assert_eq!(without_digests(redacted), serving(301, "/next?token=~"));
+        assert_eq!(redactor(&[]).summary(serving(404, "/a?b=c")), serving(404, "/a?b=c"));
     }
 }

@@ -3,21 +3,32 @@
 //! Its path is walked from `/`, on descriptors, a link at a time. Each folder and each link on the way has to belong to
 //! root or to this process's user, and nobody else may be able to replace what is in it; then nobody else can change where
 //! the path leads, or what is there.
+//!
+//! Files in it are written under names of their own and renamed, so they are whole or not there, and read only when this
+//! user alone can have written them.
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, readlinkat, statat},
+    fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, fsync, mkdirat, openat, readlinkat, renameat, statat,
+        unlinkat,
+    },
     io::Errno,
     process::geteuid,
 };
 use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
-    io,
+    fs::File,
+    hash::{BuildHasher, RandomState},
+    io::{self, Read, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
     path::{Component, Path, PathBuf},
 };
+
+/// How names of files end that are being written, or that nobody will finish.
+pub const UNFINISHED: &str = ".unfinished";
 
 /// Links on the way, as Linux has it.
 const MAX_LINKS: usize = 40;
@@ -55,12 +66,29 @@ pub struct Folder {
     pub path: PathBuf,
 }
 
+/// Whether a file that was written outlives a power failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It may be cut short then: whoever reads it can tell, and make it again.
+    Lost,
+    /// It is on the disk before it has its name.
+    Kept,
+}
+
+/// What the walk does about a folder that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Made,
+    Told,
+}
+
 /// The folders from `/` to where the walk is.
 struct Walk<'a> {
     above: Vec<Step>,
     path: PathBuf,
     /// Device and inode of each served folder.
     roots: Vec<((u64, u64), &'a Path)>,
+    missing: Missing,
 }
 
 struct Step {
@@ -69,17 +97,80 @@ struct Step {
     identity: (u64, u64),
 }
 
+// === impl Folder ===
+
 impl Folder {
     /// Opens `path` and the folder `name` in it, which is this user's alone. What is missing is made.
     ///
     /// # Errors
     /// When somebody else could change what is in it, or it lies beneath one of the roots.
     pub fn open(path: &Path, name: &str, roots: &[PathBuf]) -> Result<Self, Untrusted> {
+        Self::walk(path, name, roots, Missing::Made)
+    }
+
+    /// The same, of a folder that may be missing. Nothing is made.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn find(path: &Path, name: &str, roots: &[PathBuf]) -> Result<Option<Self>, Untrusted> {
+        match Self::walk(path, name, roots, Missing::Told) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Untrusted::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(untrusted) => Err(untrusted),
+        }
+    }
+
+    /// A file of the folder and what it holds, if it is a regular file that only this user can have written, without
+    /// another name, and at most `most` bytes long.
+    ///
+    /// # Errors
+    /// When it is not there or anything else, or cannot be read.
+    pub fn read(&self, name: &str, most: u64) -> io::Result<(File, Vec<u8>)> {
+        // Not waiting, in case that it is a FIFO.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&self.descriptor, name, flags, Mode::empty())?;
+        let size = trusted_size(&fstat(&file)?, most)?;
+        let mut bytes = vec![0; size];
+        let mut file = File::from(file);
+        file.read_exact(&mut bytes)?;
+        Ok((file, bytes))
+    }
+
+    /// Writes a file that holds these parts one after the other, in place of the one that has its name.
+    ///
+    /// # Errors
+    /// When it cannot be written; then what was there before still is.
+    pub fn write(&self, name: &str, parts: &[&[u8]], durability: Durability) -> io::Result<()> {
+        let folder = &self.descriptor;
+        let unfinished = format!("{:016x}{UNFINISHED}", RandomState::new().hash_one(name));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(folder, &unfinished, flags, Mode::RUSR | Mode::WUSR)?);
+        let mut write = || {
+            for part in parts {
+                file.write_all(part)?;
+            }
+            if durability == Durability::Kept {
+                file.sync_all()?;
+            }
+            renameat(folder, &unfinished, folder, name)?;
+            if durability == Durability::Kept {
+                fsync(folder)?;
+            }
+            Ok(())
+        };
+        let written = write();
+        if written.is_err() {
+            let _ = unlinkat(folder, &unfinished, AtFlags::empty());
+        }
+        written
+    }
+
+    fn walk(path: &Path, name: &str, roots: &[PathBuf], missing: Missing) -> Result<Self, Untrusted> {
         let absolute = std::path::absolute(path).map_err(|source| Untrusted::Io {
             path: path.to_owned(),
             source,
         })?;
-        let mut walk = Walk::begin(roots)?;
+        let mut walk = Walk::begin(roots, missing)?;
         walk.along(&absolute.join(name))?;
         walk.is_outside()?;
         walk.is_ours_alone()?;
@@ -90,7 +181,7 @@ impl Folder {
 // === impl Walk ===
 
 impl<'a> Walk<'a> {
-    fn begin(roots: &'a [PathBuf]) -> Result<Self, Untrusted> {
+    fn begin(roots: &'a [PathBuf], missing: Missing) -> Result<Self, Untrusted> {
         // A root that is not there serves nothing.
         let stat = |root: &'a PathBuf| Some((identity(&statat(CWD, root, AtFlags::empty()).ok()?), root.as_path()));
         let roots = roots.iter().filter_map(stat).collect();
@@ -100,6 +191,7 @@ impl<'a> Walk<'a> {
             above: Vec::new(),
             path,
             roots,
+            missing,
         };
         let stat = walk.stat(&descriptor)?;
         walk.enter(descriptor, &stat)?;
@@ -138,7 +230,7 @@ impl<'a> Walk<'a> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || openat(self.here(), name, flags, Mode::empty());
         let opened = match open() {
-            Err(Errno::NOENT) => {
+            Err(Errno::NOENT) if self.missing == Missing::Made => {
                 self.is_outside()?;
                 match mkdirat(self.here(), name, Mode::RWXU) {
                     Ok(()) | Err(Errno::EXIST) => open(),
@@ -268,5 +360,27 @@ fn io_error(path: &Path, error: Errno) -> Untrusted {
     Untrusted::Io {
         path: path.to_owned(),
         source: error.into(),
+    }
+}
+
+/// The size of a file that only this user can have written.
+fn trusted_size(stat: &Stat, most: u64) -> io::Result<usize> {
+    let refuse = |reason: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return refuse("it is not a regular file");
+    }
+    if stat.st_uid != geteuid().as_raw() {
+        return refuse("it belongs to another user");
+    }
+    if stat.st_mode & 0o077 != 0 {
+        return refuse("it is open to others");
+    }
+    // Removed in the meantime is none, and as good.
+    if stat.st_nlink > 1 {
+        return refuse("it has another name somewhere");
+    }
+    match usize::try_from(stat.st_size) {
+        Ok(size) if size as u64 <= most => Ok(size),
+        _ => refuse("it is larger than may be"),
     }
 }
