@@ -143,7 +143,7 @@ fn hosting(address: SocketAddr, capacity: &str) -> Hosting {
 #[track_caller]
 fn check(server: &Server, size: u64, range: Range<u64>) {
     let wanted = format!("bytes={}-{}", range.start, range.end - 1);
-    let response = server.request("GET", &format!("/{size}"), &[("Range", &wanted)]);
+    let response = server.request("GET", &format!("/{size}"), &[("Range", wanted.as_str())]);
     assert_eq!(response.status, 206, "{}", server.log());
     assert!(response.body == content(0, range.clone()), "{range:?} of {size}");
 }
