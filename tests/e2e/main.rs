@@ -18,6 +18,7 @@ mod cookbook;
 mod debug;
 mod dev;
 mod directories;
+mod disk_cache;
 mod disks;
 mod downloads;
 mod explain;
