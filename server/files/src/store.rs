@@ -81,6 +81,17 @@ pub struct StoreSpec {
     pub max_retries: usize,
     /// Questions about objects under way at once; further ones wait.
     pub max_requests: usize,
+    pub denied: Denied,
+}
+
+/// What a store's refusal of one key means. Without the right to list, S3 says of a key that there is none of that it may not
+/// be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Denied {
+    /// The server's keys are not what they should be.
+    Fails,
+    /// There is no such object.
+    Missing,
 }
 
 /// Where the keys to a store come from.
@@ -112,6 +123,7 @@ impl StoreSpec {
             read_timeout: Duration::from_secs(10),
             max_retries: 3,
             max_requests: 64,
+            denied: Denied::Fails,
         }
     }
 }
@@ -165,7 +177,9 @@ pub enum StoreError {
     Busy,
     #[error("the store took too long")]
     Slow,
-    /// It cannot be reached, fails, refuses us or says what cannot be.
+    #[error("the store refuses this server")]
+    Denied,
+    /// It cannot be reached, fails or says what cannot be.
     #[error("the store failed")]
     Broken,
 }
@@ -176,7 +190,7 @@ impl From<StoreError> for io::Error {
             StoreError::NotThere | StoreError::Changed => io::ErrorKind::StaleNetworkFileHandle,
             StoreError::Busy => io::ErrorKind::ResourceBusy,
             StoreError::Slow => io::ErrorKind::TimedOut,
-            StoreError::Broken => io::ErrorKind::ConnectionAborted,
+            StoreError::Denied | StoreError::Broken => io::ErrorKind::ConnectionAborted,
         };
         Self::new(kind, error)
     }

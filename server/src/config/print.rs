@@ -485,7 +485,7 @@ fn strings(words: impl IntoIterator<Item: ToString>) -> Value {
         .into()
 }
 
-fn word<T: PartialEq + Copy>(value: T, words: &[(&'static str, T)]) -> Value {
+pub(super) fn word<T: PartialEq + Copy>(value: T, words: &[(&'static str, T)]) -> Value {
     let known = words.iter().find(|(_, meaning)| *meaning == value);
     known.expect("every value has its word").0.into()
 }

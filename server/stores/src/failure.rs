@@ -32,6 +32,7 @@ pub(crate) fn sort(error: &Error, status: Option<StatusCode>) -> StoreError {
     match error {
         Error::NotFound { .. } => return StoreError::NotThere,
         Error::Precondition { .. } | Error::NotModified { .. } => return StoreError::Changed,
+        Error::PermissionDenied { .. } if !blames_keys(error) => return StoreError::Denied,
         _ => {}
     }
     let mut is_slow = false;
@@ -52,11 +53,20 @@ pub(crate) fn sort(error: &Error, status: Option<StatusCode>) -> StoreError {
     }
 }
 
+/// Whether a refusal is of whoever asks, not of what is asked for. A HEAD has no body to say so.
+fn blames_keys(error: &Error) -> bool {
+    causes(error).any(|cause| {
+        let text = cause.to_string();
+        text.contains("<Code>") && !text.contains("<Code>AccessDenied</Code>")
+    })
+}
+
 /// Why, in one line for the log. object_store leaves signatures and keys out of its errors.
 pub(crate) fn reason(error: &Error) -> String {
     let mut reason = match error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            "the store refuses the server's credentials (without s3:ListBucket it does so for objects that are not there)"
+            "the store refuses the server's credentials (without s3:ListBucket it does so for objects that are not there: \
+             see `denied` of [site.store])"
                 .to_owned()
         }
         _ => error.to_string(),
