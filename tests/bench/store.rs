@@ -88,7 +88,7 @@ fn ours(origin: SocketAddr) -> Cache {
     let server =
         "log = \"error\"\nsendfile = \"always\"\n[server.disk-cache]\ndirectory = \"cache\"\ncapacity = \"4GiB\"";
     let site = format!(
-        "[[site]]\nhosts = [\"*\"]\nroot = \"s3://bucket\"\n[site.store]\nendpoint = \"http://{origin}\"\n\
+        "[[site]]\nname = \"store\"\nhosts = [\"*\"]\nroot = \"s3://bucket\"\n[site.store]\nendpoint = \"http://{origin}\"\n\
          allow-http = true\ncredentials = \"none\""
     );
     hosting.configure(server, &site);

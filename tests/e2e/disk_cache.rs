@@ -14,7 +14,7 @@ use std::{
     thread,
     time::Duration,
 };
-use support::{Hosting, Server, eventually};
+use support::{Certificate, Hosting, Server, eventually, tool};
 
 const MIB: u64 = 1 << 20;
 
@@ -123,17 +123,22 @@ impl Store {
 
 /// A server of the store's bucket.
 fn hosting(address: SocketAddr, capacity: &str) -> Hosting {
+    hosting_with(address, capacity, "")
+}
+
+/// The same, with further lines of `[server]`.
+fn hosting_with(address: SocketAddr, capacity: &str, more: &str) -> Hosting {
     let hosting = Hosting::new();
     std::fs::DirBuilder::new()
         .mode(0o700)
         .create(hosting.at("cache"))
         .expect("our folder");
     let server = format!(
-        "admin = \"admin.sock\"\nsendfile = \"always\"\n\
+        "admin = \"admin.sock\"\nsendfile = \"always\"\n{more}\n\
          [server.disk-cache]\ndirectory = \"cache\"\ncapacity = \"{capacity}\""
     );
     let site = format!(
-        "[[site]]\nhosts = [\"*\"]\nroot = \"s3://bucket\"\n\
+        "[[site]]\nname = \"store\"\nhosts = [\"*\"]\nroot = \"s3://bucket\"\n\
          [site.store]\nendpoint = \"http://{address}\"\nallow-http = true\ncredentials = \"none\""
     );
     hosting.configure(&server, &site);
@@ -188,6 +193,72 @@ fn what_was_asked_for_once_is_not_asked_for_again_not_even_after_a_restart() {
         assert!(metrics.contains("wasmserve_disk_cache_troubles_total 0"), "{metrics}");
     }
     assert_eq!(on_disk(&hosting.at("cache/pieces-1")) / MIB, 14);
+}
+
+#[test]
+fn however_many_ask_it_is_fetched_once() {
+    let store = Arc::new(Store::default());
+    let hosting = hosting(serve(store.clone()), "128MiB");
+    store.slow.store(300, SeqCst);
+    let server = hosting.start();
+    let size = 6 * MIB + 5;
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let server = &server;
+            scope.spawn(move || match client % 2 {
+                0 => check_whole(server, size, 0),
+                _ => check(server, size, client * 100_000..size - 1),
+            });
+        }
+    });
+    let fetched: u64 = store.asked().iter().map(|range| range.end - range.start).sum();
+    assert_eq!(fetched, size);
+    let status = crate::metrics::get(&hosting.at("admin.sock"), "/status");
+    assert!(
+        status.contains("\"disk_cache\":{\"hits\":") && status.contains(&format!("\"fetched_bytes\":{size},")),
+        "{status}"
+    );
+}
+
+/// The kernel cannot copy for them: what is on disk is read.
+#[test]
+fn clients_of_tls_and_http2_get_it_from_disk_too() {
+    let store = Arc::new(Store::default());
+    let certificate = Certificate::new();
+    let (cert, key) = (certificate.at("cert.pem"), certificate.at("key.pem"));
+    let more = format!("tls-cert = {cert:?}\ntls-key = {key:?}");
+    let hosting = hosting_with(serve(store.clone()), "128MiB", &more);
+    let server = hosting.start();
+    let size = 3 * MIB + 17;
+    let url = format!("https://{}/{size}", server.address());
+    for version in ["--http1.1", "--http2", "--http1.1"] {
+        let got = tool::run(&hosting.at(""), "curl", ["-sSk", version, &url]).success();
+        assert!(
+            got.stdout == content(0, 0..size),
+            "{version}: {} bytes",
+            got.stdout.len()
+        );
+        let ranges = ["-sSk", version, "-r", "1048570-1048590", &url];
+        let got = tool::run(&hosting.at(""), "curl", ranges).success();
+        assert!(got.stdout == content(0, 1_048_570..1_048_591), "{version}");
+    }
+    let fetched: u64 = store.asked().iter().map(|range| range.end - range.start).sum();
+    assert_eq!(fetched, size);
+}
+
+#[test]
+fn it_is_printed_with_the_configuration() {
+    let hosting = hosting(serve(Arc::default()), "128MiB");
+    let arguments = ["check", "--config", "wasmserve.toml", "--print-config"];
+    let printed = support::Launch::bare()
+        .folder(&hosting.at(""))
+        .arguments(arguments)
+        .run_to_end();
+    let (_, table) = printed.log.split_once("[server.disk-cache]").expect("the table");
+    assert!(printed.status.success(), "{}", printed.log);
+    for line in ["capacity = \"128MiB\"", "piece-size = \"1MiB\"", "cache\""] {
+        assert!(table.contains(line), "{line}: {table}");
+    }
 }
 
 #[test]

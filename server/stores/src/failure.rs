@@ -32,7 +32,6 @@ pub(crate) fn sort(error: &Error, status: Option<StatusCode>) -> StoreError {
     match error {
         Error::NotFound { .. } => return StoreError::NotThere,
         Error::Precondition { .. } | Error::NotModified { .. } => return StoreError::Changed,
-        Error::PermissionDenied { .. } if !blames_keys(error) => return StoreError::Denied,
         _ => {}
     }
     let mut is_slow = false;
@@ -46,6 +45,8 @@ pub(crate) fn sort(error: &Error, status: Option<StatusCode>) -> StoreError {
         is_slow |= error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
     }
     match status.filter(|_| !is_broken_off) {
+        // object_store has an error of its own for it, but not of listings.
+        Some(StatusCode::FORBIDDEN) if !blames_keys(error) => StoreError::Denied,
         Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => StoreError::Busy,
         Some(StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT) => StoreError::Slow,
         _ if is_slow => StoreError::Slow,

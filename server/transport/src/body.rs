@@ -34,11 +34,6 @@ pub enum Part {
         length: u64,
     },
     Stream(Source),
-    /// A stream of this many bytes: one that gives fewer or more is a fault, and nothing of what is too much is sent.
-    Sized {
-        source: Source,
-        length: u64,
-    },
     /// Bytes, and spans of immutable files, of which it is known when the client is ready for them: this many bytes
     /// together, or it is a fault.
     Pieces {
@@ -92,7 +87,7 @@ impl Part {
     fn length(&self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
-            Self::Span { length, .. } | Self::Sized { length, .. } | Self::Pieces { length, .. } => Some(*length),
+            Self::Span { length, .. } | Self::Pieces { length, .. } => Some(*length),
             Self::Stream(_) => None,
         }
     }
@@ -100,7 +95,7 @@ impl Part {
     fn file(&self) -> Option<&dyn File> {
         match self {
             Self::Span { file, .. } => Some(&**file),
-            Self::Bytes(_) | Self::Stream(_) | Self::Sized { .. } | Self::Pieces { .. } => None,
+            Self::Bytes(_) | Self::Stream(_) | Self::Pieces { .. } => None,
         }
     }
 
@@ -255,33 +250,13 @@ impl Body {
                     Poll::Ready(Ok(Some(Chunk::bytes(bytes, self.tally.clone()))))
                 }
             },
-            Some(Part::Sized { .. }) => self.poll_sized(context, most).map_ok(Some),
             Some(Part::Pieces { .. }) => self.poll_piece(context).map_ok(|()| None),
             Some(Part::Span { .. }) => self.poll_span(context, most).map_ok(Some),
         }
     }
 
-    /// The next chunk of a stream whose length is known. It is not asked for one while as much waits for the client already
-    /// as may: what a source gives may be large.
-    fn poll_sized(&mut self, context: &mut Context<'_>, most: u64) -> Poll<Result<Chunk, Fault>> {
-        ready!(self.poll_client(context));
-        let Some(Part::Sized { source, length }) = &mut self.current else {
-            unreachable!("the caller saw a stream of a known length");
-        };
-        let mut bytes = match ready!(source(context)) {
-            None => return Poll::Ready(Err(Fault::Shrunk)),
-            Some(Err(error)) => return Poll::Ready(Err(Fault::Source(error.kind()))),
-            Some(Ok(bytes)) => bytes,
-        };
-        *length = match length.checked_sub(bytes.len() as u64) {
-            Some(left) => left,
-            None => return Poll::Ready(Err(Fault::Source(io::ErrorKind::InvalidData))),
-        };
-        self.surplus = bytes.split_off(least(bytes.len(), most));
-        Poll::Ready(Ok(Chunk::bytes(bytes, self.tally.clone())))
-    }
-
-    /// Takes the next of several pieces in hand.
+    /// Takes the next of several pieces in hand. It is not asked for while as much waits for the client already as may: what a
+    /// source gives may be large.
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         ready!(self.poll_client(context));
         let Some(Part::Pieces { source, length }) = &mut self.current else {
@@ -295,7 +270,7 @@ impl Body {
         let fits = match &piece {
             Part::Bytes(_) => true,
             Part::Span { file, .. } => file.is_immutable(),
-            Part::Stream(_) | Part::Sized { .. } | Part::Pieces { .. } => false,
+            Part::Stream(_) | Part::Pieces { .. } => false,
         };
         let left = piece.length().and_then(|taken| length.checked_sub(taken));
         *length = match left {
