@@ -401,7 +401,7 @@ fn listed(request: &Request, dialect: Dialect, state: &State) -> String {
     let last = page
         .last()
         .filter(|_| left.next().is_some())
-        .map(|(name, _)| name.clone());
+        .map(|(name, _)| escaped(name));
     let entries = page.iter().map(|(name, object)| entry(dialect, name, *object));
     let entries: String = entries.collect();
     match dialect {
@@ -418,9 +418,14 @@ fn listed(request: &Request, dialect: Dialect, state: &State) -> String {
     }
 }
 
+/// As XML has it.
+fn escaped(name: &str) -> String {
+    name.replace('&', "&amp;").replace('<', "&lt;")
+}
+
 /// A version and a length are an object's; what has neither is a directory.
 fn entry(dialect: Dialect, name: &str, object: Option<(u64, usize)>) -> String {
-    let name = name.replace('&', "&amp;");
+    let name = escaped(name);
     match (dialect, object) {
         (Dialect::S3 | Dialect::Google, Some((version, length))) => format!(
             "<Contents><Key>{name}</Key><LastModified>2026-11-03T08:00:00.000Z</LastModified>\
