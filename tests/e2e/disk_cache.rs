@@ -1,6 +1,7 @@
 //! `[server.disk-cache]`: what a root in object storage gives is kept on local disk, in pieces.
 //!
 //! The store is a part of this test: it speaks as much of S3 as is asked of it, knows every byte and counts what it sends.
+use super::stores::download;
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -14,7 +15,11 @@ use std::{
     thread,
     time::Duration,
 };
-use support::{Certificate, Hosting, Server, eventually, tool};
+use support::{
+    Certificate, Hosting, Server,
+    bucket::{Bucket, Fault},
+    eventually, pattern, tool,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -332,4 +337,72 @@ fn what_a_killed_server_leaves_is_served_right() {
         drop(server);
         std::fs::remove_dir_all(hosting.at("cache/pieces-1")).expect("our folder");
     }
+}
+
+/// What goes wrong behind the cache is never kept, nor given to anybody.
+#[test]
+fn no_failure_of_the_store_is_kept() {
+    let length = usize::try_from(3 * MIB).expect("it fits") + 17;
+    let (old, new) = (pattern(1, length), pattern(2, length));
+    for faults in [
+        vec![Fault::Cut(0), Fault::Cut(1), Fault::Cut(70_000)],
+        vec![Fault::Status(500), Fault::Status(503), Fault::Cut(1 << 20)],
+        vec![Fault::Replace(0, new.clone())],
+        vec![Fault::Replace(500_000, new.clone())],
+        vec![Fault::Cut(1 << 20), Fault::Replace((2 << 20) + 5, new.clone())],
+        vec![Fault::Replace(length - 1, new.clone())],
+    ] {
+        let bucket = Bucket::new().object("file.bin", old.clone());
+        let hosting = Hosting::new();
+        let site = format!(
+            "[[site]]\nname = \"store\"\nhosts = [\"*\"]\nroot = \"s3://bucket\"\n[site.store]\nendpoint = {:?}\n\
+             allow-http = true\nrequest-timeout = \"2m\"\nread-timeout = \"2m\"",
+            bucket.endpoint()
+        );
+        hosting.configure(
+            "[server.disk-cache]\ndirectory = \"cache\"\ncapacity = \"128MiB\"",
+            &site,
+        );
+        let server = bucket.with_keys(hosting.launch()).start();
+        bucket.fail(faults.clone());
+        let replaced = faults.iter().any(|fault| matches!(fault, Fault::Replace(..)));
+        let (body, whole) = download(&server, "/file.bin");
+        assert!(
+            old.starts_with(&body) || replaced && new.starts_with(&body),
+            "{faults:?}: bytes of two versions, or of none"
+        );
+        assert!(whole || replaced, "{faults:?}: {} bytes\n{}", body.len(), server.log());
+        let current = if replaced { &new } else { &old };
+        eventually("what there is now is served", || {
+            server.get("/file.bin").body == *current
+        });
+        assert!(server.get("/file.bin").body == *current, "{faults:?}");
+    }
+}
+
+/// One process at a time uses the folder; the next one takes over what is in it.
+#[test]
+fn a_second_server_takes_the_folder_over_when_the_first_one_ends() {
+    let store = Arc::new(Store::default());
+    let hosting = hosting(serve(store.clone()), "128MiB");
+    let first = hosting.start();
+    check_whole(&first, 3 * MIB, 0);
+    // Operators ask the one that has the socket.
+    let text = std::fs::read_to_string(hosting.at("wasmserve.toml")).expect("it was written");
+    hosting.write("second.toml", text.replace("admin.sock", "second.sock"));
+    let second = support::Launch::bare()
+        .arguments(["--config"])
+        .arguments([hosting.at("second.toml")])
+        .start();
+    check_whole(&second, 3 * MIB, 0);
+    second.logged("the disk cache cannot keep anything now");
+    store.asked();
+    check_whole(&first, 3 * MIB, 0);
+    assert_eq!(store.asked(), [], "the first one has it still");
+    drop(first);
+    eventually("the second one has what the first one kept", || {
+        store.asked();
+        check_whole(&second, 3 * MIB, 0);
+        store.asked().is_empty()
+    });
 }
