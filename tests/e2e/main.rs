@@ -64,5 +64,6 @@ mod store_rules;
 mod stores;
 mod tenants;
 mod tls;
+mod traces;
 mod upgrading;
 mod variants;

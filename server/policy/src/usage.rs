@@ -6,10 +6,7 @@ use crate::{
     places::Held,
     services::{SiteServices, Sites},
 };
-use std::{
-    sync::{Arc, Once},
-    time::Instant,
-};
+use std::sync::{Arc, Once};
 
 pub(crate) struct Usage {
     pub lane: Arc<Share>,
@@ -27,16 +24,19 @@ impl Usage {
         Arc::new(Self {
             lane: Arc::default(),
             places: Arc::default(),
-            account: Account::new(budget, Instant::now()),
+            account: Account::new(site, budget, &sites.processors),
             services: sites.of(site, &budget.services),
             limits: budget.services.clone(),
             in_use: Once::new(),
         })
     }
 
-    /// A first request came: from now on what the site's services hold is bounded as this generation says. Not when it is
-    /// loaded: that may come to nothing, and the one before goes on.
+    /// A first request came: from now on what the site's services hold, and its processor time, is bounded as this
+    /// generation says. Not when it is loaded: that may come to nothing, and the one before goes on.
     pub fn begin(&self) {
-        self.in_use.call_once(|| self.services.limit(&self.limits));
+        self.in_use.call_once(|| {
+            self.services.limit(&self.limits);
+            self.account.begin_generation();
+        });
     }
 }

@@ -9,10 +9,12 @@ use crate::observe::{
     access, log,
     meter::{BOUNDS, OTHERS, SITES, STATUSES, Times, Totals, meters},
     process::Process,
+    traces,
 };
 use std::{
     collections::BTreeMap,
     fmt::{Display, Write},
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, SystemTime},
 };
 use wasmserve_policy::{BreakerState, Counts};
@@ -220,7 +222,7 @@ const POLICY_COUNTERS: [PolicyCounter; 9] = [
 fn policies(page: &mut Page, desk: &Desk, serving: &Serving) {
     let sites = serving.server.sites.load();
     let mut policies: BTreeMap<(String, String), Counts> = BTreeMap::new();
-    for ((site, policy), counts) in desk.retired.with(&sites) {
+    for ((site, policy), counts) in meters().retired.with(&sites) {
         let key = match desk.metrics_by_site {
             true => (site.to_string(), policy),
             false => (String::new(), policy),
@@ -394,6 +396,28 @@ fn disk_cache(page: &mut Page, counts: &wasmserve_pieces::Counts) {
     );
 }
 
+fn spans(page: &mut Page, counts: &traces::Counts, waiting: usize) {
+    let name = "wasmserve_trace_spans_total";
+    page.head(
+        name,
+        "counter",
+        "Spans, by what became of them: dropped ones found no room to wait, undelivered ones were not taken.",
+    );
+    let counts = [
+        ("sent", &counts.sent),
+        ("dropped", &counts.dropped),
+        ("undelivered", &counts.undelivered),
+    ];
+    for (result, count) in counts {
+        page.line(name, &[("result", result)], count.load(Relaxed));
+    }
+    page.gauge(
+        "wasmserve_trace_requests_waiting",
+        "Requests whose spans wait to be sent.",
+        waiting,
+    );
+}
+
 fn logs(page: &mut Page, serving: &Serving) {
     let lost = "wasmserve_log_lines_lost_total";
     page.head(
@@ -403,6 +427,9 @@ fn logs(page: &mut Page, serving: &Serving) {
     );
     page.line(lost, &[("log", "server")], log::lost());
     page.line(lost, &[("log", "access")], access::lost());
+    if let Some((counts, waiting)) = traces::counts() {
+        spans(page, counts, waiting);
+    }
     if let Some(recording) = &serving.server.watch.record {
         let dropped = recording.counts().dropped;
         page.counter(

@@ -123,7 +123,7 @@ impl StatusReport {
             generation: sites.generation,
             sites: sites.len(),
             history: desk.history.report(),
-            policies: policies(desk, serving),
+            policies: policies(serving),
             troubles: breakers(&serving.server)
                 .into_iter()
                 .filter(BreakerReport::is_trouble)
@@ -148,9 +148,9 @@ impl StatusReport {
 }
 
 /// Those that took most time first.
-fn policies(desk: &Desk, serving: &Serving) -> Vec<PolicyRow> {
+fn policies(serving: &Serving) -> Vec<PolicyRow> {
     let mut policies: BTreeMap<String, Counts> = BTreeMap::new();
-    for ((_, policy), counts) in desk.retired.with(&serving.server.sites.load()) {
+    for ((_, policy), counts) in meters().retired.with(&serving.server.sites.load()) {
         policies.entry(policy).or_default().add(&counts);
     }
     let mut rows: Vec<PolicyRow> = policies

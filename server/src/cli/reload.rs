@@ -201,8 +201,8 @@ impl<'a> Serving<'a> {
         self.server.set_options(net);
         settings.limit(self.loader.limits());
         sites.apply_budgets();
+        meters().retired.retire(before, &sites);
         self.server.sites.store(sites.clone());
-        self.operators.desk.retired.retire(before, &sites);
         let addresses = self.listeners.follow(&wanted, fresh);
         if let Err(error) = announce(&addresses, settings) {
             tracing::warn!(%error, "cannot write to standard output");

@@ -33,6 +33,7 @@ pub mod stores;
 pub mod tenants;
 pub mod texts;
 mod tls;
+pub mod traces;
 pub mod units;
 pub mod values;
 

@@ -19,6 +19,7 @@ use super::{
     stores,
     tenants::OwnPolicies,
     tls::DEMANDS,
+    traces,
     units::exact_size,
 };
 use crate::{
@@ -198,6 +199,9 @@ fn operators(settings: &OperatorSettings) -> Table {
             ("redact", strings(&options.rules)),
         ]);
         operators.insert("record".into(), record.into());
+    }
+    if let Some(options) = &settings.traces {
+        operators.insert("traces".into(), traces::print(options).into());
     }
     operators
 }
@@ -472,7 +476,7 @@ fn services(budget: &ServiceBudget) -> Table {
 
 // === Values ===
 
-fn table<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Table {
+pub(super) fn table<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Table {
     let entries = entries.into_iter();
     entries.map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -490,7 +494,7 @@ pub(super) fn word<T: PartialEq + Copy>(value: T, words: &[(&'static str, T)]) -
     known.expect("every value has its word").0.into()
 }
 
-fn time(duration: Duration) -> Value {
+pub(super) fn time(duration: Duration) -> Value {
     format_duration(duration).to_string().into()
 }
 
@@ -503,7 +507,7 @@ fn count(count: usize) -> Value {
 }
 
 /// Absolute, so that it means the same in a file elsewhere.
-fn path(path: &Path) -> Value {
+pub(super) fn path(path: &Path) -> Value {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.to_string_lossy().into_owned().into()
 }

@@ -228,7 +228,7 @@ impl ServerSettings {
             ("code-cache", self.code_cache != other.code_cache),
             ("disk-cache", self.disk_cache != other.disk_cache),
             (
-                "admin, debug-secret-file, record, access-log, metrics",
+                "admin, debug-secret-file, record, traces, access-log, metrics",
                 self.operators != other.operators,
             ),
             ("cached-files, cache-memory", self.cache != other.cache),

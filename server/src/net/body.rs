@@ -167,7 +167,7 @@ mod tests {
         let answer = answer(&Method::GET, &headers, files.open(&lookup).await);
         let head = Request::get("/file.bin").body(()).expect("a request").into_parts().0;
         let under_way = Activity::new().begin();
-        let record = Record::begin(&head, None, Scheme::Http, under_way.since);
+        let record = Record::begin(&head, None, Scheme::Http, None, under_way.since);
         let delivery = Delivery::copies(64 * 1024);
         body(&delivery, answer.content, Sending::default(), record, under_way)
     }

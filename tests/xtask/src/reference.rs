@@ -54,6 +54,7 @@ const PAGES: &[Chapter] = &[
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
             ("[server.disk-cache]", &[("disk_cache.rs", "struct DiskCacheSettings")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
+            ("[server.traces]", &[("traces.rs", "fn traces")]),
             ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
             (
                 "[[site]]",
