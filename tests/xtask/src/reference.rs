@@ -52,6 +52,7 @@ const PAGES: &[Chapter] = &[
             ("[acme]", &[("acme.rs", "struct GivenAcme")]),
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
+            ("[server.disk-cache]", &[("disk_cache.rs", "struct DiskCacheSettings")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
             ("[server.traces]", &[("traces.rs", "fn traces")]),
             ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
