@@ -7,6 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod faulty;
+mod mounting;
+
+pub use mounting::Mounting;
 
 use faulty::{Faulty, Shared};
 use fuser::{BackgroundSession, Config, INodeNo, MountOption};

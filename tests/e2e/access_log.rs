@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Instant,
 };
 use support::{Chain, Hosting, Launch, Policy, Server, Tree, eventually};
 
@@ -146,6 +147,73 @@ fn a_log_that_was_moved_away_is_begun_anew() {
     server.get("/page.html");
     assert!(lines(&file, 1)[0].contains("/page.html"));
     assert!(lines(&moved, 1)[0].contains("/file.txt"));
+}
+
+/// A process before this one, or a full disk, may have left half a line.
+#[test]
+fn half_a_line_of_before_is_nobody_elses() {
+    let tree = tree();
+    let file = tree.outside("access.log");
+    fs::write(&file, "{\"half\":").expect("our folder");
+    let (server, file) = logging(&tree, &Chain::of("probe", ""), "json");
+    server.get("/file.txt");
+    assert_eq!(json(&lines(&file, 2)[1])["path"], "/file.txt");
+    // The same where it is opened anew.
+    fs::remove_file(&file).expect("our folder");
+    fs::write(&file, "half").expect("our folder");
+    server.signal(Signal::USR1);
+    server.logged("the access log is opened anew");
+    eventually("a line is written to the new file", || {
+        server.get("/page.html");
+        fs::read_to_string(&file).is_ok_and(|text| text.lines().count() > 1)
+    });
+    let text = fs::read_to_string(&file).expect("it is there");
+    let (half, whole) = text.split_once('\n').expect("lines");
+    assert_eq!(half, "half");
+    assert_eq!(json(whole.lines().next().expect("a line"))["path"], "/page.html");
+}
+
+/// Each batch of lines tries again, and not each says so.
+#[test]
+fn a_log_that_cannot_be_opened_anew_is_told_of_now_and_then() {
+    let tree = tree();
+    let folder = tree.outside("logs");
+    fs::create_dir(&folder).expect("our folder");
+    let (file, admin) = (folder.join("access.log"), tree.outside("admin.sock"));
+    let server = Launch::new(&tree)
+        .arguments(["--access-log"])
+        .arguments([&file])
+        .arguments(["--admin"])
+        .arguments([&admin])
+        .start();
+    server.get("/file.txt");
+    lines(&file, 1);
+    let begun = Instant::now();
+    fs::rename(&folder, tree.outside("moved")).expect("our folder");
+    server.signal(Signal::USR1);
+    server.logged("the access log cannot be opened anew");
+    let lost = || {
+        let metrics = super::metrics::get(&admin, "/metrics");
+        let lost = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("wasmserve_log_lines_lost_total{log=\"access\"} "));
+        lost.expect("it is counted").parse::<u64>().expect("a number")
+    };
+    // A batch each, because each is waited for.
+    for _ in 0..30 {
+        let before = lost();
+        server.get("/file.txt");
+        eventually("its line is lost", || lost() > before);
+    }
+    let told = server.log().matches("the access log cannot be opened anew").count();
+    let most = 2 + begun.elapsed().as_secs() / 10;
+    assert!(told as u64 <= most, "{told} times:\n{}", server.log());
+    // It comes back by itself.
+    fs::create_dir(&folder).expect("our folder");
+    eventually("lines are written again", || {
+        server.get("/page.html");
+        fs::read_to_string(&file).is_ok_and(|text| text.contains("/page.html"))
+    });
 }
 
 #[test]

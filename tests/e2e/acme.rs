@@ -22,7 +22,7 @@ fn hosting(pebble: &Pebble, acme: &str, sites: &str) -> Hosting {
     hosting.write(
         "wasmserve.toml",
         format!(
-            "[server]\nadmin = \"admin.sock\"\n{listeners}{}{acme}{sites}",
+            "[server]\nadmin = \"admin.sock\"\naccess-log = \"access.log\"\n{listeners}{}{acme}{sites}",
             pebble.config()
         ),
     );
@@ -141,6 +141,17 @@ fn a_connection_is_for_the_name_of_its_certificate_alone() {
     for host in ["a.example", "b.example"] {
         assert_eq!(status(&pebble, host), "200");
     }
+    // What was agreed on is in the access log.
+    eventually("the line is written", || {
+        let written = fs::read_to_string(hosting.at("access.log")).unwrap_or_default();
+        let lines: Vec<serde_json::Value> = written
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        lines
+            .iter()
+            .any(|line| line["tls"]["server_name"] == "b.example" && line["tls"]["version"] == "TLSv1.3")
+    });
     let port = pebble.tls;
     let root = pebble.root().display().to_string();
     let resolve = format!("a.example:{port}:127.0.0.1");

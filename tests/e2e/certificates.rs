@@ -280,3 +280,52 @@ fn what_is_wrong_with_certificates_is_told() {
         assert!(refusal.contains(expected), "{server}{tls}: {refusal}");
     }
 }
+
+/// What was agreed on is in the access log, of those who showed a certificate with whom that is.
+#[test]
+fn the_access_log_tells_what_was_agreed_on() {
+    let folder = certificates(&["a.example"]);
+    let (cert, key, ca) = (
+        folder.at("a.example.pem"),
+        folder.at("a.example.key"),
+        folder.at("ca.pem"),
+    );
+    let tls = format!(
+        "[site.tls]\ncert = \"{}\"\nkey = \"{}\"\nclient-ca = \"{}\"\nclient-certificates = \"optional\"\n",
+        cert.display(),
+        key.display(),
+        ca.display()
+    );
+    let server = default(&folder) + "access-log = \"access.log\"\n";
+    let hosting = hosting(&server, &[site("a", "\"a.example\"", &tls)]);
+    let server = hosting.start();
+    let (own_cert, own_key) = (folder.at("ada.pem"), folder.at("ada.key"));
+    let shown = [
+        "--cert",
+        own_cert.to_str().expect("a plain name"),
+        "--key",
+        own_key.to_str().expect("a plain name"),
+    ];
+    for (number, more) in [&["--tlsv1.3"][..], &["--tls-max", "1.2"], &shown]
+        .into_iter()
+        .enumerate()
+    {
+        told(curl(&server, &folder, "a.example.pem", "a.example", more));
+        let written = || fs::read_to_string(hosting.at("access.log")).unwrap_or_default();
+        eventually("the line is written", || written().lines().count() > number);
+    }
+    let lines = fs::read_to_string(hosting.at("access.log")).expect("it is there");
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let versions: Vec<_> = lines.iter().map(|line| line["tls"]["version"].as_str()).collect();
+    assert_eq!(versions, [Some("TLSv1.3"), Some("TLSv1.2"), Some("TLSv1.3")]);
+    assert!(
+        lines.iter().all(|line| line["tls"]["server_name"] == "a.example"),
+        "{lines:?}"
+    );
+    assert!(lines[0]["tls"].get("client_subject").is_none(), "{}", lines[0]);
+    let subject = lines[2]["tls"]["client_subject"].as_str().unwrap_or_default();
+    assert!(subject.contains("CN=ada") && subject.contains("O=Team"), "{}", lines[2]);
+}

@@ -5,9 +5,10 @@ use std::{
     fs,
     net::{SocketAddr, TcpStream},
     path::Path,
+    time::Duration,
 };
 use support::{
-    Chain, Hosting, Launch, PATIENCE, Policy, Server, Tree,
+    Chain, Connection, Hosting, Launch, PATIENCE, Policy, Server, Tree,
     admin::{self, serving},
     client::exchange,
     eventually, tool,
@@ -242,6 +243,32 @@ fn tcp(address: SocketAddr, request: &str) -> String {
     let stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
     exchange(stream, request.as_bytes())
+}
+
+/// Whoever has shown nothing takes no place from those who show the token.
+#[test]
+fn idle_connections_keep_no_operator_out() {
+    let tree = tree();
+    let (_server, address) = over_tcp(&tree);
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    // As many as are let in at once: they are there before and after. On a machine that stands still for as long as a head
+    // may take they are not, and it is tried again.
+    let round = || {
+        let mut idle: Vec<Connection> = (0..16).map(|_| Connection::open(address)).collect();
+        idle.iter_mut()
+            .for_each(|connection| connection.send("GET / HTTP/1.1\r\n"));
+        assert!(tcp(address, &request).starts_with("HTTP/1.1 200 "));
+        idle.iter_mut()
+            .all(|connection| connection.is_silent_for(Duration::from_millis(1)))
+    };
+    assert!(
+        (0..5).any(|_| round()),
+        "operators waited until idle connections had ended"
+    );
+    // Of many more, the first ones go.
+    let mut idle: Vec<Connection> = (0..100).map(|_| Connection::open(address)).collect();
+    assert!(tcp(address, &request).starts_with("HTTP/1.1 200 "));
+    assert!(idle[0].is_ended());
 }
 
 #[test]

@@ -1,5 +1,11 @@
 //! Mass hosting: each folder of `sites.directory` is a host, found when it is first asked for.
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write,
+    os::unix::fs::symlink,
+    time::{Duration, Instant},
+};
 use support::{Hosting, Server, eventually, project};
 
 /// A directory with some tenants, under these lines of `[sites]`.
@@ -217,6 +223,158 @@ fn the_operators_ring_runs_first_and_has_the_last_word() {
     // Errors too.
     let missing = server.get_from("a.org", "/none");
     assert_eq!((missing.status, missing.header("x-ring")), (404, Some("operator")));
+}
+
+/// Half of a `site.toml` may be a whole one without the policy that guards the site: it is not read while it is written.
+#[test]
+fn a_file_is_not_read_while_it_is_written() {
+    let hosting = tenants(&["a.org"], "allow = [\"policy\", \"headers\"]\n");
+    own_plugin(&hosting, "a.org", "");
+    let guarded = |version: u32| {
+        let headers = format!("[headers]\nset = {{ x-version = \"{version}\" }}\n");
+        (headers, own_policy("respond = \"403\""))
+    };
+    let write = |version: u32| {
+        let (headers, policy) = guarded(version);
+        hosting.write("tenants/a.org/site.toml", headers + &policy);
+    };
+    write(0);
+    let server = hosting.start();
+    let seen = |version: u32| {
+        let response = server.get_from("a.org", "/");
+        assert_eq!(response.status, 403, "{response:?}");
+        response.header("x-version") == Some(&version.to_string())
+    };
+    assert!(seen(0));
+    // A machine that stands still between two pieces is as good as a writer who does: then it is tried again.
+    let round = |version: u32| {
+        let (headers, policy) = guarded(version);
+        let mut file = fs::File::create(hosting.at("tenants/a.org/site.toml")).expect("our folder");
+        let (mut pause, mut written) = (Duration::ZERO, Instant::now());
+        file.write_all(headers.as_bytes()).expect("our file");
+        let begun = Instant::now();
+        let mut statuses = BTreeSet::new();
+        while begun.elapsed() < Duration::from_secs(4) {
+            statuses.insert(server.get_from("a.org", "/").status);
+            pause = pause.max(written.elapsed());
+            file.write_all(b"# more\n").expect("our file");
+            written = Instant::now();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        file.write_all(policy.as_bytes()).expect("our file");
+        pause = pause.max(written.elapsed());
+        drop(file);
+        let unharmed = statuses == BTreeSet::from([403]);
+        assert!(unharmed || pause > Duration::from_millis(800), "{statuses:?}");
+        eventually("the whole is read", || {
+            let response = server.get_from("a.org", "/");
+            response.status == 403 && response.header("x-version") == Some(&version.to_string())
+        });
+        unharmed
+    };
+    assert!((1..6).any(round), "half of a file was read each time");
+    // One that comes anew is waited for; what is there for a while is taken.
+    write(9);
+    eventually("it is read", || seen(9));
+}
+
+/// Who changes its own `site.toml` has no more processor time by that.
+#[test]
+fn a_tenants_reload_brings_no_processor_time() {
+    let hosting = tenants(
+        &["a.org"],
+        "allow = [\"policy\", \"headers\"]\n[sites.budget]\nprocessor = \"1us\"\n",
+    );
+    own_plugin(&hosting, "a.org", "");
+    let write = |version: usize| {
+        let headers = format!("[headers]\nset = {{ x-version = \"{version}\" }}\n");
+        // What is asked of the clock is not kept: each request needs a run.
+        let policy = own_policy(&format!("ask = \"now\\nconfig v{version}\"\nrespond = \"echo\""));
+        hosting.write("tenants/a.org/site.toml", headers + &policy);
+    };
+    write(0);
+    let server = hosting.start();
+    assert_eq!(server.get_from("a.org", "/").status, 200, "{}", server.log());
+    // What is owed is earned within seconds. So each request before the reload takes what there is, and the first one after
+    // it finds nothing, unless the machine stood still in between.
+    let first_of = |version: usize| {
+        write(version);
+        let mut status = 0;
+        eventually("the reload is served", || {
+            let response = server.get_from("a.org", "/");
+            status = response.status;
+            response.header("x-version") == Some(&version.to_string())
+        });
+        status
+    };
+    assert!(
+        (1..8).any(|version| first_of(version) == 503),
+        "each reload brought processor time"
+    );
+}
+
+/// What the operator's ring did for a tenant that nobody asks for any more is counted all the same.
+#[test]
+fn what_was_counted_is_not_forgotten_with_a_tenant() {
+    let hosting = Hosting::new()
+        .guest("probe")
+        .file("tenants/a.org/public/index.html", "a");
+    hosting.configure(
+        "admin = \"admin.sock\"",
+        "[sites]\ndirectory = \"tenants\"\nforget-after = \"1s\"\nallow = [\"policy\"]\n\
+         [[sites.policy]]\nplugin = \"probe\"\nname = \"ring\"\nconfig = { ask = \"now\" }\n",
+    );
+    own_plugin(&hosting, "a.org", "");
+    hosting.write("tenants/a.org/site.toml", own_policy("ask = \"now\""));
+    let server = hosting.start();
+    for _ in 0..5 {
+        assert_eq!(server.get_from("a.org", "/").status, 200, "{}", server.log());
+    }
+    let runs = |policy: &str| {
+        let metrics = super::metrics::get(&hosting.at("admin.sock"), "/metrics");
+        let name = format!("wasmserve_policy_runs_total{{policy=\"{policy}\"}} ");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        count
+            .unwrap_or_else(|| panic!("no {name}:\n{metrics}"))
+            .parse::<u64>()
+            .expect("a number")
+    };
+    assert_eq!((runs("ring"), runs("(others)")), (5, 5));
+    let is_open = || {
+        let open = support::process::open_files(server.pid());
+        open.iter().any(|path| path.contains("/tenants/a.org"))
+    };
+    eventually("it is forgotten", || {
+        // Never less, not for a moment.
+        assert_eq!((runs("ring"), runs("(others)")), (5, 5));
+        !is_open()
+    });
+    assert_eq!((runs("ring"), runs("(others)")), (5, 5));
+    assert_eq!(server.get_from("a.org", "/").status, 200);
+    assert_eq!(runs("ring"), 6);
+    // Nor with a generation.
+    server.reload(2);
+    assert_eq!(runs("ring"), 6);
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_tenant_is_told() {
+    let hosting = tenants(&["a.org"], "");
+    let keys: String = (0..150).map(|key| format!("key-{key} = 1\n")).collect();
+    hosting.write("tenants/a.org/site.toml", keys);
+    let checked = support::Launch::bare()
+        .arguments(["check", "--config"])
+        .arguments([hosting.at("wasmserve.toml")])
+        .run_to_end();
+    for key in 0..150 {
+        let place = format!("site.toml:{}:1: ", key + 1);
+        assert!(checked.log.contains(&place), "no {place}: {}", checked.log);
+    }
+    // The log of a server has a part of it, and says so.
+    let server = hosting.start();
+    assert_eq!(server.get_from("a.org", "/").status, 503);
+    let line = server.logged("further errors of this tenant");
+    assert!(line.contains("more=130"), "{line}");
 }
 
 /// What the operator's policies answer themselves is nothing for a tenant's header changes.

@@ -1,6 +1,7 @@
 //! Upgrading and reloading under load: nobody notices.
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -116,6 +117,39 @@ fn an_upgrade_and_reloads_under_load_cut_nothing() {
         ["http.sock", "admin.sock"]
             .iter()
             .all(|name| !hosting.at(name).exists())
+    });
+}
+
+/// Old and new process share the socket of operators: a load balancer that asks must not be told of one that is still loading.
+#[test]
+fn the_server_is_ready_all_the_time() {
+    let hosting = hosting().guest("probe");
+    let text = std::fs::read_to_string(hosting.at("wasmserve.toml")).expect("it is there");
+    // Compiled anew by each process, which takes a while.
+    let policy = "[[site.policy]]\nplugin = \"probe\"\nconfig = { headers = \"set | x-a | b\" }\n";
+    hosting.write("wasmserve.toml", text + policy);
+    let server = hosting.start();
+    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let ask = scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                let mut stream = UnixStream::connect(hosting.at("admin.sock")).expect("somebody listens");
+                stream
+                    .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    .expect("it is read");
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).expect("it is answered");
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                asked.fetch_add(1, Relaxed);
+            }
+        });
+        let _successor = Successor::of(&server);
+        let before = asked.load(Relaxed);
+        eventually("the new process is asked", || {
+            asked.load(Relaxed) >= before + 20 || ask.is_finished()
+        });
+        stop.store(true, Relaxed);
+        ask.join().expect("it was ready all the time");
     });
 }
 

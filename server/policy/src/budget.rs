@@ -1,7 +1,10 @@
 //! What the policies of one site use together, against its [`Budget`]: calls under way, and processor time.
+//!
+//! Processor time is a site's, whatever is loaded for it: a tenant that touches its `site.toml` has no more of it than before.
 use crate::Budget;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -24,8 +27,19 @@ pub(crate) enum Spent {
 pub(crate) struct Account {
     calls: Arc<Semaphore>,
     /// `None`: no limit.
-    processor: Option<Mutex<Bucket>>,
+    processor: Option<Processor>,
 }
+
+/// The processor time of a site, and how much of it one generation may use a second.
+struct Processor {
+    per_second: Duration,
+    bucket: Arc<Mutex<Bucket>>,
+}
+
+/// The processor time of all sites that have a limit of it, by name. It outlives what is loaded for them: one is forgotten
+/// when nothing is loaded and its bucket is full, which is what a new one would be.
+#[derive(Default)]
+pub(crate) struct Processors(Mutex<HashMap<Arc<str>, Arc<Mutex<Bucket>>>>);
 
 /// Processor time that is left: a token bucket, which may be overdrawn because what a call uses is known at its end.
 #[derive(Clone, Debug)]
@@ -39,20 +53,28 @@ struct Bucket {
 // === impl Account ===
 
 impl Account {
-    pub fn new(budget: &Budget, now: Instant) -> Self {
+    /// Of a site in one generation.
+    pub fn new(site: &Arc<str>, budget: &Budget, processors: &Processors) -> Self {
         Self {
             calls: Arc::new(Semaphore::new(budget.concurrent.min(Semaphore::MAX_PERMITS))),
-            processor: budget
-                .processor
-                .map(|per_second| Mutex::new(Bucket::new(per_second, now))),
+            processor: budget.processor.map(|per_second| Processor {
+                per_second,
+                bucket: processors.of(site, per_second, Instant::now()),
+            }),
+        }
+    }
+
+    /// From now on the site has processor time as this generation says.
+    pub fn begin_generation(&self) {
+        if let Some(processor) = &self.processor {
+            processor.bucket().change(processor.per_second, Instant::now());
         }
     }
 
     /// Waits for a moment when too many calls are under way.
     pub async fn begin(&self) -> Result<OwnedSemaphorePermit, Spent> {
         if let Some(processor) = &self.processor {
-            let mut bucket = processor.lock().unwrap_or_else(PoisonError::into_inner);
-            bucket.look(Instant::now())?;
+            processor.bucket().look(Instant::now())?;
         }
         match self.calls.clone().try_acquire_owned() {
             Ok(permit) => Ok(permit),
@@ -72,9 +94,38 @@ impl Account {
     /// Takes what a call has used.
     pub fn charge(&self, used: Duration) {
         if let Some(processor) = &self.processor {
-            let mut bucket = processor.lock().unwrap_or_else(PoisonError::into_inner);
-            bucket.charge(used, Instant::now());
+            processor.bucket().charge(used, Instant::now());
         }
+    }
+}
+
+// === impl Processor ===
+
+impl Processor {
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Processors ===
+
+impl Processors {
+    /// That of a site; full when it has none yet.
+    fn of(&self, site: &Arc<str>, per_second: Duration, now: Instant) -> Arc<Mutex<Bucket>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = known.get(site) {
+            return bucket.clone();
+        }
+        // Now and then, what is as good as new is swept out.
+        if known.len() == known.capacity() {
+            known.retain(|_, bucket| {
+                let mut state = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::strong_count(bucket) > 1 || !state.is_full(now)
+            });
+        }
+        let bucket = Arc::new(Mutex::new(Bucket::new(per_second, now)));
+        known.insert(site.clone(), bucket.clone());
+        bucket
     }
 }
 
@@ -93,6 +144,18 @@ impl Bucket {
 
     fn most(&self) -> i128 {
         nanoseconds(self.per_second.saturating_mul(BURST))
+    }
+
+    /// Another rate from now on. What is owed is owed, as far as anyone may owe.
+    fn change(&mut self, per_second: Duration, now: Instant) {
+        self.fill(now);
+        self.per_second = per_second;
+        self.nanoseconds = self.nanoseconds.clamp(-self.most(), self.most());
+    }
+
+    fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.nanoseconds >= self.most()
     }
 
     fn fill(&mut self, now: Instant) {
@@ -171,13 +234,48 @@ mod tests {
         assert!(bucket.look(now + Duration::from_secs(1000)).is_err());
     }
 
+    #[test]
+    fn what_a_site_has_used_is_used_whatever_is_loaded_for_it_next() {
+        let (processors, begin) = (Processors::default(), Instant::now());
+        let of = |site: &str, now| processors.of(&site.into(), TENTH, now);
+        let spent = of("a", begin);
+        spent.lock().unwrap().charge(Duration::from_millis(300), begin);
+        drop(spent);
+        // Others come, so many that what is as good as new is swept out more than once.
+        (0..1000).for_each(|other| drop(of(&other.to_string(), begin)));
+        assert!(of("a", begin).lock().unwrap().look(begin).is_err(), "it is remembered");
+        assert!(processors.0.lock().unwrap().len() < 1000, "nobody else is for ever");
+        let later = begin + Duration::from_secs(10);
+        (0..1000).for_each(|other| drop(of(&format!("later {other}"), later)));
+        assert!(!processors.0.lock().unwrap().contains_key("a"), "until it owes nothing");
+    }
+
+    #[test]
+    fn another_rate_forgives_nothing() {
+        let begin = Instant::now();
+        let mut bucket = Bucket::new(TENTH, begin);
+        bucket.charge(Duration::from_millis(300), begin);
+        bucket.change(TENTH * 2, begin);
+        assert!(bucket.look(begin).is_err());
+        assert!(
+            bucket.look(begin + Duration::from_secs(1)).is_ok(),
+            "it is earned sooner"
+        );
+        bucket.change(Duration::from_millis(1), begin + Duration::from_secs(1));
+        bucket.charge(Duration::from_millis(2), begin + Duration::from_secs(1));
+        assert!(
+            bucket.look(begin + Duration::from_secs(1)).is_err(),
+            "no more is saved than a burst of the new rate"
+        );
+    }
+
     #[tokio::test]
     async fn a_call_waits_for_a_moment_and_no_longer() {
         let budget = Budget {
             concurrent: 1,
             ..Budget::default()
         };
-        let account = Account::new(&budget, Instant::now());
+        let account = Account::new(&"a".into(), &budget, &Processors::default());
         let first = account.begin().await.unwrap();
         assert_eq!(account.begin().await.unwrap_err(), Spent::Calls);
         let (second, ()) = tokio::join!(account.begin(), async {

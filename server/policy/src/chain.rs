@@ -19,7 +19,14 @@ use crate::{
     verdict::{Missing, Standing},
     withheld::{Withheld, Withholding},
 };
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 /// The policies of a site in one generation.
 pub struct Chain {
@@ -29,8 +36,9 @@ pub struct Chain {
     evidence: Evidence,
     facts_are_read: bool,
     usage: Arc<Usage>,
-    /// How many policies, from the first, are the operator's own; 0: nobody else has any.
-    ring: usize,
+    /// How many policies, from the first, are the operator's own; `None`: nobody else has any.
+    ring: Option<usize>,
+    retired: AtomicBool,
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -87,7 +95,8 @@ impl Chain {
             evidence: Evidence::new(key, budget.evidence, &keeps),
             facts_are_read,
             usage,
-            ring: 0,
+            ring: None,
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -95,12 +104,29 @@ impl Chain {
     /// change in the head applies after what the tenant's change, and where they place a request it stays.
     #[must_use]
     pub fn with_ring(self, policies: usize) -> Self {
-        Self { ring: policies, ..self }
+        Self {
+            ring: Some(policies),
+            ..self
+        }
+    }
+
+    /// Whether a policy is a tenant's own, beside the operator's ring.
+    pub fn is_tenants(&self, at: usize) -> bool {
+        self.ring.is_some_and(|ring| at >= ring)
+    }
+
+    /// What the policies did is counted elsewhere from now on. Whether this is the first time that somebody says so.
+    pub fn retire(&self) -> bool {
+        !self.retired.swap(true, Relaxed)
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
     }
 
     /// Whose word a policy's is.
     fn standing(&self, at: usize) -> Standing {
-        match at < self.ring {
+        match self.ring.is_some_and(|ring| at < ring) {
             true => Standing::Operator,
             false => Standing::Alike,
         }
@@ -294,6 +320,11 @@ impl Chain {
     /// Whether what was granted to the plugins is as it was, files of certificates among them.
     pub(crate) fn services_are_current(&self) -> bool {
         self.policies.iter().all(|policy| policy.services_are_current()) && self.observers.services_are_current()
+    }
+
+    /// What the policies are called, in the order of the chain.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.policies.iter().map(|policy| policy.spec.name.as_str())
     }
 
     /// What the policies did so far, in the order of the chain.

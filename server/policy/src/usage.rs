@@ -29,19 +29,23 @@ impl Usage {
         Arc::new(Self {
             lane: Arc::new(Share::new(site, crowd)),
             places: Arc::default(),
-            account: Account::new(budget, Instant::now()),
+            account: Account::new(site, budget, &sites.processors),
             services: sites.of(site, &budget.services),
             limits: budget.services.clone(),
             in_use: Once::new(),
         })
     }
 
-    /// A request came. From the first one on, what the site's services hold is bounded as this generation says: not when it is
-    /// loaded, because that may come to nothing, and the one before goes on.
+    /// A request came. From the first one on, what the site's services hold, and its processor time, is bounded as this
+    /// generation says: not when it is loaded, because that may come to nothing, and the one before goes on.
     pub fn begin(&self) {
         self.lane.member.ask();
-        self.in_use.call_once(|| self.services.limit(&self.limits));
+        self.in_use.call_once(|| {
+            self.services.limit(&self.limits);
+            self.account.begin_generation();
+        });
     }
+
     /// A call of one of its policies has ended, which took so long. What ran in the lane was counted there; of the others, which
     /// ended within a tick, the time that went by is as good as what they ran.
     pub fn charge(&self, meter: &Meter, spent: Duration, now: Instant) {

@@ -2,17 +2,14 @@
 
 use crate::{
     net::Server,
-    observe::{
-        history::{History, STEP},
-        policies::Retired,
-    },
+    observe::history::{History, STEP},
 };
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval},
 };
 use wasmserve_files::Pool;
@@ -21,8 +18,8 @@ use wasmserve_files::Pool;
 pub struct Desk {
     /// None until everything is loaded.
     serving: OnceLock<Serving>,
+    opened: watch::Sender<bool>,
     pub history: History,
-    pub retired: Retired,
     pub metrics_by_site: bool,
     reloads: mpsc::Sender<Reload>,
 }
@@ -49,8 +46,8 @@ impl Desk {
         let (reloads, asked) = mpsc::channel(RELOADS);
         let desk = Self {
             serving: OnceLock::new(),
+            opened: watch::Sender::new(false),
             history: History::default(),
-            retired: Retired::default(),
             metrics_by_site,
             reloads,
         };
@@ -61,6 +58,13 @@ impl Desk {
     pub fn open(&self, serving: Serving) {
         // It is opened once.
         let _ = self.serving.set(serving);
+        self.opened.send_replace(true);
+    }
+
+    /// Ends when everything is loaded.
+    pub async fn opened(&self) {
+        // The sender is this desk's own: it outlives the waiting.
+        let _ = self.opened.subscribe().wait_for(|opened| *opened).await;
     }
 
     pub fn serving(&self) -> Option<&Serving> {

@@ -9,10 +9,12 @@ use crate::observe::{
     access, log,
     meter::{BOUNDS, OTHERS, SITES, STATUSES, Times, Totals, meters},
     process::Process,
+    traces,
 };
 use std::{
     collections::BTreeMap,
     fmt::{Display, Write},
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, SystemTime},
 };
 use wasmserve_policy::{BreakerState, Counts};
@@ -225,7 +227,7 @@ const POLICY_COUNTERS: [PolicyCounter; 10] = [
 fn policies(page: &mut Page, desk: &Desk, serving: &Serving) {
     let sites = serving.server.sites.load();
     let mut policies: BTreeMap<(String, String), Counts> = BTreeMap::new();
-    for ((site, policy), counts) in desk.retired.with(&sites) {
+    for ((site, policy), counts) in meters().retired.with(&sites) {
         let key = match desk.metrics_by_site {
             true => (site.to_string(), policy),
             false => (String::new(), policy),
@@ -338,6 +340,87 @@ fn files(page: &mut Page, serving: &Serving) {
         "Files that are kept open.",
         counts.entries,
     );
+    if let Some(cache) = serving.pool.disk_cache() {
+        disk_cache(page, &cache.counts());
+    }
+}
+
+fn disk_cache(page: &mut Page, counts: &wasmserve_pieces::Counts) {
+    let lookups = "wasmserve_disk_cache_lookups_total";
+    page.head(
+        lookups,
+        "counter",
+        "Pieces of objects that were asked for, by whether they were on local disk.",
+    );
+    page.line(lookups, &[("result", "hit")], counts.hits);
+    page.line(lookups, &[("result", "miss")], counts.misses);
+    for (name, help, count) in [
+        (
+            "wasmserve_disk_cache_hit_bytes_total",
+            "Bytes that were on local disk when they were asked for.",
+            counts.hit_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_fetched_bytes_total",
+            "Bytes that came from stores.",
+            counts.fetched_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_bypassed_bytes_total",
+            "Bytes that came from stores and were not kept: the disk failed or had no room.",
+            counts.bypassed_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_evicted_bytes_total",
+            "Bytes of pieces that were evicted.",
+            counts.evicted_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_damaged_total",
+            "Pieces that could not be read, or were not what was written.",
+            counts.damaged,
+        ),
+        (
+            "wasmserve_disk_cache_troubles_total",
+            "Times that the disk failed, so that nothing was kept for a while.",
+            counts.troubles,
+        ),
+    ] {
+        page.head(name, "counter", help);
+        page.line(name, &[], count);
+    }
+    page.gauge(
+        "wasmserve_disk_cache_bytes",
+        "Bytes that the disk cache takes.",
+        counts.bytes,
+    );
+    page.gauge(
+        "wasmserve_disk_cache_capacity_bytes",
+        "Bytes that the disk cache may take.",
+        counts.capacity,
+    );
+}
+
+fn spans(page: &mut Page, counts: &traces::Counts, waiting: usize) {
+    let name = "wasmserve_trace_spans_total";
+    page.head(
+        name,
+        "counter",
+        "Spans, by what became of them: dropped ones found no room to wait, undelivered ones were not taken.",
+    );
+    let counts = [
+        ("sent", &counts.sent),
+        ("dropped", &counts.dropped),
+        ("undelivered", &counts.undelivered),
+    ];
+    for (result, count) in counts {
+        page.line(name, &[("result", result)], count.load(Relaxed));
+    }
+    page.gauge(
+        "wasmserve_trace_requests_waiting",
+        "Requests whose spans wait to be sent.",
+        waiting,
+    );
 }
 
 fn logs(page: &mut Page, serving: &Serving) {
@@ -349,6 +432,9 @@ fn logs(page: &mut Page, serving: &Serving) {
     );
     page.line(lost, &[("log", "server")], log::lost());
     page.line(lost, &[("log", "access")], access::lost());
+    if let Some((counts, waiting)) = traces::counts() {
+        spans(page, counts, waiting);
+    }
     if let Some(recording) = &serving.server.watch.record {
         let dropped = recording.counts().dropped;
         page.counter(

@@ -1,8 +1,8 @@
 //! The admin listener: what an operator asks of a server that runs. Never reachable from the listeners of the public.
 //!
 //! In the order of events: [`Socket`] (a Unix socket that only its owner can connect to, from its first moment) and a TCP
-//! listener where the operator wants one, [`serve`] (connections and HTTP/1.1 by hyper, everything bounded), [`guard`] (who
-//! is let in) and [`login`] (how a browser shows a token), [`api`] (what is asked and answered), about what is on the
+//! listener where the operator wants one, [`serve`] (connections and HTTP/1.1 by hyper, everything bounded), [`lobby`] (where
+//! they are until they have shown something), [`guard`] (who is let in) and [`login`] (how a browser shows a token), [`api`] (what is asked and answered), about what is on the
 //! [`desk`]: [`report`] (sites, plugins, breakers), [`metrics`], [`status`] and its [`page`]. [`client`] is the other end,
 //! for the command line.
 
@@ -10,6 +10,7 @@ pub mod api;
 pub mod client;
 pub mod desk;
 pub mod guard;
+pub mod lobby;
 pub mod login;
 pub mod metrics;
 pub mod page;

@@ -1,10 +1,19 @@
 //! Connections of the admin listener. One request each; every size and every time is bounded.
 
-use super::{Desk, Guard, Socket, Via, api, login, page};
+use super::{
+    Desk, Guard, Socket, Via, api,
+    lobby::{Lobby, Waiting},
+    login, page,
+};
 use http_body_util::Full;
 use hyper::{Request, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -12,8 +21,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Connections at once, of each listener; more wait in the kernel's queue.
-const CONNECTIONS: usize = 16;
+/// Requests that are let in at once, of each listener; more wait.
+const REQUESTS: usize = 16;
+
+/// Connections that have not shown yet that they may come in, of each listener. When there are more, the first ones end.
+const LOBBY: usize = 32;
 
 /// Bytes of a request line and header fields.
 const HEAD_SIZE: usize = 16 * 1024;
@@ -32,13 +44,26 @@ pub struct Counter {
     pub guard: Guard,
 }
 
+/// What the connections of one listener share.
+struct Rooms {
+    lobby: Arc<Lobby>,
+    desk: Arc<Semaphore>,
+}
+
+/// One connection: in the lobby, and then at the desk until it ends.
+struct Visit {
+    via: Via,
+    waiting: Waiting,
+    desk: Arc<Semaphore>,
+    place: OnceLock<OwnedSemaphorePermit>,
+}
+
 /// Answers until the process ends: while the server stops, too. The socket is removed when the future is dropped.
 pub async fn serve(socket: Socket, counter: Arc<Counter>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let rooms = Rooms::new();
     loop {
-        let permit = enter(&room).await;
         match socket.listener.accept().await {
-            Ok((stream, _)) => answer(stream, Via::Socket, &counter, permit),
+            Ok((stream, _)) => answer(stream, rooms.enter(Via::Socket), &counter),
             Err(error) => back_off(&error).await,
         }
     }
@@ -46,19 +71,13 @@ pub async fn serve(socket: Socket, counter: Arc<Counter>) {
 
 /// As [`serve`], to those who show a token.
 pub async fn serve_tcp(listener: TcpListener, counter: Arc<Counter>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let rooms = Rooms::new();
     loop {
-        let permit = enter(&room).await;
         match listener.accept().await {
-            Ok((stream, _)) => answer(stream, Via::Tcp, &counter, permit),
+            Ok((stream, _)) => answer(stream, rooms.enter(Via::Tcp), &counter),
             Err(error) => back_off(&error).await,
         }
     }
-}
-
-async fn enter(room: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    let permit = room.clone().acquire_owned().await;
-    permit.expect("the semaphore is never closed")
 }
 
 async fn back_off(error: &io::Error) {
@@ -66,25 +85,26 @@ async fn back_off(error: &io::Error) {
     sleep(BACK_OFF).await;
 }
 
-fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    via: Via,
-    counter: &Arc<Counter>,
-    permit: OwnedSemaphorePermit,
-) {
+fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, visit: Visit, counter: &Arc<Counter>) {
     let counter = counter.clone();
     tokio::spawn(async move {
-        if timeout(WHOLE, connection(stream, via, counter)).await.is_err() {
-            tracing::info!("an admin connection was given up after {WHOLE:?}");
+        tokio::select! {
+            ended = timeout(WHOLE, connection(stream, &visit, counter)) => {
+                if ended.is_err() {
+                    tracing::info!("an admin connection was given up after {WHOLE:?}");
+                }
+            }
+            () = visit.waiting.told_to_leave() => {
+                tracing::debug!("an admin connection that had shown nothing was ended for another one");
+            }
         }
-        drop(permit);
     });
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, via: Via, counter: Arc<Counter>) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, visit: &Visit, counter: Arc<Counter>) {
     let service = service_fn(|request: Request<Incoming>| {
         let counter = counter.clone();
-        async move { Ok::<http::Response<Full<Bytes>>, Infallible>(counter.serve(via, request).await) }
+        async move { Ok::<http::Response<Full<Bytes>>, Infallible>(counter.serve(visit, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -98,11 +118,44 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, via: Via, count
     }
 }
 
+// === impl Rooms ===
+
+impl Rooms {
+    fn new() -> Self {
+        Self {
+            lobby: Lobby::new(LOBBY),
+            desk: Arc::new(Semaphore::new(REQUESTS)),
+        }
+    }
+
+    fn enter(&self, via: Via) -> Visit {
+        Visit {
+            via,
+            waiting: self.lobby.enter(),
+            desk: self.desk.clone(),
+            place: OnceLock::new(),
+        }
+    }
+}
+
+// === impl Visit ===
+
+impl Visit {
+    /// From the lobby to a place at the desk, which it has until its answer is sent.
+    async fn come_in(&self) {
+        self.waiting.come_in();
+        let place = self.desk.clone().acquire_owned().await;
+        // A connection has one request.
+        let _ = self.place.set(place.expect("the semaphore is never closed"));
+    }
+}
+
 // === impl Counter ===
 
 impl Counter {
     /// Whoever may not come in learns nothing of what is asked for.
-    async fn serve(&self, via: Via, request: Request<Incoming>) -> api::Answered {
+    async fn serve(&self, visit: &Visit, request: Request<Incoming>) -> api::Answered {
+        let via = visit.via;
         let checked = self.guard.check_origin(request.method(), request.headers());
         if let Err(refused) = checked {
             return api::problem(refused.status, refused.problem);
@@ -114,7 +167,10 @@ impl Counter {
             _ => {}
         }
         match self.guard.check_token(via, request.headers()) {
-            Ok(()) => api::answer(&self.desk, request).await,
+            Ok(()) => {
+                visit.come_in().await;
+                api::answer(&self.desk, request).await
+            }
             Err(refused) => login::refuse(refused, &request),
         }
     }

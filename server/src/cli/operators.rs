@@ -48,23 +48,40 @@ impl Operators {
             .socket()
             .map(|path| unix_socket(&path, inherited))
             .transpose()?;
+        // Another process answers on what is inherited until this one has loaded everything, and knows that it is ready.
+        let wait = |inherited: bool| {
+            let desk = desk.clone();
+            async move {
+                if inherited {
+                    desk.opened().await;
+                }
+            }
+        };
         if let Some(listener) = listener {
             let address = listener.address;
             let bound = tcp_listener(address, inherited).await;
-            let bound = bound.with_context(|| format!("cannot listen for operators on {address}"))?;
+            let (bound, taken) = bound.with_context(|| format!("cannot listen for operators on {address}"))?;
             sockets.push((address.to_string(), bound.as_fd().try_clone_to_owned()?));
             let address = bound.local_addr().context("cannot listen for operators")?;
             tracing::info!(%address, "listening for operators who show the token");
             if !address.ip().is_loopback() {
                 tracing::warn!(%address, "operators are answered in plain HTTP: whoever is in between sees the token");
             }
-            tasks.push(tokio::spawn(serve_tcp(bound, counter.clone())));
+            let (wait, counter) = (wait(taken), counter.clone());
+            tasks.push(tokio::spawn(async move {
+                wait.await;
+                serve_tcp(bound, counter).await;
+            }));
         }
-        if let Some(socket) = socket {
+        if let Some((socket, taken)) = socket {
             tracing::info!(path = %socket.path().display(), "listening for operators");
             let descriptor = socket.listener.as_fd().try_clone_to_owned()?;
             sockets.push((socket.path().display().to_string(), descriptor));
-            tasks.push(tokio::spawn(serve(socket, counter)));
+            let wait = wait(taken);
+            tasks.push(tokio::spawn(async move {
+                wait.await;
+                serve(socket, counter).await;
+            }));
         }
         if !tasks.is_empty() {
             let desk = desk.clone();
@@ -101,20 +118,24 @@ impl Operators {
     }
 }
 
-fn unix_socket(path: &Path, inherited: &mut Inherited) -> Result<Socket, anyhow::Error> {
+/// With whether it is inherited; here and below.
+fn unix_socket(path: &Path, inherited: &mut Inherited) -> Result<(Socket, bool), anyhow::Error> {
     match inherited.admin(&path.display().to_string()) {
-        Some(inherited::Socket::Unix(listener)) => Socket::inherited(listener, path, Name::Ours)
-            .with_context(|| format!("cannot listen on the socket {}", path.display())),
-        _ => Ok(Socket::bind(path, admin::MODE)?),
+        Some(inherited::Socket::Unix(listener)) => {
+            let socket = Socket::inherited(listener, path, Name::Ours);
+            let socket = socket.with_context(|| format!("cannot listen on the socket {}", path.display()))?;
+            Ok((socket, true))
+        }
+        _ => Ok((Socket::bind(path, admin::MODE)?, false)),
     }
 }
 
-async fn tcp_listener(address: SocketAddr, inherited: &mut Inherited) -> io::Result<TcpListener> {
+async fn tcp_listener(address: SocketAddr, inherited: &mut Inherited) -> io::Result<(TcpListener, bool)> {
     match inherited.admin(&address.to_string()) {
         Some(inherited::Socket::Tcp(listener)) => {
             listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener)
+            Ok((TcpListener::from_std(listener)?, true))
         }
-        _ => TcpListener::bind(address).await,
+        _ => Ok((TcpListener::bind(address).await?, false)),
     }
 }

@@ -421,6 +421,7 @@ impl ServeOptions {
             admin: self.admin.clone(),
             debug_secret_file: self.debug_secret_file.clone(),
             record,
+            traces: None,
             access: self.observing.access(),
             listener: self.observing.listener(),
             hosts: self.observing.hosts(),

@@ -201,8 +201,8 @@ impl<'a> Serving<'a> {
         self.server.set_options(net);
         settings.limit(self.loader.limits());
         sites.apply_budgets();
+        meters().retired.retire(before, &sites);
         self.server.sites.store(sites.clone());
-        self.operators.desk.retired.retire(before, &sites);
         let addresses = self.listeners.follow(&wanted, fresh);
         if let Err(error) = announce(&addresses, settings) {
             tracing::warn!(%error, "cannot write to standard output");
@@ -274,6 +274,9 @@ impl<'a> Serving<'a> {
     /// Operators ask another process from now on.
     pub fn withdraw(&self) {
         self.operators.withdraw();
+        if let Some(cache) = self.loader.pool().disk_cache() {
+            cache.retire();
+        }
     }
 
     /// Descriptors of all that is listened on, for the process that replaces this one.
@@ -360,7 +363,10 @@ impl Parts {
             narrator: options.narrator(),
             ..watch(&settings.operators)?
         };
-        let mut loader = Loader::new(&cache);
+        let mut loader = match &settings.disk_cache {
+            Some(pieces) => Loader::keeping(&cache, pieces.open(configuration.roots())),
+            None => Loader::new(&cache),
+        };
         let sites = loader.load(configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
         settings.limit(loader.limits());

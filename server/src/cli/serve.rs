@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::Configuration,
     net::{Inherited, stop::Stopped, unix},
-    observe::{LogGuard, access, log, meters},
+    observe::{LogGuard, access, log, meters, traces},
     supervisor,
 };
 use anyhow::Context;
@@ -66,6 +66,7 @@ async fn serve(
     tokio::spawn(reopen_logs(reopen));
     let program = Program::this().context("cannot tell which program this is")?;
     let (operators, mut reloads) = Operators::start(&configuration.server.operators, &mut inherited).await?;
+    let traces = traces::start(configuration.server.operators.traces.as_ref())?;
     let mut serving = Serving::start(options, log, configuration, begun, operators, inherited).await?;
     tokio::spawn(supervisor::watchdog());
     serving.ready();
@@ -135,6 +136,7 @@ async fn serve(
         name = signals.stop() => tracing::warn!(signal = name, "stopped at once"),
     }
     serving.end().await;
+    traces.finish().await;
     Ok(ExitCode::SUCCESS)
 }
 

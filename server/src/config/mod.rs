@@ -11,6 +11,7 @@ mod acme;
 pub mod asked;
 pub mod budgets;
 pub mod code_cache;
+pub mod disk_cache;
 pub mod document;
 pub mod errors;
 pub mod file;
@@ -32,6 +33,7 @@ pub mod stores;
 pub mod tenants;
 pub mod texts;
 mod tls;
+pub mod traces;
 pub mod units;
 pub mod values;
 

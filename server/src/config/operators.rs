@@ -3,10 +3,11 @@
 use super::{
     ConfigErrors,
     document::Section,
+    traces::traces,
     values::{listen_address, record_limit},
 };
 use crate::{
-    observe::{AccessOptions, Destination, access::Format},
+    observe::{AccessOptions, Destination, access::Format, traces::TraceOptions},
     watch::{
         RecordOptions,
         record::{file, rules::Rule},
@@ -27,6 +28,8 @@ pub struct OperatorSettings {
     pub debug_secret_file: Option<PathBuf>,
     /// `[server.record]`: where decisions are recorded for `wasmserve replay`. Default: nothing is.
     pub record: Option<RecordOptions>,
+    /// `[server.traces]`: where traces for OpenTelemetry are sent. Default: there are none.
+    pub traces: Option<TraceOptions>,
     /// `access-log`: where its lines go: `"log"` (the default: into the log, with the target `access`), `"stdout"`, `"off"`
     /// or a file; and `access-log-format`: `"json"` (the default) or `"combined"`, of the latter two.
     pub access: AccessOptions,
@@ -66,6 +69,9 @@ impl OperatorSettings {
             record: section
                 .section("record", errors)
                 .and_then(|section| record(folder, section, errors)),
+            traces: section
+                .section("traces", errors)
+                .and_then(|section| traces(folder, section, errors)),
             access: access(folder, section, errors),
             listener: listener(folder, section, errors),
             hosts: section
@@ -98,8 +104,9 @@ impl OperatorSettings {
             Destination::File(file) => Some(file.clone()),
             Destination::Log | Destination::Stdout | Destination::Off => None,
         };
+        let collector = self.traces.iter().filter_map(|traces| traces.headers_file.clone());
         let secrets = self.debug_secret_file.clone().into_iter().chain(recordings);
-        secrets.chain(token).chain(access)
+        secrets.chain(token).chain(access).chain(collector)
     }
 }
 

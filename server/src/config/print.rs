@@ -5,6 +5,7 @@
 
 use super::{
     Configuration, ListenerSettings, OperatorSettings, RegistrySettings, ServerSettings, TenantRules, acme, budgets,
+    disk_cache::DiskCacheSettings,
     headers,
     listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
@@ -18,6 +19,7 @@ use super::{
     stores,
     tenants::OwnPolicies,
     tls::DEMANDS,
+    traces,
     units::exact_size,
 };
 use crate::{
@@ -90,9 +92,20 @@ fn server(settings: &ServerSettings) -> Table {
     if let Some(option) = &settings.code_cache {
         table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
     }
+    if let Some(cache) = &settings.disk_cache {
+        table.insert("disk-cache".into(), disk_cache(cache).into());
+    }
     table.insert("registry".into(), registry(&settings.registry).into());
     table.extend(operators(&settings.operators));
     table
+}
+
+fn disk_cache(settings: &DiskCacheSettings) -> Table {
+    table([
+        ("directory", path(&settings.directory)),
+        ("capacity", bytes(settings.options.capacity())),
+        ("piece-size", bytes(settings.options.piece())),
+    ])
 }
 
 fn registry(settings: &RegistrySettings) -> Table {
@@ -186,6 +199,9 @@ fn operators(settings: &OperatorSettings) -> Table {
             ("redact", strings(&options.rules)),
         ]);
         operators.insert("record".into(), record.into());
+    }
+    if let Some(options) = &settings.traces {
+        operators.insert("traces".into(), traces::print(options).into());
     }
     operators
 }
@@ -460,7 +476,7 @@ fn services(budget: &ServiceBudget) -> Table {
 
 // === Values ===
 
-fn table<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Table {
+pub(super) fn table<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Table {
     let entries = entries.into_iter();
     entries.map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -473,12 +489,12 @@ fn strings(words: impl IntoIterator<Item: ToString>) -> Value {
         .into()
 }
 
-fn word<T: PartialEq + Copy>(value: T, words: &[(&'static str, T)]) -> Value {
+pub(super) fn word<T: PartialEq + Copy>(value: T, words: &[(&'static str, T)]) -> Value {
     let known = words.iter().find(|(_, meaning)| *meaning == value);
     known.expect("every value has its word").0.into()
 }
 
-fn time(duration: Duration) -> Value {
+pub(super) fn time(duration: Duration) -> Value {
     format_duration(duration).to_string().into()
 }
 
@@ -491,7 +507,7 @@ fn count(count: usize) -> Value {
 }
 
 /// Absolute, so that it means the same in a file elsewhere.
-fn path(path: &Path) -> Value {
+pub(super) fn path(path: &Path) -> Value {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.to_string_lossy().into_owned().into()
 }

@@ -1,6 +1,6 @@
 //! A request that somebody describes, as a connection would hand it over: what is wrong with it is still in it.
 
-use crate::request::{Arrival, Scheme};
+use crate::request::{Arrival, Noted, Scheme};
 use http::{HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use std::{net::IpAddr, time::SystemTime};
 
@@ -32,6 +32,7 @@ impl Asked {
             scheme,
             spoken: scheme,
             secured: None,
+            noted: Noted::No,
             at: SystemTime::now(),
         }
     }

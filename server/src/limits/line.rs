@@ -7,7 +7,7 @@
 //! task that is there only while somebody waits.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     num::{NonZeroU32, NonZeroU64},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -65,8 +65,9 @@ struct Queue {
     /// When it has bandwidth again.
     free: Time,
     virtual_time: u128,
-    /// With the bytes that each wants.
-    waiting: VecDeque<(TicketId, u64)>,
+    /// With the bytes that each wants: in the order that they came, as tickets are numbered, so that one of a hundred
+    /// thousand gives up without looking at the others.
+    waiting: BTreeMap<TicketId, u64>,
 }
 
 // === impl Schedule ===
@@ -88,7 +89,7 @@ impl Schedule {
                 bandwidth,
                 free: 0,
                 virtual_time: 0,
-                waiting: VecDeque::new(),
+                waiting: BTreeMap::new(),
             },
         );
         id
@@ -109,11 +110,12 @@ impl Schedule {
         }
     }
 
-    /// One of a site waits for a piece, of so many bytes at most.
+    /// One of a site waits for a piece, of so many bytes at most. Tickets are numbered in the order that they come.
     pub fn wait(&mut self, site: SiteId, ticket: TicketId, wanted: u64, now: Time) {
         let Some(queue) = self.sites.get_mut(&site) else { return };
-        queue.waiting.push_back((ticket, wanted));
-        if queue.waiting.len() == 1 {
+        let was_empty = queue.waiting.is_empty();
+        queue.waiting.insert(ticket, wanted);
+        if was_empty {
             // Whoever did not wait has not saved anything up.
             queue.virtual_time = queue.virtual_time.max(self.clock);
             self.enter(site, now);
@@ -123,8 +125,7 @@ impl Schedule {
     /// One of a site does not wait any more.
     pub fn give_up(&mut self, site: SiteId, ticket: TicketId) {
         let Some(queue) = self.sites.get_mut(&site) else { return };
-        queue.waiting.retain(|(other, _)| *other != ticket);
-        if queue.waiting.is_empty() {
+        if queue.waiting.remove(&ticket).is_some() && queue.waiting.is_empty() {
             self.ready.remove(&(queue.virtual_time, site));
             self.resting.remove(&(queue.free, site));
         }
@@ -143,7 +144,7 @@ impl Schedule {
         let (start, site) = self.ready.pop_first()?;
         self.clock = start;
         let queue = self.sites.get_mut(&site)?;
-        let (ticket, wanted) = queue.waiting.pop_front()?;
+        let (ticket, wanted) = queue.waiting.pop_first()?;
         let rates = [self.rate, queue.bandwidth].into_iter().flatten();
         let bytes = rates.map(piece).min().unwrap_or(LONGEST).min(wanted.max(1));
         if let Some(rate) = self.rate {
@@ -631,6 +632,30 @@ mod tests {
         schedule.leave(gone);
         (100..110).for_each(|ticket| schedule.give_up(stays, ticket));
         assert_eq!((schedule.grant(u64::MAX / 2), schedule.next()), (None, None));
+    }
+
+    /// As many as connections may be open, gone from the last to the first: looking at all of them for each would take
+    /// minutes.
+    #[test]
+    fn who_gives_up_is_not_looked_for_among_all_others() {
+        const MANY: TicketId = 200_000;
+        let mut schedule = Schedule::default();
+        schedule.set_rate(NonZeroU64::new(MIB));
+        let site = schedule.join(NonZeroU32::MIN, None);
+        for ticket in 0..MANY {
+            schedule.wait(site, ticket, u64::MAX, 0);
+        }
+        (1..MANY)
+            .rev()
+            .filter(|ticket| ticket % 1000 != 7)
+            .for_each(|ticket| schedule.give_up(site, ticket));
+        // Those who stay have their turns in the order that they came.
+        let mut turns = Vec::new();
+        while let Some(next) = schedule.next() {
+            turns.extend(schedule.grant(next).map(|(ticket, _)| ticket));
+        }
+        let expected = std::iter::once(0).chain((7..MANY).step_by(1000));
+        assert!(turns.into_iter().eq(expected));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! An answer's content as the transport takes it, and what became of it for the record.
 
-use super::activity::UnderWay;
+use super::{activity::UnderWay, cached};
 use crate::{
     limits::Admitted,
     observe::{Ending, Record},
@@ -77,9 +77,12 @@ fn spans(parts: Vec<Part>) -> impl Iterator<Item = transport::Part> {
     let mut last: Option<Arc<Version>> = None;
     parts.into_iter().map(move |part| match part {
         Part::Bytes(bytes) => transport::Part::Bytes(bytes),
-        Part::Object(mut span) => transport::Part::Sized {
+        Part::Object(mut span) => transport::Part::Pieces {
             length: span.length(),
-            source: Box::new(move |context: &mut Context<'_>| Pin::new(&mut span).poll_next(context)),
+            source: Box::new(move |context: &mut Context<'_>| {
+                let piece = Pin::new(&mut span).poll_piece(context);
+                piece.map(|piece| piece.map(|piece| piece.map(cached::part)))
+            }),
         },
         Part::File(span) => match in_memory(&span) {
             Some(bytes) => transport::Part::Bytes(bytes),
@@ -164,7 +167,7 @@ mod tests {
         let answer = answer(&Method::GET, &headers, files.open(&lookup).await);
         let head = Request::get("/file.bin").body(()).expect("a request").into_parts().0;
         let under_way = Activity::new().begin();
-        let record = Record::begin(&head, None, Scheme::Http, under_way.since);
+        let record = Record::begin(&head, None, Scheme::Http, None, under_way.since);
         let delivery = Delivery::copies(64 * 1024);
         body(&delivery, answer.content, Sending::default(), record, under_way)
     }

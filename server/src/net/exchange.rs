@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     limits::Visitor,
-    observe::Record,
-    request::{Answering, Arrival, Reply, Scheme, handle, redirect},
+    observe::{Record, traces},
+    request::{Answering, Arrival, Noted, Reply, Scheme, handle, redirect},
 };
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body_util::BodyExt;
@@ -51,7 +51,8 @@ pub async fn exchange(
     name_host(&mut head);
     let afterwards = discard(&head, unread, activity);
     let Asker { client, scheme } = origin.asker(&head.headers);
-    let mut record = Record::begin(&head, client, scheme, under_way.since);
+    let mut record = Record::begin(&head, client, scheme, origin.secured.clone(), under_way.since);
+    record.traced = traces::begin(&head.headers, origin.is_proxy());
     let head_only = head.method == Method::HEAD;
 
     let sites = server.sites.load_full();
@@ -62,6 +63,10 @@ pub async fn exchange(
         scheme,
         spoken: origin.scheme(),
         secured: origin.secured.clone(),
+        noted: match record.traced {
+            Some(_) => Noted::Yes,
+            None => Noted::No,
+        },
         at: SystemTime::now(),
     };
     let challenge = match origin.scheme() {

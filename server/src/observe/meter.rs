@@ -5,6 +5,7 @@
 //! the first [`SITES`] names have their own, all later ones share those of `(others)`: however many hosts come and go, the
 //! room is bounded.
 
+use super::policies::Retired;
 use http::StatusCode;
 use std::{
     collections::HashMap,
@@ -48,6 +49,8 @@ pub struct Meters {
     sites: Mutex<HashMap<Arc<str>, &'static Meter>>,
     pub connections: ConnectionCounters,
     pub reloads: ReloadCounters,
+    /// Of policies that serve no more.
+    pub retired: Retired,
     draining: AtomicBool,
 }
 
@@ -144,6 +147,7 @@ static METERS: LazyLock<Meters> = LazyLock::new(|| Meters {
     sites: Mutex::default(),
     connections: ConnectionCounters::default(),
     reloads: ReloadCounters::default(),
+    retired: Retired::default(),
     draining: AtomicBool::new(false),
 });
 

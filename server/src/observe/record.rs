@@ -2,11 +2,15 @@
 //! byte, or when the client went away. However an exchange ends, it leaves exactly one line in the access log, is counted
 //! once, and its site's observers are told once.
 
+mod span;
+
 use super::{
     access::{self, Entry, PolicyPart},
     meter::{Exchange, Meter, meters},
+    traces::Traced,
 };
 use crate::{
+    net::tls::Secured,
     request::{Host, Judged, Reply, target::Scheme},
     site::{Logged, Site},
     sites::Sites,
@@ -31,6 +35,8 @@ pub struct Record {
     uri: Uri,
     host: Option<HeaderValue>,
     client: Option<IpAddr>,
+    /// What the connection agreed on, when it speaks TLS.
+    secured: Option<Arc<Secured>>,
     request: Option<Arc<Request>>,
     status: Option<StatusCode>,
     /// From the request's first byte to its answer's head.
@@ -39,6 +45,8 @@ pub struct Record {
     facts: Vec<(String, String)>,
     meter: &'static Meter,
     logged: Logged,
+    /// What it is a part of, when it is traced.
+    pub traced: Option<Box<Traced>>,
     /// Bytes of body that were handed to the connection.
     pub bytes: u64,
     pub ending: Ending,
@@ -50,7 +58,13 @@ pub struct Record {
 
 impl Record {
     /// Begins with a request's head, whose first byte `arrived` then.
-    pub fn begin(head: &Parts, client: Option<IpAddr>, scheme: Scheme, arrived: Instant) -> Self {
+    pub fn begin(
+        head: &Parts,
+        client: Option<IpAddr>,
+        scheme: Scheme,
+        secured: Option<Arc<Secured>>,
+        arrived: Instant,
+    ) -> Self {
         meters().begin();
         Self {
             arrived,
@@ -61,6 +75,7 @@ impl Record {
             uri: head.uri.clone(),
             host: head.headers.get(header::HOST).cloned(),
             client,
+            secured,
             request: None,
             status: None,
             head: None,
@@ -68,6 +83,7 @@ impl Record {
             facts: Vec::new(),
             meter: meters().nobody(),
             logged: Logged::Yes,
+            traced: None,
             bytes: 0,
             ending: Ending::Aborted,
             abort: None,
@@ -130,6 +146,9 @@ impl Drop for Record {
         if self.logged == Logged::Yes {
             access::write(|| self.entry(duration));
         }
+        if let Some(traced) = self.traced.take() {
+            self.trace(*traced, duration);
+        }
         self.tell(duration);
     }
 }
@@ -152,10 +171,7 @@ impl Record {
             duration,
             head: self.head,
             ending: self.ending,
-            abort: match self.ending {
-                Ending::Completed => None,
-                Ending::Aborted | Ending::Failed => self.abort.or(Some("client-left")),
-            },
+            abort: self.abort_reason(),
             policy: self.judged.as_ref().map(|judged| PolicyPart {
                 verdict: judged.verdict,
                 by: judged.effort.decided_by(),
@@ -163,9 +179,17 @@ impl Record {
                 kept: judged.effort.reused,
                 spent: judged.effort.spent,
             }),
+            tls: self.secured.as_deref().map_or(&[], |secured| &secured.facts),
             facts: &self.facts,
             referer: field(headers, &header::REFERER).map(without_query),
             user_agent: field(headers, &header::USER_AGENT),
+        }
+    }
+
+    fn abort_reason(&self) -> Option<&'static str> {
+        match self.ending {
+            Ending::Completed => None,
+            Ending::Aborted | Ending::Failed => self.abort.or(Some("client-left")),
         }
     }
 
@@ -221,6 +245,7 @@ pub fn unreadable(status: Option<StatusCode>, client: Option<IpAddr>) {
         ending: Ending::Failed,
         abort: Some("unreadable"),
         policy: None,
+        tls: &[],
         facts: &[],
         referer: None,
         user_agent: None,

@@ -11,15 +11,19 @@ use super::{
 use crate::{
     limits::{Admitted, Over, Visitor},
     net::tls::Secured,
-    observe::{Meter, meters},
+    observe::{Meter, meters, traces::Passage},
     site::{Logged, Site},
     sites::{Sites, UnknownHost},
-    watch::{Watch, debug},
+    watch::{Recording, Watch, debug},
 };
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
-use wasmserve_policy::{Effort, Mapping, Outcome, Request, Response, Verdict};
+use wasmserve_policy::{Effort, Mapping, Outcome, Request, Response, Step, Verdict};
 
 /// A request's head and what the connection knows about it.
 pub struct Arrival {
@@ -32,7 +36,16 @@ pub struct Arrival {
     pub spoken: Scheme,
     /// What the connection agreed on, when it speaks TLS.
     pub secured: Option<Arc<Secured>>,
+    pub noted: Noted,
     pub at: SystemTime,
+}
+
+/// Whether it is noted what each policy does, for a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Noted {
+    Yes,
+    #[default]
+    No,
 }
 
 /// What a request led to.
@@ -62,6 +75,8 @@ pub struct Judged {
     /// `proceed`, `respond` or `fault`.
     pub verdict: &'static str,
     pub effort: Effort,
+    /// What each policy did, where it was noted.
+    pub passages: Vec<Passage>,
 }
 
 /// Whether a client gets its answer.
@@ -85,6 +100,7 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
     if let Some(narrator) = watch.narrator {
         return Box::pin(narrator.answer(sites, arrival)).await;
     }
+    let noted = arrival.noted;
     let (site, request) = match question(sites, arrival).await {
         Ok(Some((site, request))) => (site, Arc::new(request)),
         Ok(None) => return Reply::undecided(capabilities()),
@@ -94,13 +110,42 @@ pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival
         Ok(admitted) => admitted,
         Err(over) => return Reply::over_budget(site, request, over),
     };
-    let verdict = match watch.record.as_ref().filter(|recording| recording.is_due()) {
-        None => site.chain.decide(&request).await,
+    let (verdict, passages) = match (watch.record.as_ref().filter(|recording| recording.is_due()), noted) {
+        (None, Noted::No) => (site.chain.decide(&request).await, Vec::new()),
         // On the heap, so that a request which is not recorded does not carry the room for it.
-        Some(recording) => Box::pin(recording.decide(&site, &request)).await,
+        (recording, noted) => Box::pin(decide_noting(recording, noted, &site, &request)).await,
     };
     let answer = carry_out(&site, &request, &verdict).await;
-    Reply::judged(site, request, verdict, answer, admitted)
+    let mut reply = Reply::judged(site, request, verdict, answer, admitted);
+    if let Some(judged) = &mut reply.judged {
+        judged.passages = passages;
+    }
+    reply
+}
+
+/// Decides for a request that is recorded, traced or both.
+async fn decide_noting(
+    recording: Option<&Recording>,
+    noted: Noted,
+    site: &Site,
+    request: &Arc<Request>,
+) -> (Verdict, Vec<Passage>) {
+    let begun = Instant::now();
+    let mut passages = Vec::new();
+    let mut note = |steps: &[Step]| {
+        if noted == Noted::Yes {
+            passages = Passage::of(begun, steps);
+        }
+    };
+    let verdict = match recording {
+        Some(recording) => recording.decide(site, request, &mut note).await,
+        None => {
+            let (verdict, steps) = site.chain.decide_noting(request, Arc::default()).await;
+            note(&steps);
+            verdict
+        }
+    };
+    (verdict, passages)
 }
 
 /// What a verdict leads to: the file, the policy's own answer or an error, with the chain's header changes.
@@ -331,6 +376,7 @@ impl Judged {
                 Outcome::Fault(_) => "fault",
             },
             effort,
+            passages: Vec::new(),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! In the order of events: [`index`] says whether there may be such a host, without asking the disk; what lies in its
 //! folder is read beneath it ([`folder`]); its chain is loaded, the operator's ring first; it is kept, looked at again
-//! when it is asked for and was not looked at for a second, and forgotten when nobody asks any more. Each of these steps
+//! when it is asked for and was not looked at for a second, and forgotten when nobody asks any more. What a tenant is just
+//! writing is not read yet: it is what it was until then. Each of these steps
 //! is one tenant's alone: whoever asks for another one does not wait, and what is wrong with one is a 503 of that one.
 
 pub mod folder;
@@ -15,7 +16,7 @@ use crate::{
     observe::meters,
     site::Site,
 };
-use folder::{Folder, Seen};
+use folder::{Folder, SETTLED, Seen};
 use index::Index;
 use std::{
     collections::{HashMap, HashSet},
@@ -23,11 +24,11 @@ use std::{
     fmt::Write,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     sync::{Semaphore, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use wasmserve_files::{Files, Pool};
 use wasmserve_policy::{Chain, Loading};
@@ -48,6 +49,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tenants whose folders are read at once.
 const READING: usize = 32;
+
+/// How often a tenant that nothing is known of is looked at again while its files change, before it is taken as it is.
+const UNSETTLED: u32 = 5;
 
 /// How long observers of a tenant that is forgotten have to take note of the last exchanges.
 const TELL_OBSERVERS: Duration = Duration::from_secs(5);
@@ -83,8 +87,8 @@ struct Slot {
 }
 
 enum Stand {
-    /// Being loaded or looked at.
-    UnderWay(watch::Receiver<Option<Outcome>>),
+    /// Being loaded or looked at; with what it was before, if that could be served.
+    UnderWay(watch::Receiver<Option<Outcome>>, Option<Arc<Site>>),
     Settled(Settled),
 }
 
@@ -201,8 +205,8 @@ impl Tenants {
     pub fn loaded(&self) -> Vec<Arc<Site>> {
         let table = self.table();
         let sites = table.values().filter_map(|slot| match &slot.stand {
-            Stand::Settled(settled) => settled.outcome.site(),
-            Stand::UnderWay(_) => None,
+            Stand::Settled(settled) => settled.site(),
+            Stand::UnderWay(_, before) => before.as_ref(),
         });
         sites.cloned().collect()
     }
@@ -279,11 +283,12 @@ impl Tenants {
                 Some(slot) => {
                     slot.used = Instant::now();
                     match &slot.stand {
-                        Stand::UnderWay(under_way) => under_way.clone(),
+                        Stand::UnderWay(under_way, _) => under_way.clone(),
                         Stand::Settled(settled) if settled.is_fresh() => return Ok(settled.outcome.clone()),
                         Stand::Settled(settled) => {
                             let under_way = self.clone().begin(host, Some(settled.clone()));
-                            slot.stand = Stand::UnderWay(under_way.clone());
+                            let before = settled.site().cloned();
+                            slot.stand = Stand::UnderWay(under_way.clone(), before);
                             under_way
                         }
                     }
@@ -292,7 +297,7 @@ impl Tenants {
                     let under_way = self.clone().begin(host, None);
                     let slot = Slot {
                         used: Instant::now(),
-                        stand: Stand::UnderWay(under_way.clone()),
+                        stand: Stand::UnderWay(under_way.clone(), None),
                     };
                     table.insert(host.into(), slot);
                     under_way
@@ -311,21 +316,29 @@ impl Tenants {
         tokio::spawn(async move {
             let tenants = self.clone();
             let name = host.clone();
+            let served = before.as_ref().and_then(|before| before.site().cloned());
             let looking = tokio::spawn(async move { tenants.settle(&name, before).await });
             // A panic is a fault of this server, and that tenant's alone.
             let settled = looking
                 .await
                 .unwrap_or_else(|_| Settled::broken(&host, &TenantError::BrokenOff, None));
             let outcome = settled.outcome.clone();
-            self.note(&host, settled);
+            self.note(&host, settled, served);
             tell.send_replace(Some(outcome));
         });
         told
     }
 
-    fn note(&self, host: &str, settled: Settled) {
-        if let Some(site) = settled.outcome.site() {
+    /// Takes note of what became of a tenant, and of what it was before.
+    fn note(&self, host: &str, settled: Settled, before: Option<Arc<Site>>) {
+        let now = settled.site();
+        if let Some(site) = now {
             site.account.set_budget(&site.spec.budget);
+        }
+        if let Some(before) = before
+            && now.is_none_or(|now| !Arc::ptr_eq(&now.chain, &before.chain))
+        {
+            meters().retired.retire_site(&before);
         }
         let forgotten = {
             let mut table = self.table();
@@ -349,7 +362,18 @@ impl Tenants {
             None => before,
         });
         let due = before.as_ref().filter(|before| !before.is_to_be_tried_again());
-        let read = self.read(host, due.and_then(|due| due.seen.clone())).await;
+        let seen = due.and_then(|due| due.seen.clone());
+        let is_served = before.as_ref().is_some_and(|before| before.outcome.site().is_some());
+        let mut looks = 1;
+        let read = loop {
+            match self.read(host, seen.clone()).await {
+                // Whoever writes to it without an end keeps it as it is.
+                Ok((_, Condition::Unsettled)) if is_served => break Ok(Read::AsBefore),
+                Ok((_, Condition::Unsettled)) if looks < UNSETTLED => sleep(SETTLED).await,
+                read => break read.map(|(read, _)| read),
+            }
+            looks += 1;
+        };
         let (begun, mut compiles) = (Instant::now(), false);
         let (seen, loaded) = match read {
             Ok(Read::AsBefore) => {
@@ -386,7 +410,7 @@ impl Tenants {
     }
 
     /// Reads what lies in a tenant's folder, unless it is what it was.
-    async fn read(&self, host: &str, before: Option<Seen>) -> Result<Read, TenantError> {
+    async fn read(&self, host: &str, before: Option<Seen>) -> Result<(Read, Condition), TenantError> {
         // The semaphore is never closed.
         let _reading = self.reading.acquire().await.map_err(|_| TenantError::BrokenOff)?;
         let (rules, host) = (self.rules.clone(), host.to_owned());
@@ -444,7 +468,7 @@ impl Tenants {
         let hosts = self.index.list()?;
         let mut wrong = Vec::new();
         for host in &hosts {
-            let examined = match self.read(host, None).await {
+            let examined = match self.read(host, None).await.map(|(read, _)| read) {
                 Ok(Read::Tenant(tenant, _)) if tenant.modules.is_empty() => Ok(()),
                 Ok(Read::Tenant(tenant, _)) => self.load(host, *tenant, None).await.map(drop),
                 Ok(Read::Wrong(errors, _)) => Err(errors.into()),
@@ -520,18 +544,31 @@ enum Read {
     Wrong(ConfigErrors, Seen),
 }
 
+/// Whether what was read is whole, as far as that can be known.
+enum Condition {
+    Settled,
+    /// It is just being written.
+    Unsettled,
+}
+
 /// Blocks.
-fn read(rules: &TenantRules, host: &str, before: Option<Seen>) -> io::Result<Read> {
+fn read(rules: &TenantRules, host: &str, before: Option<Seen>) -> io::Result<(Read, Condition)> {
     let Some(mut folder) = Folder::open(&rules.directory, host, &rules.root)? else {
-        return Ok(Read::NotThere);
+        return Ok((Read::NotThere, Condition::Settled));
     };
     if before.is_some_and(|before| folder.is_as(&before)) {
-        return Ok(Read::AsBefore);
+        return Ok((Read::AsBefore, Condition::Settled));
     }
-    Ok(match rules.tenant(host, &mut folder) {
+    let tenant = rules.tenant(host, &mut folder);
+    let condition = match folder.is_settled(SystemTime::now()) {
+        true => Condition::Settled,
+        false => Condition::Unsettled,
+    };
+    let read = match tenant {
         Ok(tenant) => Read::Tenant(Box::new(tenant), folder.into_seen()),
         Err(errors) => Read::Wrong(errors, folder.into_seen()),
-    })
+    };
+    Ok((read, condition))
 }
 
 // === impl Slot ===
@@ -540,7 +577,7 @@ impl Slot {
     /// Whether nobody waits for it or is being answered by it.
     fn is_idle(&self) -> bool {
         match &self.stand {
-            Stand::UnderWay(_) => false,
+            Stand::UnderWay(..) => false,
             Stand::Settled(settled) => settled.outcome.site().is_none_or(|site| Arc::strong_count(site) == 1),
         }
     }
@@ -548,10 +585,12 @@ impl Slot {
     /// To be called without the table's lock: closing what a tenant has open takes a while.
     fn end(self) {
         if let Stand::Settled(settled) = self.stand
-            && let Outcome::Site(site) = settled.outcome
-            && !site.chain.observers().is_empty()
+            && let Some(site) = settled.site().cloned()
         {
-            tokio::spawn(async move { site.chain.observers().drain(TELL_OBSERVERS).await });
+            meters().retired.retire_site(&site);
+            if !site.chain.observers().is_empty() {
+                tokio::spawn(async move { site.chain.observers().drain(TELL_OBSERVERS).await });
+            }
         }
     }
 }
@@ -584,6 +623,12 @@ impl Settled {
             );
         }
         Self::now(Outcome::Broken, seen)
+    }
+
+    /// What serves, or goes on to when its folder can be read again.
+    fn site(&self) -> Option<&Arc<Site>> {
+        let until = || self.until.as_ref().and_then(|until| until.outcome.site());
+        self.outcome.site().or_else(until)
     }
 
     fn is_fresh(&self) -> bool {

@@ -265,6 +265,47 @@ async fn a_mount_that_hangs_is_not_felt_beside_it() {
     }
 }
 
+/// The kernel cannot always name a mount without waiting while others are made and unmade; what waits for it is counted
+/// as its own all the same, and not as its neighbours'.
+#[tokio::test]
+async fn a_mount_that_hangs_is_told_apart_while_others_come_and_go() {
+    let (tree, elsewhere) = (Tree::new(), tempfile::tempdir().unwrap());
+    tree.write("beside", "beside");
+    std::fs::create_dir_all(tree.root().join("a/b/mount")).unwrap();
+    let disk = disks::Disk::mount(&tree.root().join("a/b/mount"), held(1000, Fault::HeldAtOpen));
+    let (Some(disk), Some(mounting)) = (disk, disks::Mounting::begin(elsewhere.path())) else {
+        return;
+    };
+    let files = Arc::new(tree.files());
+    let mut lookups = Vec::new();
+    for i in 0..1000 {
+        let files = Arc::clone(&files);
+        lookups.push(tokio::spawn(
+            async move { get(&files, &format!("/a/b/mount/{i}")).await },
+        ));
+        // While the other thread runs, so that many of them are looked for at the time of a mount.
+        let before = mounting.mounts();
+        let another = async {
+            while mounting.mounts() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), another)
+            .await
+            .expect("another mount");
+    }
+    until("as many waiting as one root may have on a device", || {
+        disk.waiting() == 32
+    })
+    .await;
+    assert_eq!(get(&files, "/beside").await, "file beside");
+    assert_eq!(disk.waiting(), 32, "nobody was let through");
+    disk.release();
+    for lookup in lookups {
+        assert_eq!(lookup.await.unwrap(), "file held");
+    }
+}
+
 /// Many sites on one disk that hangs: together they hold no more threads than it is given.
 #[tokio::test]
 async fn a_disk_that_hangs_holds_a_bounded_number_of_threads_for_all_roots() {

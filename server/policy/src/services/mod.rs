@@ -13,7 +13,7 @@ mod http;
 pub(crate) use http::Outbound;
 pub use http::{HttpGrant, Origin, OriginHost};
 
-use crate::{Grants, KeyValueGrant};
+use crate::{Grants, KeyValueGrant, budget::Processors};
 use http::HttpClient;
 use std::{
     collections::HashMap,
@@ -154,6 +154,8 @@ impl SiteServices {
 pub(crate) struct Sites {
     state: SharedState,
     known: Mutex<HashMap<Place, Weak<SiteServices>>>,
+    /// What their plugins have left of it.
+    pub processors: Processors,
 }
 
 type Place = (Arc<str>, Option<Arc<RedisOptions>>);

@@ -53,6 +53,9 @@ pub struct Entry<'a> {
     pub abort: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyPart<'a>>,
+    /// `tls.version`, `tls.server-name` and, of a client that showed a certificate, `tls.client-subject` and its like.
+    #[serde(serialize_with = "handshake", skip_serializing_if = "<[_]>::is_empty")]
+    pub tls: &'a [(String, String)],
     #[serde(serialize_with = "pairs", skip_serializing_if = "<[_]>::is_empty")]
     pub facts: &'a [(String, String)],
     /// Without its query.
@@ -194,7 +197,14 @@ fn pairs<S: Serializer>(facts: &[(String, String)], to: S) -> Result<S::Ok, S::E
     to.collect_map(facts.iter().map(|(name, value)| (name, value)))
 }
 
-fn ending(ending: Ending) -> &'static str {
+/// Named as the other members of the object: `tls.server-name` is `server_name` in `tls`.
+fn handshake<S: Serializer>(facts: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+    let short = |name: &str| name.strip_prefix("tls.").unwrap_or(name).replace('-', "_");
+    to.collect_map(facts.iter().map(|(name, value)| (short(name), value)))
+}
+
+/// In a word.
+pub fn ending(ending: Ending) -> &'static str {
     match ending {
         Ending::Completed => "completed",
         Ending::Aborted => "aborted",
@@ -226,7 +236,7 @@ fn quoted(value: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn entry<'a>(facts: &'a [(String, String)]) -> Entry<'a> {
+    fn entry<'a>(facts: &'a [(String, String)], tls: &'a [(String, String)]) -> Entry<'a> {
         Entry {
             time: SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_192_836_000_001),
             client: Some(IpAddr::from([192, 0, 2, 7])),
@@ -249,6 +259,7 @@ mod tests {
                 kept: 2,
                 spent: Duration::from_micros(30),
             }),
+            tls,
             facts,
             referer: None,
             user_agent: Some("curl \"8\"\n\u{fc}".into()),
@@ -264,7 +275,13 @@ mod tests {
     #[test]
     fn a_line_is_one_object() {
         let facts = [("user".to_owned(), "ada\n".to_owned())];
-        let line = written(&entry(&facts), Format::Json);
+        let tls = [
+            ("version", "TLSv1.3"),
+            ("server-name", "docs.example.org"),
+            ("client-subject", "CN=ada"),
+        ]
+        .map(|(name, value)| (format!("tls.{name}"), value.to_owned()));
+        let line = written(&entry(&facts, &tls), Format::Json);
         assert_eq!(line.matches('\n').count(), 1);
         let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(
@@ -274,6 +291,7 @@ mod tests {
                 "scheme": "https", "host": "docs.example.org", "path": "/a b\"c", "protocol": "HTTP/2.0", "status": 200,
                 "bytes": 12, "duration_us": 1500, "head_us": 90, "outcome": "completed",
                 "policy": { "verdict": "respond", "by": "guard", "ran": 1, "kept": 2, "us": 30 },
+                "tls": { "version": "TLSv1.3", "server_name": "docs.example.org", "client_subject": "CN=ada" },
                 "facts": { "user": "ada\n" }, "user_agent": "curl \"8\"\n\u{fc}",
             })
         );
@@ -283,7 +301,7 @@ mod tests {
     fn nothing_in_a_combined_line_can_pass_for_another_part() {
         let facts = [("user".to_owned(), "ada [x] \"y\"".to_owned())];
         assert_eq!(
-            written(&entry(&facts), Format::Combined),
+            written(&entry(&facts, &[]), Format::Combined),
             "192.0.2.7 - ada\\x20[x]\\x20\\x22y\\x22 [20/Nov/2026:16:40:36 +0000] \"GET /a\\x20b\\x22c HTTP/2.0\" 200 12 \"-\" \
              \"curl \\x228\\x22\\x0A\\xC3\\xBC\"\n"
         );
@@ -293,7 +311,7 @@ mod tests {
             status: None,
             path: None,
             user_agent: None,
-            ..entry(&[])
+            ..entry(&[], &[])
         };
         assert_eq!(
             written(&nothing, Format::Combined),

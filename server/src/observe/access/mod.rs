@@ -10,7 +10,7 @@
 mod entry;
 mod writer;
 
-pub use entry::{Entry, PolicyPart};
+pub use entry::{Entry, PolicyPart, ending};
 pub use writer::{AccessError, Lines};
 
 use std::{path::PathBuf, sync::OnceLock};

@@ -3,12 +3,14 @@
 //! Nobody waits for it. A line is appended to what waits, under a lock that is held for a copy of some 300 bytes; where
 //! that is [`WAITING`] bytes already, the line is lost instead, counted, and told of in the server's log. The thread wakes
 //! up for the first line, lets others come for [`GATHERING`], and writes all of them with one call.
+//!
+//! A disk that is full takes a part of a line: what follows begins on a line of its own, in the same process and in the next.
 
 use std::{
     cell::RefCell,
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -72,6 +74,9 @@ struct Sink {
     output: Output,
     /// As it was given.
     path: Option<PathBuf>,
+    /// Whether what was written last does not end a line.
+    torn: bool,
+    told: Told,
 }
 
 enum Output {
@@ -87,10 +92,7 @@ impl Lines {
     /// # Errors
     /// When no thread can be started.
     pub fn to_stdout() -> Result<Self, AccessError> {
-        Self::start(Sink {
-            output: Output::Stdout(io::stdout()),
-            path: None,
-        })
+        Self::start(Sink::new(Output::Stdout(io::stdout()), None, false))
     }
 
     /// Appends to a file, which is made when it is not there.
@@ -98,14 +100,11 @@ impl Lines {
     /// # Errors
     /// When it cannot be opened, or when no thread can be started.
     pub fn to_file(path: &Path) -> Result<Self, AccessError> {
-        let file = open(path).map_err(|source| AccessError::Open {
+        let (file, torn) = open(path).map_err(|source| AccessError::Open {
             path: path.to_owned(),
             source,
         })?;
-        Self::start(Sink {
-            output: Output::File(file),
-            path: Some(path.to_owned()),
-        })
+        Self::start(Sink::new(Output::File(file), Some(path.to_owned()), torn))
     }
 
     fn start(sink: Sink) -> Result<Self, AccessError> {
@@ -175,18 +174,15 @@ impl Queue {
 
     fn run(&self, mut sink: Sink) {
         let mut batch = Vec::new();
-        let mut told = Told::default();
         loop {
             let (lines, reopen) = self.next(&mut batch);
             if reopen {
                 sink.reopen();
             }
-            if let Err(error) = sink.write(&batch) {
-                self.lost.fetch_add(lines, Relaxed);
-                told.failure(&error);
-            }
+            let whole = sink.write(&batch);
+            self.lost.fetch_add(lines.saturating_sub(whole), Relaxed);
             batch.clear();
-            told.losses(self.lost.load(Relaxed));
+            sink.told.losses(self.lost.load(Relaxed));
         }
     }
 
@@ -219,46 +215,102 @@ impl Queue {
 // === impl Sink ===
 
 impl Sink {
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        match &mut self.output {
-            Output::Stdout(stdout) => {
-                stdout.write_all(lines)?;
-                stdout.flush()
-            }
-            Output::File(file) => file.write_all(lines),
-            Output::Nothing if lines.is_empty() => Ok(()),
-            Output::Nothing => {
-                self.reopen();
-                match &mut self.output {
-                    Output::File(file) => file.write_all(lines),
-                    _ => Err(io::Error::other("it could not be opened")),
-                }
-            }
+    fn new(output: Output, path: Option<PathBuf>, torn: bool) -> Self {
+        Self {
+            output,
+            path,
+            torn,
+            told: Told::default(),
         }
+    }
+
+    /// How many of these lines were written whole.
+    fn write(&mut self, lines: &[u8]) -> u64 {
+        if lines.is_empty() {
+            return 0;
+        }
+        if let Output::Nothing = self.output {
+            self.reopen();
+        }
+        let (written, failed) = match &mut self.output {
+            Output::Stdout(stdout) => {
+                let (written, failed) = append(stdout, &mut self.torn, lines);
+                (written, failed.or_else(|| stdout.flush().err()))
+            }
+            Output::File(file) => append(file, &mut self.torn, lines),
+            // That was told of.
+            Output::Nothing => (0, None),
+        };
+        if let Some(error) = failed {
+            self.told.failure(&error);
+        }
+        lines[..written].iter().filter(|byte| **byte == b'\n').count() as u64
     }
 
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
-        self.output = match open(path) {
-            Ok(file) => Output::File(file),
+        match open(path) {
+            Ok((file, torn)) => (self.output, self.torn) = (Output::File(file), torn),
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "the access log cannot be opened anew: its lines are lost");
-                Output::Nothing
+                self.told.unopened(path, &error);
+                self.output = Output::Nothing;
             }
-        };
+        }
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(MODE).open(path)
+/// Writes lines, on a line of their own where the last one is `torn`: how many bytes of them, and why not all.
+fn append(output: &mut impl Write, torn: &mut bool, lines: &[u8]) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while *torn || written < lines.len() {
+        let rest = match *torn && written == 0 {
+            true => b"\n",
+            false => &lines[written..],
+        };
+        match output.write(rest) {
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(_) if *torn && written == 0 => *torn = false,
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                *torn |= written > 0 && lines[written - 1] != b'\n';
+                return (written, Some(error));
+            }
+        }
+    }
+    (written, None)
 }
 
-/// What was told of losses.
+/// The file, and whether its last line has no end.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(MODE);
+        options
+    };
+    let file = options().open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok((file, false));
+    }
+    // Whoever may write to it and not read it does without.
+    match options().read(true).open(path) {
+        Ok(file) => {
+            let mut last = *b"\n";
+            let _ = file.read_at(&mut last, metadata.len() - 1);
+            Ok((file, last != *b"\n"))
+        }
+        Err(_) => Ok((file, false)),
+    }
+}
+
+/// What was told of losses, and when of each kind of failure.
 #[derive(Default)]
 struct Told {
     losses: u64,
     when: Option<Instant>,
     failed: Option<Instant>,
+    unopened: Option<Instant>,
 }
 
 // === impl Told ===
@@ -279,17 +331,77 @@ impl Told {
     }
 
     fn failure(&mut self, error: &io::Error) {
-        if self.failed.is_none_or(|when| when.elapsed() >= TELL) {
+        if is_due(&mut self.failed) {
             tracing::error!(%error, "the access log cannot be written");
-            self.failed = Some(Instant::now());
         }
     }
+
+    fn unopened(&mut self, path: &Path, error: &io::Error) {
+        if is_due(&mut self.unopened) {
+            tracing::error!(path = %path.display(), %error, "the access log cannot be opened anew: its lines are lost");
+        }
+    }
+}
+
+/// Whether it was not told of lately; it is now.
+fn is_due(told: &mut Option<Instant>) -> bool {
+    let due = told.is_none_or(|when| when.elapsed() >= TELL);
+    if due {
+        *told = Some(Instant::now());
+    }
+    due
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    /// Takes a few bytes at a time, and so many altogether.
+    struct Disk {
+        holds: Vec<u8>,
+        most: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match bytes.len().min(4).min(self.most - self.holds.len()) {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                count => {
+                    self.holds.extend_from_slice(&bytes[..count]);
+                    Ok(count)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// However full a disk was, lines that are written after it has room again are whole.
+    #[test]
+    fn a_torn_line_is_nobody_elses() {
+        for room in 0..20 {
+            let (mut torn, mut disk) = (
+                false,
+                Disk {
+                    holds: Vec::new(),
+                    most: room,
+                },
+            );
+            let (written, failed) = append(&mut disk, &mut torn, b"first\nsecond\n");
+            assert_eq!((written, failed.is_some()), (room.min(13), room < 13), "{room}");
+            let _ = append(&mut disk, &mut torn, b"lost\n");
+            disk.most = usize::MAX;
+            let (_, failed) = append(&mut disk, &mut torn, b"third\nfourth\n");
+            assert!(failed.is_none() && !torn);
+            let text = String::from_utf8(disk.holds).expect("text");
+            assert!(text.lines().all(|line| !line.is_empty()), "{room}: {text:?}");
+            let last: Vec<&str> = text.lines().rev().take(2).collect();
+            assert_eq!(last, ["fourth", "third"], "{room}: {text:?}");
+        }
+    }
 
     /// Waits for a state, not for a time.
     fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,5 +1,8 @@
 //! Reading what a tenant wrote: beneath its folder, one segment after the other, and no link is followed. So neither a
 //! link nor a pipe nor a file of any length that a tenant puts there makes the server read, wait for or hold more.
+//!
+//! Tenants copy files to their places as they like, byte after byte. Half of a `site.toml` may be a whole one that leaves
+//! out whoever guards the rest: so what changed a moment ago is not what is served yet ([`Folder::is_settled`]).
 
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -11,6 +14,7 @@ use std::{
     io::{self, Read},
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::config::tenants::TenantFolder;
@@ -19,6 +23,10 @@ use crate::config::tenants::TenantFolder;
 pub struct Folder {
     handle: OwnedFd,
     seen: Seen,
+    /// When the folder itself last changed: something came or went.
+    changed: Time,
+    /// Whether a file changed while it was read.
+    torn: bool,
 }
 
 /// What lay in a tenant's folder when it was read.
@@ -33,7 +41,13 @@ pub struct Seen {
 
 /// Tells one state of a file from another: device, inode, length, and the times of the last change of content and of
 /// anything, in nanoseconds.
-type Stamp = (u64, u64, u64, i128, i128);
+type Stamp = (u64, u64, u64, Time, Time);
+
+/// Nanoseconds since 1970.
+type Time = i128;
+
+/// What did not change for so long is taken to be whole.
+pub const SETTLED: Duration = Duration::from_secs(1);
 
 const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
@@ -68,7 +82,20 @@ impl Folder {
                 root: root.map(|stat| (stat.st_dev, stat.st_ino)),
                 files: Vec::new(),
             },
+            changed: changed(&stat),
+            torn: false,
         }))
+    }
+
+    /// Whether what was read is whole, as far as times tell: no file changed while it was read, or within [`SETTLED`]. Where
+    /// one is missing, none was taken away a moment ago: another may be on its way to its place. Times in the future are
+    /// another machine's, and tell nothing.
+    pub fn is_settled(&self, now: SystemTime) -> bool {
+        let time = |since: Duration| Time::try_from(since.as_nanos()).unwrap_or(Time::MAX);
+        let now = time(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let settled = |changed: Time| !(0..time(SETTLED)).contains(&(now - changed));
+        let of_file = |stamp: &Option<Stamp>| stamp.map_or(self.changed, |(.., changed)| changed);
+        !self.torn && self.seen.files.iter().all(|(_, stamp)| settled(of_file(stamp)))
     }
 
     /// What was looked at, and what it was.
@@ -132,33 +159,37 @@ fn told(error: Errno) -> io::Error {
 }
 
 fn stamp(stat: &Stat) -> Stamp {
-    let nanoseconds = |seconds: i64, rest: u64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    (
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size.unsigned_abs(),
-        nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-        nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
-    )
+    let (device, inode, size) = (stat.st_dev, stat.st_ino, stat.st_size.unsigned_abs());
+    let written = nanoseconds(stat.st_mtime, stat.st_mtime_nsec);
+    (device, inode, size, written, changed(stat))
+}
+
+/// By the time that nobody can set.
+fn changed(stat: &Stat) -> Time {
+    nanoseconds(stat.st_ctime, stat.st_ctime_nsec)
+}
+
+fn nanoseconds(seconds: i64, rest: u64) -> Time {
+    Time::from(seconds) * 1_000_000_000 + Time::from(rest)
 }
 
 impl TenantFolder for Folder {
     fn read(&mut self, path: &Path, most: u64) -> Result<Option<Vec<u8>>, String> {
         let found = self.look(path);
-        let stamp = found.as_ref().ok().and_then(Option::as_ref).map(|(_, stamp)| *stamp);
-        self.seen.files.push((path.to_owned(), stamp));
+        let seen = found.as_ref().ok().and_then(Option::as_ref).map(|(_, stamp)| *stamp);
+        self.seen.files.push((path.to_owned(), seen));
         let cannot = |error: io::Error| match error.raw_os_error() {
             Some(_) => format!("cannot be read: {}", crate::config::errors::reason(&error)),
             None => error.to_string(),
         };
-        let Some((file, _)) = found.map_err(cannot)? else {
+        let Some((file, before)) = found.map_err(cannot)? else {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        File::from(file)
-            .take(most + 1)
-            .read_to_end(&mut bytes)
-            .map_err(cannot)?;
+        let mut file = File::from(file).take(most + 1);
+        file.read_to_end(&mut bytes).map_err(cannot)?;
+        let after = fstat(file.get_ref()).map_err(|error| cannot(error.into()))?;
+        self.torn |= stamp(&after) != before;
         if bytes.len() as u64 > most {
             return Err(format!("is longer than {}", crate::config::units::exact_size(most)));
         }
@@ -228,6 +259,32 @@ mod tests {
         assert_eq!(read("folder/site.toml"), Ok(None));
         assert!(open(&tenants, "alias.org").is_none(), "a link is no tenant");
         assert!(open(&tenants, "c.org").is_none());
+    }
+
+    #[test]
+    fn what_changed_a_moment_ago_is_not_settled() {
+        let tenants = tenants();
+        let read = |name: &str| {
+            let mut folder = open(&tenants, "a.org").expect("a tenant");
+            let _ = folder.read(Path::new(name), 100);
+            folder
+        };
+        for name in ["site.toml", "missing.toml"] {
+            let folder = read(name);
+            let at = |time: Time| UNIX_EPOCH + Duration::from_nanos(u64::try_from(time).expect("after 1970"));
+            let changed = match folder.seen.files[0].1 {
+                Some((.., changed)) => changed,
+                None => folder.changed,
+            };
+            for (later, settled) in [(0, false), (999_999_999, false), (1_000_000_000, true), (-1, true)] {
+                assert_eq!(folder.is_settled(at(changed + later)), settled, "{name}, {later}");
+            }
+        }
+        let mut folder = read("site.toml");
+        folder.torn = true;
+        assert!(!folder.is_settled(SystemTime::now() + Duration::from_secs(60)));
+        // What was not looked at may change all the time.
+        assert!(open(&tenants, "a.org").expect("a tenant").is_settled(SystemTime::now()));
     }
 
     #[test]

@@ -144,9 +144,10 @@ impl Recording {
     }
 
     /// Decides a request as [`wasmserve_policy::Chain::decide`] does, and records it if there is room.
-    pub async fn decide(&self, site: &Site, request: &Arc<Request>) -> Verdict {
+    pub async fn decide(&self, site: &Site, request: &Arc<Request>, note: impl FnOnce(&[Step])) -> Verdict {
         let withheld = Arc::new(self.shared.redactor.withheld(request));
         let (verdict, steps) = site.chain.decide_noting(request, withheld.clone()).await;
+        note(&steps);
         self.offer(Observed {
             request: request.clone(),
             withheld,
