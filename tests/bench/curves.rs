@@ -137,6 +137,8 @@ pub fn policies(settings: &Settings, run: &mut Run) -> Result<(), String> {
 }
 
 pub fn sizes(settings: &Settings, run: &mut Run) -> Result<(), String> {
+    /// Larger ones are fetched once a round.
+    const LARGEST_REPEATED: u64 = 1 << 20;
     let site = Site::new();
     let mut sizes: Vec<(String, u64)> = vec![
         ("1KiB".into(), 1 << 10),
@@ -159,21 +161,21 @@ pub fn sizes(settings: &Settings, run: &mut Run) -> Result<(), String> {
         for (name, size) in &sizes {
             let point = Point::new(name.clone(), *size as f64);
             for peer in &peers {
+                let cell = Cell {
+                    workload: "sizes",
+                    point: &point,
+                    contestant: &peer.name,
+                    round,
+                };
                 let path = format!("/{name}.bin");
                 let before = peer.cpu();
-                let load = if *size <= 1 << 20 {
-                    load::closed(peer.address, &path, peer.headers, 8, settings.seconds, None)?
-                } else {
-                    load::downloads(peer.address, &path, 1).map_err(|error| format!("{}: {error}", peer.name))?
-                };
+                let asked = cell.attempt(run, peer, || match *size {
+                    ..=LARGEST_REPEATED => load::closed(peer.address, &path, peer.headers, 8, settings.seconds, None),
+                    _ => load::downloads(peer.address, &path, 1).map_err(|error| error.to_string()),
+                });
+                let Some(load) = asked? else { continue };
                 let cpu = peer.cpu().saturating_sub(before).as_secs_f64();
                 if round > 0 {
-                    let cell = Cell {
-                        workload: "sizes",
-                        point: &point,
-                        contestant: &peer.name,
-                        round,
-                    };
                     let bytes = load.requests * *size as f64;
                     cell.add(run, "CPU per GB", "s", cpu * 1e9 / bytes);
                     cell.add(run, "throughput", "MB/s", bytes / 1e6 / load.seconds);

@@ -37,11 +37,17 @@ pub fn allow_descriptors() {
     }
 }
 
+/// How many descriptors a process may have.
+pub fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
 /// The most connections that can be open at once, of so many: a client and a server need a descriptor each, and some.
 pub fn possible(connections: usize) -> usize {
     const SPARE: usize = 600;
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(SPARE);
+    let limit = descriptors();
+    let room = limit.saturating_sub(SPARE);
     if room < connections {
         eprintln!("a limit of {limit} descriptors leaves room for {room} connections instead of {connections}");
     }

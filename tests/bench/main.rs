@@ -14,6 +14,7 @@ mod peers;
 mod plot;
 mod report;
 mod site;
+mod store;
 mod tokens;
 mod workloads;
 
@@ -121,9 +122,13 @@ fn measure(options: Options) -> Result<(), String> {
             .any(|name| name == workload.name || (name == CURVES && workload.part == Part::Curve)),
     };
     let mut run = Run::begin(&options.output, &options.workloads)?;
+    let mut problems = Vec::new();
     for workload in WORKLOADS.iter().filter(chosen) {
         eprintln!("\n== {}: {}", workload.name, workload.what);
-        (workload.measure)(&settings, &mut run)?;
+        if let Err(problem) = (workload.measure)(&settings, &mut run) {
+            eprintln!("error: {problem}");
+            problems.push(format!("{}: {problem}", workload.name));
+        }
         // After each, so that a run that is cut short has shown something.
         run.write()?;
     }
@@ -132,5 +137,8 @@ fn measure(options: Options) -> Result<(), String> {
         report::put_into(&readme, &run.table(Shown::Chosen))?;
     }
     eprintln!("raw figures and plots: {}", run.folder().display());
-    Ok(())
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(format!("not everything was measured: {}", problems.join("; "))),
+    }
 }

@@ -192,6 +192,10 @@ impl Peer {
         load::closed(address, "/1KiB.bin", headers, connections, settings.seconds, next)
     }
 
+    pub fn is_ours(&self) -> bool {
+        matches!(self.running, Running::Ours { .. })
+    }
+
     /// Resident bytes of its processes, pages that they share counted once.
     pub fn memory(&self) -> u64 {
         self.processes().into_iter().map(process::proportional).sum()
@@ -452,6 +456,9 @@ impl Place<'_> {
     }
 
     fn lighttpd(&self) -> Result<Command, String> {
+        // It takes half as many connections as it may have descriptors, whatever else it is told.
+        let descriptors = load::descriptors().min(65_536);
+        let connections = descriptors / 2;
         let (folder, root, port) = (self.folder.display(), self.root.display(), self.address.port());
         let file = self.write(
             "lighttpd.conf",
@@ -459,7 +466,7 @@ impl Place<'_> {
                 "server.document-root = \"{root}\"\nserver.port = {port}\nserver.bind = \"127.0.0.1\"\n\
                  server.pid-file = \"{folder}/pid\"\nserver.errorlog = \"{folder}/error.log\"\n\
                  server.max-keep-alive-requests = 1000000000\nserver.max-keep-alive-idle = 600\n\
-                 server.max-fds = 16384\nserver.max-connections = 12000\nserver.listen-backlog = 4096\n\
+                 server.max-fds = {descriptors}\nserver.max-connections = {connections}\nserver.listen-backlog = 4096\n\
                  server.stat-cache-engine = \"simple\"\nserver.network-backend = \"sendfile\"\n\
                  mimetype.assign = ( \".bin\" => \"application/octet-stream\" )\n"
             ),

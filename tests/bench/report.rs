@@ -25,11 +25,21 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A peer that could not do what a point asks of it.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub workload: &'static str,
+    pub point: String,
+    pub contestant: String,
+    pub error: String,
+}
+
 /// A run: everything measured on one machine in one go.
 pub struct Run {
     folder: PathBuf,
     machine: Machine,
     samples: Vec<Sample>,
+    failures: Vec<Failure>,
 }
 
 /// Where and when.
@@ -82,6 +92,7 @@ impl Run {
             folder,
             machine,
             samples: Vec::new(),
+            failures: Vec::new(),
         })
     }
 
@@ -100,6 +111,23 @@ impl Run {
             sample.figure
         );
         self.samples.push(sample);
+    }
+
+    pub fn fail(&mut self, failure: Failure) {
+        let Failure {
+            point,
+            contestant,
+            error,
+            ..
+        } = &failure;
+        eprintln!("  {point}: {contestant} FAILED: {error}");
+        self.failures.push(failure);
+    }
+
+    pub fn has_failed(&self, workload: &str, point: &str, contestant: &str) -> bool {
+        self.failures
+            .iter()
+            .any(|failure| (failure.workload, &*failure.point, &*failure.contestant) == (workload, point, contestant))
     }
 
     /// Writes `samples.csv`, `run.json`, `table.md` and a plot for every figure with several points.
@@ -127,7 +155,11 @@ impl Run {
             );
         }
         put("samples.csv", &csv)?;
-        let json = serde_json::json!({ "machine": self.machine, "samples": self.samples });
+        let json = serde_json::json!({
+            "machine": self.machine,
+            "samples": self.samples,
+            "failures": self.failures,
+        });
         put("run.json", &format!("{json:#}\n"))?;
         put("table.md", &self.table(Shown::Everything))?;
         for (workload, figure, unit) in self.figures() {
@@ -195,6 +227,15 @@ impl Run {
                     .collect();
                 let _ = writeln!(text, "| {contestant} | {} |", cells.join(" | "));
             }
+        }
+        for Failure {
+            workload,
+            point,
+            contestant,
+            error,
+        } in &self.failures
+        {
+            let _ = writeln!(text, "\n{workload}, {point}: {contestant} failed ({error}).");
         }
         text
     }

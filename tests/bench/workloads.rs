@@ -3,11 +3,14 @@ use crate::{
     Extent, Settings, curves,
     load::{self, Load},
     peers::{Kind, Ours, Peer},
-    report::{Run, Sample},
+    report::{Failure, Run, Sample},
     site::Site,
     tokens,
 };
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 use support::{Chain, Launch, Policy, password_hash, process};
 
 /// A workload: a name for the command line, and what it shows.
@@ -65,6 +68,12 @@ pub const WORKLOADS: &[Workload] = &[
         what: "resident memory: idle, with 100 downloads of 1 GiB, and of 10,000 idle connections",
         part: Part::Table,
         measure: memory,
+    },
+    Workload {
+        name: "store",
+        what: "8 objects of 64 MiB in object storage through a cache on local disk: cold, and warm",
+        part: Part::Alone,
+        measure: crate::store::store,
     },
     Workload {
         name: "start",
@@ -175,6 +184,32 @@ impl Cell<'_> {
             value,
         });
     }
+
+    /// Does what the cell is about. A peer that fails is noted and not asked here again, so that the others are measured;
+    /// `None` then. That this server fails is an error.
+    pub fn attempt<T, E: Display>(
+        &self,
+        run: &mut Run,
+        peer: &Peer,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Option<T>, String> {
+        if run.has_failed(self.workload, &self.point.label, self.contestant) {
+            return Ok(None);
+        }
+        match work() {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if peer.is_ours() => Err(format!("{}, {}: {error}", peer.name, self.point.label)),
+            Err(error) => {
+                run.fail(Failure {
+                    workload: self.workload,
+                    point: self.point.label.clone(),
+                    contestant: self.contestant.to_owned(),
+                    error: error.to_string(),
+                });
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Closed-loop rounds over these contestants and points; the first round warms up and is not counted.
@@ -189,18 +224,20 @@ pub fn rounds(
     for round in 0..=settings.rounds {
         for point in points {
             for peer in peers {
-                let before = peer.cpu();
-                let load = ask(peer, point).map_err(|error| format!("{}: {error}", peer.name))?;
-                let cpu = peer.cpu().saturating_sub(before).as_secs_f64();
-                if round == 0 || load.requests == 0.0 {
-                    continue;
-                }
                 let cell = Cell {
                     workload,
                     point,
                     contestant: &peer.name,
                     round,
                 };
+                let before = peer.cpu();
+                let Some(load) = cell.attempt(run, peer, || ask(peer, point))? else {
+                    continue;
+                };
+                let cpu = peer.cpu().saturating_sub(before).as_secs_f64();
+                if round == 0 || load.requests == 0.0 {
+                    continue;
+                }
                 cell.add(run, "CPU per request", "µs", cpu * 1e6 / load.requests);
                 cell.add(run, "requests per second", "1/s", load.requests / load.seconds);
             }
@@ -311,17 +348,19 @@ fn large(settings: &Settings, run: &mut Run) -> Result<(), String> {
         for &clients in clients {
             let point = Point::new(format!("{clients} clients"), clients as f64);
             for peer in &peers {
+                let cell = Cell {
+                    workload: "large",
+                    point: &point,
+                    contestant: &peer.name,
+                    round,
+                };
                 let before = peer.cpu();
-                let load = load::downloads(peer.address, "/100MiB.bin", clients)
-                    .map_err(|error| format!("{}: {error}", peer.name))?;
+                let downloads = || load::downloads(peer.address, "/100MiB.bin", clients);
+                let Some(load) = cell.attempt(run, peer, downloads)? else {
+                    continue;
+                };
                 let cpu = peer.cpu().saturating_sub(before).as_secs_f64();
                 if round > 0 {
-                    let cell = Cell {
-                        workload: "large",
-                        point: &point,
-                        contestant: &peer.name,
-                        round,
-                    };
                     cell.add(run, "CPU per GB", "s", cpu * 1e9 / load.bytes);
                     cell.add(run, "time for all to finish", "s", load.seconds);
                 }
@@ -342,20 +381,19 @@ fn latency(settings: &Settings, run: &mut Run) -> Result<(), String> {
         for (label, downloads) in [("alone", 0), ("8 downloads", 8)] {
             let point = Point::new(label, downloads as f64);
             for peer in &peers {
-                let ask = || load::at_rate(peer.address, "/1KiB.bin", RATE, 16, duration);
-                let latencies = match downloads {
-                    0 => ask(),
-                    clients => load::beside(peer.address, "/100MiB.bin", clients, ask),
-                };
-                let latencies = latencies.map_err(|error| format!("{}: {error}", peer.name))?;
-                if round == 0 {
-                    continue;
-                }
                 let cell = Cell {
                     workload: "latency",
                     point: &point,
                     contestant: &peer.name,
                     round,
+                };
+                let ask = || load::at_rate(peer.address, "/1KiB.bin", RATE, 16, duration);
+                let asked = cell.attempt(run, peer, || match downloads {
+                    0 => ask(),
+                    clients => load::beside(peer.address, "/100MiB.bin", clients, ask),
+                })?;
+                let Some(latencies) = asked.filter(|_| round > 0) else {
+                    continue;
                 };
                 cell.add(run, "p50 at 500/s", "µs", latencies.quantile(0.5));
                 cell.add(run, "p99 at 500/s", "µs", latencies.quantile(0.99));
@@ -382,11 +420,18 @@ fn memory(settings: &Settings, run: &mut Run) -> Result<(), String> {
         Kind::StaticWebServer,
         Kind::Caddy,
     ];
+    fn cell<'a>(peer: &'a Peer, point: &'a Point) -> Cell<'a> {
+        Cell {
+            workload: "memory",
+            point,
+            contestant: &peer.name,
+            round: 1,
+        }
+    }
     // One after the other: what one keeps must not press on the next.
     for kind in chosen(settings, &kinds) {
         let peer = Peer::start(kind, &site)?;
         let idle = peer.memory() as f64;
-        let failed = |error: std::io::Error| format!("{}: {error}", peer.name);
         let busy = load::beside(peer.address, "/1GiB.bin", downloads, || {
             let until = Instant::now() + Duration::from_secs(settings.seconds * 3);
             let mut most = 0;
@@ -396,26 +441,19 @@ fn memory(settings: &Settings, run: &mut Run) -> Result<(), String> {
             }
             most as f64
         });
+        let mut add = |label: String, value| cell(&peer, &Point::new(label, 0.0)).add(run, "resident", "MiB", value);
+        add("idle".into(), idle / MIB);
+        add(format!("{downloads} x 1 GiB"), busy / MIB);
+        add("over idle".into(), (busy - idle).max(0.0) / MIB);
+        let point = Point::new(format!("{idle_connections} idle connections"), 0.0);
         let before = peer.memory() as f64;
-        let connections = load::idle(peer.address, "/1KiB.bin", idle_connections).map_err(failed)?;
-        // What a server gives back of connections that stay idle, it gives back soon.
-        std::thread::sleep(Duration::from_secs(3));
-        let held = (peer.memory() as f64 - before).max(0.0) / connections.len() as f64;
-        drop(connections);
-        let mut add = |label: String, figure, unit, value| {
-            let cell = Cell {
-                workload: "memory",
-                point: &Point::new(label, 0.0),
-                contestant: &peer.name,
-                round: 1,
-            };
-            cell.add(run, figure, unit, value);
-        };
-        add("idle".into(), "resident", "MiB", idle / MIB);
-        add(format!("{downloads} x 1 GiB"), "resident", "MiB", busy / MIB);
-        add("over idle".into(), "resident", "MiB", (busy - idle).max(0.0) / MIB);
-        let label = format!("{idle_connections} idle connections");
-        add(label, "for each connection", "KiB", held / 1024.0);
+        let ask = || load::idle(peer.address, "/1KiB.bin", idle_connections);
+        if let Some(connections) = cell(&peer, &point).attempt(run, &peer, ask)? {
+            // What a server gives back of connections that stay idle, it gives back soon.
+            std::thread::sleep(Duration::from_secs(3));
+            let held = (peer.memory() as f64 - before).max(0.0) / connections.len() as f64;
+            cell(&peer, &point).add(run, "for each connection", "KiB", held / 1024.0);
+        }
     }
     Ok(())
 }

@@ -92,6 +92,11 @@ impl Pool {
         self.cache.counts()
     }
 
+    /// The cache on local disk of what is in stores, if there is one.
+    pub fn disk_cache(&self) -> Option<&wasmserve_pieces::Cache> {
+        self.stores.as_ref()?.disk_cache()
+    }
+
     pub(crate) fn protected(&self) -> Arc<Protected> {
         self.protected.load_full()
     }

@@ -276,6 +276,9 @@ impl<'a> Serving<'a> {
     /// Operators ask another process from now on.
     pub fn withdraw(&self) {
         self.operators.withdraw();
+        if let Some(cache) = self.loader.pool().disk_cache() {
+            cache.retire();
+        }
     }
 
     /// Descriptors of all that is listened on, for the process that replaces this one.
@@ -376,7 +379,10 @@ impl Parts {
             narrator: options.narrator(),
             ..watch(&settings.operators)?
         };
-        let mut loader = Loader::new(&cache);
+        let mut loader = match &settings.disk_cache {
+            Some(pieces) => Loader::keeping(&cache, pieces.open(configuration.roots())),
+            None => Loader::new(&cache),
+        };
         let sites = loader.load(configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
         settings.limit(loader.limits());
