@@ -28,6 +28,7 @@ mod guides;
 mod headers;
 mod host;
 mod hostile;
+mod http2;
 mod languages;
 mod listeners;
 mod loading;

@@ -198,6 +198,7 @@ impl<'a> Serving<'a> {
         // Nothing fails from here on.
         let settings = &configuration.server;
         self.server.acme.follow(authority, configuration.acme_names());
+        tokio::spawn(remember_tenants(self.server.clone()));
         self.server.set_options(net);
         settings.limit(self.loader.limits());
         sites.apply_budgets();
@@ -261,6 +262,7 @@ impl<'a> Serving<'a> {
     pub fn ready(&mut self) {
         self.inherited.settle();
         self.ordering = Some(tokio::spawn(self.server.acme.clone().run()));
+        tokio::spawn(remember_tenants(self.server.clone()));
         supervisor::ready();
     }
 
@@ -308,6 +310,20 @@ impl<'a> Serving<'a> {
         self.operators.end().await;
         if let Some(recording) = &self.server.watch.record {
             tokio::task::block_in_place(|| recording.finish());
+        }
+    }
+}
+
+/// Sees to the certificates that tenants have from an earlier start, so that they are renewed before they are asked for.
+async fn remember_tenants(server: Arc<Server>) {
+    let acme = server.acme.clone();
+    let unknown = tokio::task::spawn_blocking(move || acme.unknown_in_store()).await;
+    // A panic is in the log.
+    for name in unknown.unwrap_or_default() {
+        // A name that is nobody's any more leads elsewhere: nothing is ordered for it.
+        if server.sites.load_full().has_tenant(&name).await {
+            let acme = server.acme.clone();
+            let _ = tokio::task::spawn_blocking(move || acme.remember(&name)).await;
         }
     }
 }

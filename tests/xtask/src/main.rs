@@ -8,6 +8,7 @@
 
 mod build;
 mod command;
+mod installed;
 mod languages;
 mod measure;
 mod package;
@@ -39,8 +40,9 @@ Tasks:
                       Ctrl-C: server/docs/several-servers.md.
   messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
   reference           Write server/docs/reference.md anew, from the docs of what configuration is read into.
-  package             Build server and plugins, and make a Debian package of them in target/debian. Installs
-                      cargo-deb within target/tools.
+  package [test]      Build server and plugins, and make a Debian package of them in target/debian. Installs
+                      cargo-deb within target/tools. With test: install it on this machine, serve a file as its user,
+                      remove and purge it, as root.
   help                Print this.
 
 Tests of disks that fail or hang mount file systems in user space; where that cannot be done they fail, unless
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         "setup" => setup::for_tests(),
         "reference" => reference::run(&rest),
         "bench" if rest == ["languages"] => languages::measure(),
-        "package" => package::run_all(),
+        "package" => package::run_all(&rest),
         "messages" => test::record_messages(),
         "bench" | "stress" | "cluster" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {
