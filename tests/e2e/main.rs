@@ -27,6 +27,7 @@ mod guides;
 mod headers;
 mod host;
 mod hostile;
+mod kept_heads;
 mod languages;
 mod listeners;
 mod loading;
