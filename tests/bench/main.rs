@@ -14,6 +14,7 @@ mod peers;
 mod plot;
 mod report;
 mod site;
+mod store;
 mod tokens;
 mod workloads;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: three servers as one, behind a balancer and with a Redis, until Ctrl-C.
+//! `cargo xtask cluster`: three servers as one, behind a balancer, with a Redis and an S3, until Ctrl-C.
 #![forbid(unsafe_code)]
 
 use std::{process::ExitCode, thread, time::Duration};
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         "  curl -i http://{}/limited/index.txt    # a hundred a day, of all three",
         cluster.address()
     );
-    let second = cluster.processes()[3].1;
+    let second = cluster.processes()[4].1;
     println!("  kill -9 {second}                       # and ask again: the other two answer");
     println!("Ctrl-C ends all of them.");
     while cluster.is_running() {

@@ -70,6 +70,12 @@ pub const WORKLOADS: &[Workload] = &[
         measure: memory,
     },
     Workload {
+        name: "store",
+        what: "8 objects of 64 MiB in object storage through a cache on local disk: cold, and warm",
+        part: Part::Alone,
+        measure: crate::store::store,
+    },
+    Workload {
         name: "start",
         what: "from start to the first byte; of policies with and without their compiled code on disk",
         part: Part::Table,

@@ -263,6 +263,56 @@ fn tenants_get_certificates_when_they_are_asked_for() {
     assert_eq!(ask(&pebble, "one.example").success().stdout, b"200");
 }
 
+/// Nobody asks a tenant for anything after the restart, and its certificate is renewed all the same.
+#[test]
+fn a_tenants_certificate_is_renewed_before_it_is_asked_for() {
+    let mut pebble = Pebble::new(Duration::from_secs(20));
+    pebble.start();
+    let hosting = hosting(&pebble, "", "[sites]\ndirectory = \"tenants\"\nacme = true\n");
+    for host in ["one.example", "gone.example"] {
+        hosting.write(&format!("tenants/{host}/public/file.txt"), "content");
+    }
+    let server = hosting.start();
+    for host in ["one.example", "gone.example"] {
+        assert_eq!(status(&pebble, host), "200");
+    }
+    drop(server);
+    fs::remove_dir_all(hosting.at("tenants/gone.example")).expect("our folder");
+    let _server = hosting.start();
+    let done = || {
+        let metrics = told(&hosting, "/metrics");
+        let count = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("wasmserve_acme_orders_total{result=\"done\"} "));
+        count.expect("it is counted").parse::<u64>().expect("a number")
+    };
+    eventually("it is renewed", || done() > 0);
+    let status = told(&hosting, "/status");
+    assert!(
+        status.contains("one.example") && !status.contains("gone.example"),
+        "{status}"
+    );
+}
+
+/// An authority that makes accounts only for those who have its key.
+#[test]
+fn an_account_is_bound_to_one_that_the_authority_knows() {
+    let mut pebble = Pebble::new(LONG).with_binding();
+    pebble.start();
+    let hosting = hosting(&pebble, "", &open("a", "\"a.example\""));
+    let text = fs::read_to_string(hosting.at("wasmserve.toml")).expect("it was written");
+    hosting.write(
+        "wasmserve.toml",
+        text.replace(&pebble.config(), &pebble.unbound_config()),
+    );
+    let server = hosting.start();
+    server.logged("externalAccountRequired");
+    drop(server);
+    hosting.write("wasmserve.toml", text);
+    let _server = hosting.start();
+    assert_eq!(status(&pebble, "a.example"), "200");
+}
+
 /// One connection for the name, which outlives a renewal.
 struct Kept(Child);
 

@@ -96,7 +96,7 @@ fn patient(bucket: &Bucket, store: &str) -> (tempfile::TempDir, Launch) {
 const PATIENT: &str = "request-timeout = \"2m\"\nread-timeout = \"2m\"";
 
 /// What a client gets until the connection ends, and whether that is all that was promised.
-fn download(server: &Server, path: &str) -> (Vec<u8>, bool) {
+pub fn download(server: &Server, path: &str) -> (Vec<u8>, bool) {
     let mut connection = Connection::open(server.address());
     connection.send(format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

@@ -1,18 +1,34 @@
-//! An S3-compatible server in this process, as far as reading goes, that can be told to fail: the far end of tests of roots
-//! in object storage.
-use crate::Launch;
+//! A store in this process, as far as reading goes, that can be told to fail: the far end of tests of roots in object storage.
+//! It speaks as Amazon's, as Google's or as Microsoft's.
+use crate::{Launch, PATIENCE};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 /// A bucket, and its server.
 pub struct Bucket {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    dialect: Dialect,
+    state: Arc<Shared>,
+}
+
+/// Whose protocol is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    S3,
+    Google,
+    Azure,
+}
+
+/// The state, and a word to those who wait for it.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 /// What becomes of one GET of an object.
@@ -36,6 +52,11 @@ struct State {
     /// Of the GETs of objects that come next, one each.
     faults: VecDeque<Fault>,
     asked: Vec<String>,
+    /// Who asks has no right to list, and is told of nothing that is not there.
+    secretive: bool,
+    /// HEADs of keys with this in them wait until so many different ones do.
+    gate: Option<(String, usize)>,
+    waiting: BTreeSet<String>,
 }
 
 /// What all objects say of their time.
@@ -47,20 +68,64 @@ impl Default for Bucket {
     }
 }
 
+impl Dialect {
+    /// How URLs of it begin.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Google => "gs",
+            Self::Azure => "az",
+        }
+    }
+
+    /// Variables that say who asks.
+    fn keys(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::S3 => &[
+                ("AWS_ACCESS_KEY_ID", "test-key-id"),
+                ("AWS_SECRET_ACCESS_KEY", "test-secret-key"),
+            ],
+            Self::Google => &[("GOOGLE_BEARER_TOKEN", "test-secret-key")],
+            // The key is `test-secret-key` in Base64.
+            Self::Azure => &[
+                ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
+                ("AZURE_STORAGE_ACCOUNT_KEY", "dGVzdC1zZWNyZXQta2V5"),
+            ],
+        }
+    }
+
+    /// How what they are turned into begins.
+    fn authorization(self) -> &'static str {
+        match self {
+            Self::S3 => "AWS4-HMAC-SHA256 Credential=test-key-id/",
+            Self::Google => "Bearer test-secret-key",
+            Self::Azure => "SharedKey account:",
+        }
+    }
+}
+
 impl Bucket {
     pub fn new() -> Self {
+        Self::speaking(Dialect::S3)
+    }
+
+    pub fn speaking(dialect: Dialect) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::<Shared>::default();
         let shared = state.clone();
         // It ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = shared.clone();
-                thread::spawn(move || serve(&stream, &state));
+                thread::spawn(move || serve(&stream, dialect, &state));
             }
         });
-        Self { address, state }
+        Self {
+            address,
+            dialect,
+            state,
+        }
     }
 
     pub fn put(&self, key: &str, content: impl Into<Vec<u8>>) {
@@ -75,6 +140,16 @@ impl Bucket {
     /// What becomes of the GETs of objects that come next, one each.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().faults.extend(faults);
+    }
+
+    /// From now on, what is not there may not be read, and nothing be listed.
+    pub fn tell_nothing(&self) {
+        self.state().secretive = true;
+    }
+
+    /// HEADs of keys with this in them are answered when so many different ones wait.
+    pub fn hold(&self, text: &str, count: usize) {
+        self.state().gate = Some((text.to_owned(), count));
     }
 
     /// What was asked so far: `HEAD /bucket/key`, `GET /bucket/key 0-99`, `GET /bucket?list-type=2&...`.
@@ -97,13 +172,12 @@ impl Bucket {
 
     /// With keys in its environment.
     pub fn with_keys(&self, launch: Launch) -> Launch {
-        launch
-            .variable("AWS_ACCESS_KEY_ID", "test-key-id")
-            .variable("AWS_SECRET_ACCESS_KEY", "test-secret-key")
+        let keys = self.dialect.keys().iter();
+        keys.fold(launch, |launch, (name, value)| launch.variable(name, *value))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 }
 
@@ -114,15 +188,34 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits at the gate, if a key is held there.
+    fn pass(&self, key: &str) {
+        let mut state = self.lock();
+        let Some((text, count)) = state.gate.clone() else {
+            return;
+        };
+        if !key.contains(&text) {
+            return;
+        }
+        state.waiting.insert(key.to_owned());
+        self.changed.notify_all();
+        let is_open = |state: &mut State| state.waiting.len() < count;
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, is_open);
+        // Whoever asks has long been told that the store is slow.
+        drop(waited);
+    }
 }
 
 /// Answers the requests of one connection until it ends.
-fn serve(stream: &TcpStream, state: &Mutex<State>) {
+fn serve(stream: &TcpStream, dialect: Dialect, state: &Shared) {
     let mut reader = BufReader::new(stream);
     while let Ok(Some(request)) = Request::read(&mut reader) {
-        if answer(stream, &request, state).is_err() {
+        if answer(stream, &request, dialect, state).is_err() {
             return;
         }
     }
@@ -184,7 +277,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// An error ends the connection.
-fn answer(mut stream: &TcpStream, request: &Request, state: &Mutex<State>) -> io::Result<()> {
+fn answer(mut stream: &TcpStream, request: &Request, dialect: Dialect, state: &Shared) -> io::Result<()> {
     let range = request
         .headers
         .get("range")
@@ -199,26 +292,43 @@ fn answer(mut stream: &TcpStream, request: &Request, state: &Mutex<State>) -> io
         format!("?{query}")
     };
     asked += &range.map(|range| format!(" {range}")).unwrap_or_default();
-    lock(state).asked.push(asked);
+    state.lock().asked.push(asked);
     let signed = request.headers.get("authorization");
-    if !signed.is_some_and(|signature| signature.starts_with("AWS4-HMAC-SHA256 Credential=test-key-id/")) {
-        return stream.write_all(&message(403, "AccessDenied"));
+    if !signed.is_some_and(|signature| signature.starts_with(dialect.authorization())) {
+        return stream.write_all(&message(403, "InvalidAccessKeyId"));
     }
-    if request.parameter("list-type").is_some() {
-        let page = listed(request, &lock(state));
+    let question = match dialect {
+        Dialect::S3 | Dialect::Google => "list-type",
+        Dialect::Azure => "comp",
+    };
+    if request.parameter(question).is_some() {
+        if state.lock().secretive {
+            return stream.write_all(&message(403, "AccessDenied"));
+        }
+        let page = listed(request, dialect, &state.lock());
         return stream.write_all(&with_body("200 OK", "", page.as_bytes()));
     }
     let key = path.strip_prefix("/bucket/").unwrap_or_default();
     let fault = match method.as_str() {
-        "GET" => lock(state).faults.pop_front(),
+        "GET" => state.lock().faults.pop_front(),
         _ => None,
     };
+    if method == "HEAD" {
+        state.pass(key);
+    }
     match &fault {
         Some(Fault::Status(status)) => return stream.write_all(&message(*status, "SlowDown: the reason of the store")),
         Some(Fault::Silence) => return io::copy(&mut stream, &mut io::sink()).map(drop),
         Some(Fault::Cut(_) | Fault::Replace(..)) | None => {}
     }
-    let Some((version, content)) = lock(state).objects.get(key).cloned() else {
+    let (found, secretive) = {
+        let state = state.lock();
+        (state.objects.get(key).cloned(), state.secretive)
+    };
+    let Some((version, content)) = found else {
+        if secretive {
+            return stream.write_all(&message(403, if method == "HEAD" { "" } else { "AccessDenied" }));
+        }
         return stream.write_all(&message(404, if method == "HEAD" { "" } else { "NoSuchKey" }));
     };
     let etag = format!("\"version-{version}\"");
@@ -244,7 +354,7 @@ fn answer(mut stream: &TcpStream, request: &Request, state: &Mutex<State>) -> io
     let head = whole.len() - (last + 1 - first);
     stream.write_all(&whole[..(head + cut).min(whole.len())])?;
     if let Some(content) = replacement {
-        lock(state).put(key, content);
+        state.lock().put(key, content);
     }
     Err(io::ErrorKind::ConnectionAborted.into())
 }
@@ -262,12 +372,16 @@ fn with_body(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// ListObjectsV2, by pages; a page is continued after the name that it ended with.
-fn listed(request: &Request, state: &State) -> String {
+/// A page of a listing; it is continued after the name that it ended with.
+fn listed(request: &Request, dialect: Dialect, state: &State) -> String {
+    let (after, most) = match dialect {
+        Dialect::S3 | Dialect::Google => ("continuation-token", "max-keys"),
+        Dialect::Azure => ("marker", "maxresults"),
+    };
     let prefix = request.parameter("prefix").unwrap_or_default();
-    let after = request.parameter("continuation-token");
+    let after = request.parameter(after);
     let most = request
-        .parameter("max-keys")
+        .parameter(most)
         .and_then(|most| most.parse().ok())
         .unwrap_or(1000);
     let mut names: BTreeMap<String, Option<(u64, usize)>> = BTreeMap::new();
@@ -283,20 +397,48 @@ fn listed(request: &Request, state: &State) -> String {
     let mut left = names
         .into_iter()
         .filter(|(name, _)| after.as_ref().is_none_or(|after| name > after));
-    let mut page = String::from("<?xml version=\"1.0\"?><ListBucketResult>");
-    let mut last = String::new();
-    for (name, object) in left.by_ref().take(most) {
-        page += &match object {
-            Some((version, length)) => format!(
-                "<Contents><Key>{name}</Key><LastModified>2026-11-03T08:00:00.000Z</LastModified>\
-                 <ETag>\"version-{version}\"</ETag><Size>{length}</Size></Contents>"
-            ),
-            None => format!("<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"),
-        };
-        last = name;
+    let page: Vec<_> = left.by_ref().take(most).collect();
+    let last = page
+        .last()
+        .filter(|_| left.next().is_some())
+        .map(|(name, _)| escaped(name));
+    let entries = page.iter().map(|(name, object)| entry(dialect, name, *object));
+    let entries: String = entries.collect();
+    match dialect {
+        Dialect::S3 | Dialect::Google => {
+            let next = last.map_or_else(String::new, |last| {
+                format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{last}</NextContinuationToken>")
+            });
+            format!("<?xml version=\"1.0\"?><ListBucketResult>{entries}{next}</ListBucketResult>")
+        }
+        Dialect::Azure => {
+            let next = last.map_or_else(String::new, |last| format!("<NextMarker>{last}</NextMarker>"));
+            format!("<?xml version=\"1.0\"?><EnumerationResults><Blobs>{entries}</Blobs>{next}</EnumerationResults>")
+        }
     }
-    if left.next().is_some() {
-        page += &format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{last}</NextContinuationToken>");
+}
+
+/// As XML has it.
+fn escaped(name: &str) -> String {
+    name.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+/// A version and a length are an object's; what has neither is a directory.
+fn entry(dialect: Dialect, name: &str, object: Option<(u64, usize)>) -> String {
+    let name = escaped(name);
+    match (dialect, object) {
+        (Dialect::S3 | Dialect::Google, Some((version, length))) => format!(
+            "<Contents><Key>{name}</Key><LastModified>2026-11-03T08:00:00.000Z</LastModified>\
+             <ETag>\"version-{version}\"</ETag><Size>{length}</Size></Contents>"
+        ),
+        (Dialect::S3 | Dialect::Google, None) => {
+            format!("<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>")
+        }
+        (Dialect::Azure, Some((version, length))) => format!(
+            "<Blob><Name>{name}</Name><Properties><Last-Modified>{MODIFIED}</Last-Modified>\
+             <Etag>\"version-{version}\"</Etag><Content-Length>{length}</Content-Length>\
+             <Content-Type>text/plain</Content-Type></Properties></Blob>"
+        ),
+        (Dialect::Azure, None) => format!("<BlobPrefix><Name>{name}</Name></BlobPrefix>"),
     }
-    page + "</ListBucketResult>"
 }

@@ -1,6 +1,6 @@
-//! Several servers as one: HAProxy in front, three servers from copies of one configuration, a Redis behind them. What
-//! runs is `server/docs/example/cluster`, file by file.
-use crate::{PATIENCE, project, server_binary};
+//! Several servers as one: HAProxy in front, three servers from copies of one configuration, a Redis and an S3 behind them.
+//! What runs is `server/docs/example/cluster`, file by file.
+use crate::{Moto, PATIENCE, project, server_binary};
 use std::{
     fs,
     io::{Read, Write},
@@ -20,16 +20,17 @@ pub struct Cluster {
     folder: PathBuf,
     port: u16,
     redis: Child,
+    store: Moto,
     servers: Vec<Child>,
     balancer: Child,
 }
 
 impl Cluster {
     /// Starts all of it in a folder, which is made or cleared of what an earlier one left; `port` is the balancer's, 0 for
-    /// a free one. What `prepare` writes into the folder of files is served.
+    /// a free one. What `prepare` writes into the folder of files is put into the bucket.
     ///
     /// # Panics
-    /// When Redis or HAProxy are not installed, or something does not start.
+    /// When Redis, HAProxy or moto are not installed, or something does not start.
     pub fn start(folder: &Path, port: u16, prepare: impl FnOnce(&Path)) -> Self {
         let _ = fs::remove_dir_all(folder);
         let example = project().join("server/docs/example/cluster");
@@ -43,7 +44,9 @@ impl Cluster {
         prepare(&folder.join("www"));
         let redis = spawn(folder, "redis.log", Command::new("redis-server").arg("redis.conf"));
         wait_for("redis", || UnixStream::connect(folder.join("redis.sock")).is_ok());
-        let servers = SERVERS.iter().map(|server| serve(folder, server)).collect();
+        let store = Moto::start("files").expect("several servers have their files in a store");
+        fill(&store, &folder.join("www"), "www");
+        let servers = SERVERS.iter().map(|server| serve(folder, &store, server)).collect();
         let port = match port {
             0 => free_port(),
             port => port,
@@ -55,6 +58,7 @@ impl Cluster {
             folder: folder.to_owned(),
             port,
             redis,
+            store,
             servers,
         };
         cluster.wait_until_up(SERVERS.len());
@@ -69,8 +73,10 @@ impl Cluster {
     /// Process ids by name, for someone to look at.
     pub fn processes(&self) -> Vec<(&'static str, u32)> {
         let servers = SERVERS.into_iter().zip(self.servers.iter().map(Child::id));
-        [("haproxy", self.balancer.id()), ("redis", self.redis.id())]
+        let behind = [("redis", self.redis.id()), ("store", self.store.process())];
+        [("haproxy", self.balancer.id())]
             .into_iter()
+            .chain(behind)
             .chain(servers)
             .collect()
     }
@@ -91,7 +97,7 @@ impl Cluster {
 
     /// Starts one of the servers anew, and waits until the balancer knows.
     pub fn start_again(&mut self, server: usize) {
-        self.servers[server] = serve(&self.folder, SERVERS[server]);
+        self.servers[server] = serve(&self.folder, &self.store, SERVERS[server]);
         self.wait_until_up(SERVERS.len());
     }
 
@@ -158,13 +164,30 @@ impl Drop for Cluster {
     }
 }
 
-fn serve(folder: &Path, server: &str) -> Child {
+/// Puts the files of a folder into the bucket.
+fn fill(store: &Moto, folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).expect("the example is there").flatten() {
+        let key = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => fill(store, &entry.path(), &key),
+            false => {
+                let content = fs::read(entry.path()).expect("it was just copied");
+                store.put(&key, &content, &[]);
+            }
+        }
+    }
+}
+
+fn serve(folder: &Path, store: &Moto, server: &str) -> Child {
     let home = folder.join(server);
     let mut command = Command::new(server_binary());
     command
         .args(["--config", "wasmserve.toml"])
         .env("NO_COLOR", "1")
-        .env("XDG_CACHE_HOME", folder.join("cache"));
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env("AWS_ENDPOINT", format!("http://{}", store.address()))
+        .env("AWS_ACCESS_KEY_ID", "example")
+        .env("AWS_SECRET_ACCESS_KEY", "example");
     let child = spawn(&home, "log", &mut command);
     wait_for(server, || UnixStream::connect(home.join("run/http.sock")).is_ok());
     child

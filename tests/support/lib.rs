@@ -2,7 +2,8 @@
 //! ([`Hosting`]), the real server over them ([`Launch`], [`Server`]), with a [`Certificate`] where it speaks TLS, a client
 //! that shows every byte ([`Connection`]), real clients ([`tool`]), nginx beside or in front of it ([`Nginx`]), an
 //! authority that it orders certificates from ([`Pebble`]), a registry of plugins ([`Registry`]), a Redis behind it
-//! ([`redis`]), several servers as one ([`cluster`]), and what the kernel says about the server's process ([`process`]).
+//! ([`redis`]), an S3 ([`Moto`]), several servers as one ([`cluster`]), and what the kernel says about the server's process
+//! ([`process`]).
 //!
 //! Helpers panic where a test would have nothing else to do; the server's log is then printed with the failure.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod client;
 pub mod cluster;
 pub mod frames;
 pub mod hosting;
+pub mod moto;
 pub mod nginx;
 pub mod pebble;
 pub mod process;
@@ -29,6 +31,7 @@ pub use certificate::Certificate;
 pub use chain::{Chain, Policy};
 pub use client::{Connection, Fields, Response};
 pub use hosting::Hosting;
+pub use moto::Moto;
 pub use nginx::Nginx;
 pub use pebble::Pebble;
 pub use registry::Registry;

@@ -20,11 +20,16 @@ pub struct Pebble {
     /// Where it looks for answers: a server under test listens there.
     pub http: u16,
     pub tls: u16,
+    bound: bool,
     running: Vec<Child>,
 }
 
 /// Below the ports that the kernel gives away by itself: none of these is taken by chance between asking for it and using it.
 const PORTS: (u16, u16) = (20_000, 32_000);
+
+/// Whom it knows, and by which key.
+const KEY_ID: &str = "kid-1";
+const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
@@ -63,8 +68,24 @@ impl Pebble {
             names,
             http,
             tls,
+            bound: false,
             running: Vec::new(),
         }
+    }
+
+    /// The same, for an authority that makes accounts only for those who have its key.
+    #[must_use]
+    pub fn with_binding(mut self) -> Self {
+        let file = self.folder.at("pebble.json");
+        let text = fs::read_to_string(&file).expect("it was written");
+        let keys =
+            format!(r#""externalAccountBindingRequired": true, "externalAccountMACKeys": {{"{KEY_ID}": "{KEY}"}}"#);
+        let bound = text.replace(r#""externalAccountBindingRequired": false"#, &keys);
+        assert_ne!(bound, text);
+        fs::write(&file, bound).expect("the folder is writable");
+        fs::write(self.folder.at("eab.key"), KEY).expect("the folder is writable");
+        self.bound = true;
+        self
     }
 
     /// Starts it, without any memory of what it did before.
@@ -135,6 +156,21 @@ impl Pebble {
 
     /// `[acme]` of a server that asks it.
     pub fn config(&self) -> String {
+        let plain = self.unbound_config();
+        match self.bound {
+            true => {
+                let file = self.folder.at("eab.key");
+                format!(
+                    "{plain}eab-key-id = \"{KEY_ID}\"\neab-key-file = \"{}\"\n",
+                    file.display()
+                )
+            }
+            false => plain,
+        }
+    }
+
+    /// Of a server that has no key.
+    pub fn unbound_config(&self) -> String {
         format!(
             "[acme]\ndirectory = \"https://localhost:{}/dir\"\nagree-to-terms = true\nstorage = \"acme\"\nca-file = \"{}\"\n\
              contact = [\"mailto:admin@example.org\"]\n",

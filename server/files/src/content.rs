@@ -23,6 +23,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use wasmserve_pieces::Span;
 
 /// An open regular file with the metadata read from its descriptor.
 ///
@@ -483,4 +484,21 @@ pub trait Stream {
         self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<io::Result<Bytes>>>;
+
+    /// As [`poll_next`](Self::poll_next), by whoever can use what is on local disk without reading it.
+    fn poll_piece(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<io::Result<Piece>>> {
+        let next = self.poll_next(context);
+        next.map(|next| next.map(|bytes| bytes.map(Piece::Bytes)))
+    }
+}
+
+/// What a stream gives.
+#[derive(Debug)]
+pub enum Piece {
+    Bytes(Bytes),
+    /// A part of a file of the disk cache.
+    Local(Span),
 }

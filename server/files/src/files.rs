@@ -225,7 +225,7 @@ impl Files {
         match self.scope(lookup.place).await {
             Ok(AnyScope::Local(scope)) => Search(&scope).run(lookup).await,
             // On the heap, so that a search of a directory does not carry the room for it.
-            Ok(AnyScope::Remote(prefix)) => Box::pin(Search(&prefix).run(lookup)).await,
+            Ok(AnyScope::Remote(prefix)) => Box::pin(prefix.search(lookup)).await,
             // The directory that the request was placed in is not there, and so nothing in it.
             Err(Trouble::NotThere) => {
                 let status = match lookup.missing {

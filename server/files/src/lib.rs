@@ -10,6 +10,7 @@ pub mod answer;
 mod beneath;
 mod buffer;
 mod cache;
+mod cached;
 pub mod coding;
 mod compress;
 pub mod content;
@@ -45,8 +46,9 @@ mod trouble;
 pub mod trusted;
 
 pub use answer::{Answer, answer};
+pub use cached::CachedStores;
 pub use coding::{Coding, Preferences, preferences};
-pub use content::{Changed, Content, FileSpan, OpenFile, Part, Source, Stream};
+pub use content::{Changed, Content, FileSpan, OpenFile, Part, Piece, Source, Stream};
 pub use disposition::Disposition;
 pub use etag::FileState;
 pub use files::{Files, FilesError, Found, Lookup, Missing, Place, Selected};

@@ -97,6 +97,11 @@ impl Pool {
         self.protected.load().generation()
     }
 
+    /// The cache on local disk of what is in stores, if there is one.
+    pub fn disk_cache(&self) -> Option<&wasmserve_pieces::Cache> {
+        self.stores.as_ref()?.disk_cache()
+    }
+
     pub(crate) fn protected(&self) -> Arc<Protected> {
         self.protected.load_full()
     }

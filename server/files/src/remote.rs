@@ -2,19 +2,21 @@
 //!
 //! A key is a file; whatever keys have in front of a slash is a directory. What a store said of a key, that there is none
 //! included, is kept in the cache of open files for the root's `metadata_ttl`, and asked for once however many wait. A
-//! directory is only asked for where somebody would be sent to it or it would be listed.
+//! directory is only asked for where somebody would be sent to it or it would be listed. When the first candidate is not
+//! there, those after it are asked for side by side.
 use crate::{
     Coding, Found, Lookup, Representation, RootOptions, Selected, SitePath, StoreRoot, compress,
     entry::{self, Entry, NOTHING_PROTECTED, Variants, What},
     files::Shared,
     options::Listings,
     root::{self, BaseKey},
-    search::{self, Ground, Slash, Target},
+    search::{self, Ground, Search, Slash, Target},
     store::{Object, ObjectVersion, Store, StoreError},
     trouble::Trouble,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{self, Either, join_all, try_join_all};
 use std::{
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -24,6 +26,14 @@ const LONGEST_KEY: usize = 1024;
 
 /// How long a failure stands for those who ask next, so that a store in trouble is not asked more than one that is well.
 const FAILURE_VALID: Duration = Duration::from_secs(1);
+
+/// Candidates that are asked for ahead of their turn, and how many of them at once. Each is a question that costs, and may
+/// turn out not to be needed.
+const AHEAD: usize = 8;
+const AHEAD_AT_ONCE: usize = 4;
+
+/// What is kept for less may have to be asked for again when it is its turn.
+const AHEAD_KEPT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct RemoteRoot {
@@ -103,6 +113,54 @@ impl Prefix {
         &self.root
     }
 
+    /// The search, with candidates looked at ahead of their turn.
+    pub(crate) async fn search(&self, lookup: &Lookup<'_>) -> Found {
+        let ground = Search(self);
+        let search = pin!(ground.run(lookup));
+        let mut rest = self.candidates(lookup.targets);
+        if rest.len() < 2 {
+            return search.await;
+        }
+        let first = rest.remove(0);
+        match future::select(search, self.look_ahead(first, rest)).await {
+            Either::Left((found, _)) => found,
+            Either::Right(((), search)) => search.await,
+        }
+    }
+
+    /// What targets may lead to, in order. Nothing where answers are not kept until it is their turn.
+    fn candidates(&self, targets: &[SitePath]) -> Vec<String> {
+        let options = &self.root.options;
+        if self.root.metadata_ttl < AHEAD_KEPT {
+            return Vec::new();
+        }
+        let shown = targets.iter().filter(|target| !search::is_hidden(target, options));
+        let paths = shown.flat_map(|target| match target.is_directory() {
+            true => options
+                .index
+                .iter()
+                .map(|name| index_path(target.relative(), name))
+                .collect(),
+            false => vec![target.relative().to_owned()],
+        });
+        paths.take(1 + AHEAD).collect()
+    }
+
+    /// Asks for the rest, some at a time, when the first is not there: whoever goes through them in order then finds the
+    /// answers, or waits for them, and asks nothing twice.
+    fn look_ahead(&self, first: String, rest: Vec<String>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let looked = self.object(&first).await;
+            if !looked.is_ok_and(|entry| matches!(entry.what, What::NotThere)) {
+                return;
+            }
+            for paths in rest.chunks(AHEAD_AT_ONCE) {
+                // Whose turn it is hears of failures.
+                join_all(paths.iter().map(|path| self.object(path))).await;
+            }
+        })
+    }
+
     fn key(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
@@ -117,11 +175,7 @@ impl Prefix {
 
     async fn index(&self, path: &str) -> Result<Target, Trouble> {
         for name in &self.root.options.index {
-            let path = match path {
-                "" => name.clone(),
-                path => format!("{path}/{name}"),
-            };
-            match &self.object(&path).await?.what {
+            match &self.object(&index_path(path, name)).await?.what {
                 What::File(variants) => return Ok(Target::File(Arc::clone(variants))),
                 What::Directory | What::NotThere => {}
                 What::Failed(trouble) => return Err(*trouble),
@@ -254,6 +308,14 @@ impl Ground for Prefix {
 
     async fn listing(&self, target: &SitePath, lookup: &Lookup<'_>) -> Found {
         self.list(target, lookup).await
+    }
+}
+
+/// Of an index file in a directory.
+fn index_path(directory: &str, name: &str) -> String {
+    match directory {
+        "" => name.to_owned(),
+        directory => format!("{directory}/{name}"),
     }
 }
 

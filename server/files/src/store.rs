@@ -3,7 +3,7 @@
 //! rest on.
 //!
 //! A read is of one version of an object or it fails: bytes of two versions never meet in one response.
-use crate::Stream;
+use crate::{Piece, Stream};
 use bytes::Bytes;
 use std::{
     error::Error,
@@ -49,6 +49,11 @@ pub trait Stores: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What is wrong with the specification, or missing in the environment.
     fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Store>, Box<dyn Error + Send + Sync>>;
+
+    /// The cache on local disk, if there is one.
+    fn disk_cache(&self) -> Option<&wasmserve_pieces::Cache> {
+        None
+    }
 }
 
 /// Which store, and how it is asked. Holds no secrets: they are read from where `credentials` says when it is opened.
@@ -76,6 +81,17 @@ pub struct StoreSpec {
     pub max_retries: usize,
     /// Questions about objects under way at once; further ones wait.
     pub max_requests: usize,
+    pub denied: Denied,
+}
+
+/// What a store's refusal of one key means. Without the right to list, S3 says of a key that there is none of that it may not
+/// be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Denied {
+    /// The server's keys are not what they should be.
+    Fails,
+    /// There is no such object.
+    Missing,
 }
 
 /// Where the keys to a store come from.
@@ -107,6 +123,7 @@ impl StoreSpec {
             read_timeout: Duration::from_secs(10),
             max_retries: 3,
             max_requests: 64,
+            denied: Denied::Fails,
         }
     }
 }
@@ -160,7 +177,9 @@ pub enum StoreError {
     Busy,
     #[error("the store took too long")]
     Slow,
-    /// It cannot be reached, fails, refuses us or says what cannot be.
+    #[error("the store refuses this server")]
+    Denied,
+    /// It cannot be reached, fails or says what cannot be.
     #[error("the store failed")]
     Broken,
 }
@@ -171,7 +190,7 @@ impl From<StoreError> for io::Error {
             StoreError::NotThere | StoreError::Changed => io::ErrorKind::StaleNetworkFileHandle,
             StoreError::Busy => io::ErrorKind::ResourceBusy,
             StoreError::Slow => io::ErrorKind::TimedOut,
-            StoreError::Broken => io::ErrorKind::ConnectionAborted,
+            StoreError::Denied | StoreError::Broken => io::ErrorKind::ConnectionAborted,
         };
         Self::new(kind, error)
     }
@@ -286,34 +305,50 @@ impl fmt::Debug for ObjectSpan {
     }
 }
 
-impl Stream for ObjectSpan {
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let this = self.get_mut();
+impl ObjectSpan {
+    /// The next of what the store's stream gives, in whichever form it is taken.
+    fn poll<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        take: impl Fn(Pin<&mut (dyn Stream + Send)>, &mut Context<'_>) -> Poll<Option<io::Result<T>>>,
+    ) -> Poll<Option<io::Result<T>>> {
         loop {
-            match &mut this.state {
-                State::Waiting if this.length == 0 => return Poll::Ready(None),
-                State::Waiting => this.state = State::Asking(this.ask()),
+            match &mut self.state {
+                State::Waiting if self.length == 0 => return Poll::Ready(None),
+                State::Waiting => self.state = State::Asking(self.ask()),
                 State::Asking(asking) => match ready!(asking.as_mut().poll(context)) {
-                    Ok(stream) => this.state = State::Reading(stream),
+                    Ok(stream) => self.state = State::Reading(stream),
                     Err(error) => {
-                        this.state = State::Ended;
+                        self.state = State::Ended;
                         return Poll::Ready(Some(Err(error.into())));
                     }
                 },
                 State::Reading(stream) => {
-                    let next = ready!(stream.as_mut().poll_next(context));
+                    let next = ready!(take(stream.as_mut(), context));
                     if !matches!(next, Some(Ok(_))) {
-                        this.state = State::Ended;
+                        self.state = State::Ended;
                     }
                     if let Some(Err(error)) = &next
                         && let Some(error) = error.get_ref().and_then(|error| error.downcast_ref())
                     {
-                        this.object.note(*error);
+                        self.object.note(*error);
                     }
                     return Poll::Ready(next);
                 }
                 State::Ended => return Poll::Ready(None),
             }
         }
+    }
+}
+
+impl Stream for ObjectSpan {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.get_mut()
+            .poll(context, |stream, context| stream.poll_next(context))
+    }
+
+    fn poll_piece(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Piece>>> {
+        self.get_mut()
+            .poll(context, |stream, context| stream.poll_piece(context))
     }
 }

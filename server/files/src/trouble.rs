@@ -69,7 +69,7 @@ impl From<StoreError> for Trouble {
             // Somebody replaces it faster than we can look.
             StoreError::Changed | StoreError::Busy => Self::Busy,
             StoreError::Slow => Self::StoreSlow,
-            StoreError::Broken => Self::StoreBroken,
+            StoreError::Denied | StoreError::Broken => Self::StoreBroken,
         }
     }
 }

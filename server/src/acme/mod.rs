@@ -1,22 +1,26 @@
 //! Certificates that this server orders and renews by itself (ACME, RFC 8555).
 //!
 //! In the order of events: names come with a configuration ([`Acme::follow`]), those of tenants with their first handshake
-//! ([`Acme::certificate`]); what is stored ([`store`]) is shown at once; [`schedule`] says when which name is due; one
+//! ([`Acme::on_demand`]), and after that with each start ([`Acme::remember`]); what is stored ([`store`]) is shown at once; [`schedule`] says when which name is due; one
 //! [`order`] at a time is made for it, whose [`challenges`] the listeners answer before any policy is asked; what came is
 //! stored and shown from the next handshake on. Where an order fails, all stays as it is, an expired certificate included,
 //! and it is tried again later.
 
+pub mod binding;
 pub mod challenges;
 pub mod order;
+mod remember;
 pub mod schedule;
 pub mod store;
 
+pub use binding::Binding;
 pub use challenges::{Challenges, Method};
 
 use crate::{
     limits::{Bucket, Rate},
     net::outgoing::TrustError,
 };
+use binding::BindingError;
 use order::{Authority, OrderError};
 use rustls::sign::CertifiedKey;
 use schedule::{Lifetime, Setback};
@@ -43,6 +47,8 @@ pub struct AcmeSettings {
     /// Such as `mailto:admin@example.org`.
     pub contact: Vec<String>,
     pub storage: PathBuf,
+    /// How the authority knows the operator, where it makes accounts for nobody else.
+    pub binding: Option<Binding>,
     /// Who vouches for the authority itself; `None`: the public authorities.
     pub authorities: Option<PathBuf>,
     /// In the order in which they are tried; at least one.
@@ -124,6 +130,8 @@ pub enum AcmeError {
     Store(#[from] StoreError),
     #[error("[acme] `ca-file` cannot be used")]
     Trust(#[from] TrustError),
+    #[error("[acme] `eab-key-file` cannot be used")]
+    Binding(#[from] BindingError),
 }
 
 /// Orders under way at once: authorities limit them too.
@@ -204,8 +212,13 @@ impl Acme {
     /// The certificate of a name that is not of the configuration, but may have one: it is read from the store, or ordered
     /// if not too many are. `None`: there is none yet.
     pub async fn on_demand(self: &Arc<Self>, name: &str) -> Option<Arc<CertifiedKey>> {
-        if self.state().names.contains_key(name) {
-            return self.ready(name);
+        let known = self.state().names.get(name).map(|standing| standing.lifetime.is_some());
+        if let Some(has_certificate) = known {
+            let ready = self.ready(name);
+            // One of an earlier start is not read before it is asked for.
+            if ready.is_some() || !has_certificate {
+                return ready;
+            }
         }
         let (acme, owned) = (self.clone(), name.to_owned());
         // A panic of it is the log's, and a handshake without a certificate.
@@ -219,6 +232,9 @@ impl Acme {
         };
         if !is_certifiable(name) {
             return;
+        }
+        if self.state().names.contains_key(name) {
+            return self.show_stored(name, &authority);
         }
         let standing = self.begin(name, Wanted::OnDemand, Some(&authority));
         let mut state = self.state();
@@ -249,14 +265,7 @@ impl Acme {
                 None
             }
         });
-        let standing = Standing {
-            wanted,
-            lifetime: None,
-            due: SystemTime::UNIX_EPOCH,
-            setbacks: 0,
-            error: None,
-            under_way: false,
-        };
+        let standing = Standing::new(wanted);
         match stored {
             Some(stored) => standing.with(name, &self.show(name, stored)),
             None => standing,
@@ -459,6 +468,18 @@ impl Drop for UnderWay<'_> {
 // === impl Standing ===
 
 impl Standing {
+    /// Without a certificate: one is due.
+    fn new(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            lifetime: None,
+            due: SystemTime::UNIX_EPOCH,
+            setbacks: 0,
+            error: None,
+            under_way: false,
+        }
+    }
+
     /// With a certificate.
     fn with(self, name: &str, lifetime: &Lifetime) -> Self {
         Self {
@@ -540,6 +561,7 @@ mod tests {
             directory: "https://ca.example/directory".into(),
             contact: Vec::new(),
             storage: folder.path().join("acme"),
+            binding: None,
             authorities: None,
             challenges: vec![Method::Http01],
             on_demand: "2/h".parse().expect("a rate"),
@@ -575,6 +597,39 @@ mod tests {
         assert_eq!(names(&acme), ["b.example", "c.example", "x.example"]);
         acme.follow(None, std::iter::empty());
         assert!(names(&acme).is_empty());
+    }
+
+    /// What an earlier start has stored is renewed when it is due, whether it is asked for or not, and read when it is.
+    #[tokio::test]
+    async fn what_is_stored_is_seen_to_before_it_is_asked_for() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (acme, authority) = acme(&folder);
+        acme.follow(authority.clone(), ["a.example"].into_iter());
+        let store = &authority.as_ref().expect("there is one").store;
+        for name in ["a.example", "b.example", "c.example"] {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+            let chain = params.self_signed(&key).expect("a certificate").pem();
+            store.keep(name, &key.serialize_pem(), &chain).expect("it is kept");
+        }
+        let mut unknown = acme.unknown_in_store();
+        unknown.sort();
+        assert_eq!(unknown, ["b.example", "c.example"]);
+        acme.remember("b.example");
+        acme.remember("nothing.example");
+        assert_eq!(acme.unknown_in_store(), ["c.example"]);
+        let report = acme.report(9);
+        let of_b = report
+            .iter()
+            .find(|report| report.name == "b.example")
+            .expect("it is seen to");
+        assert!(
+            of_b.expires_at.is_some() && of_b.next_at > milliseconds(SystemTime::now()),
+            "{of_b:?}"
+        );
+        assert!(acme.ready("b.example").is_none(), "nobody has asked for it");
+        assert!(acme.on_demand("b.example").await.is_some());
+        assert!(acme.ready("b.example").is_some());
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! One order, from the account to a certificate that is stored (RFC 8555, section 7.4).
 
 use super::{
-    AcmeSettings,
+    AcmeError, AcmeSettings, Binding,
     challenges::{Challenges, Method},
     schedule::Setback,
     store::{Store, Stored, UnusableError},
 };
-use crate::net::outgoing::{Outgoing, OutgoingError, TrustError};
+use crate::net::outgoing::{Outgoing, OutgoingError};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, HttpClient,
-    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, ExternalAccountKey,
+    HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use std::{future::Future, io, pin::Pin, time::Duration};
 use tokio::sync::Mutex;
@@ -32,6 +32,7 @@ pub struct Authority {
     pub settings: AcmeSettings,
     pub store: Store,
     client: Outgoing,
+    binding: Option<ExternalAccountKey>,
     account: Mutex<Option<Account>>,
 }
 
@@ -68,10 +69,11 @@ impl Authority {
     /// Blocks.
     ///
     /// # Errors
-    /// A file of trusted certificates that has none.
-    pub fn new(settings: AcmeSettings, store: Store) -> Result<Self, TrustError> {
+    /// A file of trusted certificates that has none, a key that cannot be read.
+    pub fn new(settings: AcmeSettings, store: Store) -> Result<Self, AcmeError> {
         Ok(Self {
             client: Outgoing::new(settings.authorities.as_deref(), ANSWER)?,
+            binding: settings.binding.as_ref().map(Binding::key).transpose()?,
             settings,
             store,
             account: Mutex::default(),
@@ -156,7 +158,9 @@ impl Authority {
                     terms_of_service_agreed: true,
                     only_return_existing: false,
                 };
-                let (account, credentials) = builder.create(&new, self.settings.directory.clone(), None).await?;
+                let (account, credentials) = builder
+                    .create(&new, self.settings.directory.clone(), self.binding.as_ref())
+                    .await?;
                 self.store
                     .keep_account(&serde_json::to_vec(&credentials).map_err(io::Error::other)?)?;
                 account

@@ -1,7 +1,7 @@
 //! What is kept from one start to the next: the account with an authority, and each name's certificate with its key, in one
 //! file, so that the two always match. For its owner alone, written aside and renamed.
 
-use super::schedule::Lifetime;
+use super::{is_certifiable, schedule::Lifetime};
 use rustix::fs::{FlockOperation, flock};
 use rustls::{
     crypto::ring::default_provider,
@@ -61,6 +61,9 @@ pub enum UnusableError {
 
 const ACCOUNT: &str = "account.json";
 
+/// How the file of a name ends.
+const CERTIFICATE: &str = ".pem";
+
 /// Who may enter the folder, and read what is in it: its owner.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -113,6 +116,20 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The names that something is kept for. Blocks.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let file = entry?.file_name();
+            let name = file.to_str().and_then(|file| file.strip_suffix(CERTIFICATE));
+            names.extend(name.filter(|name| is_certifiable(name)).map(str::to_owned));
+        }
+        Ok(names)
     }
 
     /// Keeps a key and a chain of certificates (PEM) for a name, once they are known to go together. Blocks.
@@ -168,7 +185,7 @@ impl Store {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.pem"))
+        self.folder.join(format!("{name}{CERTIFICATE}"))
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {

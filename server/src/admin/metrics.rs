@@ -335,6 +335,65 @@ fn files(page: &mut Page, serving: &Serving) {
         "Files that are kept open.",
         counts.entries,
     );
+    if let Some(cache) = serving.pool.disk_cache() {
+        disk_cache(page, &cache.counts());
+    }
+}
+
+fn disk_cache(page: &mut Page, counts: &wasmserve_pieces::Counts) {
+    let lookups = "wasmserve_disk_cache_lookups_total";
+    page.head(
+        lookups,
+        "counter",
+        "Pieces of objects that were asked for, by whether they were on local disk.",
+    );
+    page.line(lookups, &[("result", "hit")], counts.hits);
+    page.line(lookups, &[("result", "miss")], counts.misses);
+    for (name, help, count) in [
+        (
+            "wasmserve_disk_cache_hit_bytes_total",
+            "Bytes that were on local disk when they were asked for.",
+            counts.hit_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_fetched_bytes_total",
+            "Bytes that came from stores.",
+            counts.fetched_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_bypassed_bytes_total",
+            "Bytes that came from stores and were not kept: the disk failed or had no room.",
+            counts.bypassed_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_evicted_bytes_total",
+            "Bytes of pieces that were evicted.",
+            counts.evicted_bytes,
+        ),
+        (
+            "wasmserve_disk_cache_damaged_total",
+            "Pieces that could not be read, or were not what was written.",
+            counts.damaged,
+        ),
+        (
+            "wasmserve_disk_cache_troubles_total",
+            "Times that the disk failed, so that nothing was kept for a while.",
+            counts.troubles,
+        ),
+    ] {
+        page.head(name, "counter", help);
+        page.line(name, &[], count);
+    }
+    page.gauge(
+        "wasmserve_disk_cache_bytes",
+        "Bytes that the disk cache takes.",
+        counts.bytes,
+    );
+    page.gauge(
+        "wasmserve_disk_cache_capacity_bytes",
+        "Bytes that the disk cache may take.",
+        counts.capacity,
+    );
 }
 
 fn spans(page: &mut Page, counts: &traces::Counts, waiting: usize) {

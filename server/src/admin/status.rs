@@ -40,6 +40,8 @@ pub struct StatusReport {
     connections: Connections,
     evidence: Evidence,
     cache: Cache,
+    /// Where `[server.disk-cache]` is configured.
+    disk_cache: Option<DiskCache>,
     logs_lost: u64,
     reloads: Reloads,
     process: Process,
@@ -73,6 +75,17 @@ struct Cache {
     hits: u64,
     misses: u64,
     entries: usize,
+}
+
+/// What is kept on local disk of roots in object storage.
+#[derive(Debug, Serialize)]
+struct DiskCache {
+    hits: u64,
+    misses: u64,
+    fetched_bytes: u64,
+    bytes: u64,
+    capacity: u64,
+    troubles: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,6 +139,7 @@ impl StatusReport {
                 misses: cache.misses,
                 entries: cache.entries,
             },
+            disk_cache: serving.pool.disk_cache().map(|cache| DiskCache::of(&cache.counts())),
             logs_lost: log::lost() + access::lost(),
             reloads: Reloads::now(),
             process: Process::now(),
@@ -148,7 +162,20 @@ fn policies(serving: &Serving) -> Vec<PolicyRow> {
     rows
 }
 
-// === impl Connections, Reloads ===
+// === impl DiskCache, Connections, Reloads ===
+
+impl DiskCache {
+    fn of(counts: &wasmserve_pieces::Counts) -> Self {
+        Self {
+            hits: counts.hits,
+            misses: counts.misses,
+            fetched_bytes: counts.fetched_bytes,
+            bytes: counts.bytes,
+            capacity: counts.capacity,
+            troubles: counts.troubles,
+        }
+    }
+}
 
 impl Connections {
     fn now() -> Self {

@@ -198,6 +198,7 @@ impl<'a> Serving<'a> {
         // Nothing fails from here on.
         let settings = &configuration.server;
         self.server.acme.follow(authority, configuration.acme_names());
+        tokio::spawn(remember_tenants(self.server.clone()));
         self.server.set_options(net);
         settings.limit(self.loader.limits());
         sites.apply_budgets();
@@ -261,6 +262,7 @@ impl<'a> Serving<'a> {
     pub fn ready(&mut self) {
         self.inherited.settle();
         self.ordering = Some(tokio::spawn(self.server.acme.clone().run()));
+        tokio::spawn(remember_tenants(self.server.clone()));
         supervisor::ready();
     }
 
@@ -274,6 +276,9 @@ impl<'a> Serving<'a> {
     /// Operators ask another process from now on.
     pub fn withdraw(&self) {
         self.operators.withdraw();
+        if let Some(cache) = self.loader.pool().disk_cache() {
+            cache.retire();
+        }
     }
 
     /// Descriptors of all that is listened on, for the process that replaces this one.
@@ -305,6 +310,20 @@ impl<'a> Serving<'a> {
         self.operators.end().await;
         if let Some(recording) = &self.server.watch.record {
             tokio::task::block_in_place(|| recording.finish());
+        }
+    }
+}
+
+/// Sees to the certificates that tenants have from an earlier start, so that they are renewed before they are asked for.
+async fn remember_tenants(server: Arc<Server>) {
+    let acme = server.acme.clone();
+    let unknown = tokio::task::spawn_blocking(move || acme.unknown_in_store()).await;
+    // A panic is in the log.
+    for name in unknown.unwrap_or_default() {
+        // A name that is nobody's any more leads elsewhere: nothing is ordered for it.
+        if server.sites.load_full().has_tenant(&name).await {
+            let acme = server.acme.clone();
+            let _ = tokio::task::spawn_blocking(move || acme.remember(&name)).await;
         }
     }
 }
@@ -360,7 +379,10 @@ impl Parts {
             narrator: options.narrator(),
             ..watch(&settings.operators)?
         };
-        let mut loader = Loader::new(&cache);
+        let mut loader = match &settings.disk_cache {
+            Some(pieces) => Loader::keeping(&cache, pieces.open(configuration.roots())),
+            None => Loader::new(&cache),
+        };
         let sites = loader.load(configuration, None).await;
         let sites = sites.map_err(|errors| options.cannot_load(errors))?;
         settings.limit(loader.limits());

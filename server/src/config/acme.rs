@@ -1,7 +1,7 @@
 //! `[acme]`: the authority that certificates are ordered from, and how.
 
 use super::{ConfigError, ConfigErrors, Configuration, document::Section};
-use crate::acme::{AcmeSettings, Method};
+use crate::acme::{AcmeSettings, Binding, Method};
 use http::Uri;
 use std::{
     env,
@@ -21,6 +21,9 @@ struct GivenAcme {
     /// `storage`: the folder in which the account, certificates and keys are kept, for its owner alone (mode 0700), and
     /// outside of what is served. Default: `acme` in systemd's `STATE_DIRECTORY`; elsewhere it is needed.
     storage: Option<PathBuf>,
+    /// `eab-key-id` and `eab-key-file`: how an authority that makes accounts only for those whom it knows knows the operator
+    /// (external account binding): what it calls the key, and a file with the key in base64url. Default: none.
+    binding: Option<Binding>,
     /// `ca-file`: PEM file with the certificates that vouch for the authority itself, when it is a private one. Default:
     /// the public authorities.
     authorities: Option<PathBuf>,
@@ -48,6 +51,7 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>, errors: &mut ConfigE
         contact: contact(&mut section, errors),
         agreed: section.flag("agree-to-terms", errors).unwrap_or(false),
         storage: section.string("storage", errors).map(|path| folder.join(path.value)),
+        binding: binding(folder, &mut section, errors),
         authorities: section.string("ca-file", errors).map(|path| folder.join(path.value)),
         challenges: challenges(&mut section, errors),
         on_demand: section.parsed("on-demand", str::parse, errors),
@@ -71,6 +75,7 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>, errors: &mut ConfigE
         directory: given.directory.unwrap_or_else(|| LETS_ENCRYPT.to_owned()),
         contact: given.contact,
         storage: storage?,
+        binding: given.binding,
         authorities: given.authorities,
         challenges: given.challenges,
         on_demand: given.on_demand.or_else(|| ON_DEMAND.parse().ok())?,
@@ -107,6 +112,23 @@ fn contact(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Vec<String> 
         }
     }
     contact
+}
+
+fn binding(folder: &Path, section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Binding> {
+    let id = section.string("eab-key-id", errors);
+    let file = section.string("eab-key-file", errors);
+    match (id, file) {
+        (Some(id), Some(file)) => Some(Binding {
+            key_id: id.value,
+            key_file: folder.join(file.value),
+        }),
+        (None, None) => None,
+        (Some(lonely), None) | (None, Some(lonely)) => {
+            let problem = "`eab-key-id` and `eab-key-file` go together: the authority gives both";
+            errors.push(section.error_at(&lonely, problem));
+            None
+        }
+    }
 }
 
 fn challenges(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Vec<Method> {
@@ -159,6 +181,10 @@ pub(super) fn print(settings: &AcmeSettings) -> Table {
         ),
         ("on-demand".to_owned(), settings.on_demand.to_string().into()),
     ]);
+    if let Some(binding) = &settings.binding {
+        table.insert("eab-key-id".into(), binding.key_id.clone().into());
+        table.insert("eab-key-file".into(), path(&binding.key_file));
+    }
     if let Some(file) = &settings.authorities {
         table.insert("ca-file".into(), path(file));
     }
@@ -203,6 +229,7 @@ mod tests {
         .expect("it is whole");
         assert_eq!(read.acme_names().collect::<Vec<_>>(), ["a.example", "b.example"]);
         let settings = read.acme.as_ref().expect("it is given");
+        assert_eq!(settings.binding, None);
         assert_eq!(settings.directory, LETS_ENCRYPT);
         assert_eq!(settings.challenges, [Method::TlsAlpn01, Method::Http01]);
         assert_eq!(settings.on_demand.to_string(), ON_DEMAND);
@@ -250,6 +277,8 @@ mod tests {
             (format!("{ACME}challenges = [\"dns-01\"]\n{good}"), "is not spoken here"),
             (format!("{ACME}challenges = []\n{good}"), "is empty"),
             (format!("{ACME}on-demand = \"often\"\n{good}"), "is not a rate"),
+            (format!("{ACME}eab-key-id = \"a\"\n{good}"), "go together"),
+            (format!("{ACME}eab-key-file = \"a\"\n{good}"), "go together"),
             (format!("{}{good}", ACME.replace("keys", "root/keys")), "which lies in"),
             (
                 "[sites]\ndirectory = \"tenants\"\nacme = true\n".into(),

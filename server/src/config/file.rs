@@ -53,6 +53,8 @@ impl Configuration {
         let roots = self.sites.iter().flat_map(|site| &site.files.roots);
         let keys = roots.filter_map(|(_, root)| stores::kept(&root.location));
         let storage = self.acme.iter().map(|acme| acme.storage.clone());
+        let bindings = self.acme.iter().filter_map(|acme| acme.binding.as_ref());
+        let storage = storage.chain(bindings.map(|binding| binding.key_file.clone()));
         sources.chain(self.server.kept()).chain(keys).chain(storage).collect()
     }
 

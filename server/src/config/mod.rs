@@ -11,6 +11,7 @@ mod acme;
 pub mod asked;
 pub mod budgets;
 pub mod code_cache;
+pub mod disk_cache;
 pub mod document;
 pub mod errors;
 pub mod file;

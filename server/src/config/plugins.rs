@@ -6,15 +6,20 @@
 //!
 //! A plugin is a folder, a file, or a reference to one elsewhere (see [`super::remote`]).
 
+mod catalogue;
+mod entry;
+
+pub use catalogue::Catalogue;
+
+use entry::{PolicyEntry, ShadowEntry};
+
 use super::{
     ConfigError, ConfigErrors, Manifest, Remotes,
     asked::{self, Allowed, Asked},
     document::{Document, Located, Section, cannot_read},
     grants,
-    limits::GivenLimits,
-    manifest::{MANIFEST_FILE, read_facts},
+    manifest::MANIFEST_FILE,
     remote::GivenPin,
-    texts::ConfigFiles,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -48,13 +53,6 @@ pub struct PluginFolder {
     pub protected: BTreeSet<PathBuf>,
 }
 
-/// The plugins that a configuration of many sites names: each is looked for once.
-#[derive(Default)]
-pub struct Catalogue {
-    reader: PluginFolder,
-    folders: HashMap<PathBuf, GivenChain>,
-}
-
 /// A plugin before the operator's word.
 #[derive(Clone, Debug)]
 struct Found {
@@ -80,49 +78,6 @@ pub struct GivenChain {
     pub observers: Vec<PolicySpec>,
     /// What services may keep for all of them together.
     pub services: ServiceBudget,
-}
-
-/// A `[[policy]]` or `[[observer]]` table, exactly as written.
-struct PolicyEntry<'a> {
-    section: Section<'a>,
-    /// `plugin`: a folder with a `plugin.toml`, or a `.wasm` file, relative to the file that names it; `file:` before it
-    /// says no more. Or a reference: `https://HOST/PATH.wasm`, or `oci://REGISTRY/REPOSITORY:TAG`, each with `@sha256:...`
-    /// or a `digest` beside it. Needed.
-    plugin: Option<Located<String>>,
-    pin: GivenPin,
-    /// `establishes`: facts that a fetched plugin may set; of others the manifest says so. Default: `[]`. `reads`: facts
-    /// that it may ask for, in the same way. Default: `[]`.
-    facts: (BTreeSet<String>, BTreeSet<String>),
-    /// `name`: what logs and errors call it; no two of a chain have the same. Default: that of the manifest, or of the file.
-    name: Option<Located<String>>,
-    /// `grants`: words for services that it may use: `logging`, `sharing`, `key-value`, `counters`. Default: `[]`.
-    grants: Grants,
-    /// `limits`: what a call may use, before the manifest's own word.
-    limits: GivenLimits,
-    /// `isolation`: not for observers; what a call starts from: `"request"` (the configured state) or `"reuse"` (what an earlier call left
-    /// behind; then nothing is kept). Default: `"request"`. `evidence`: `"kept"` (decisions are kept with what they went by)
-    /// or `"never"`. Default: `"kept"`.
-    reuse: Reuse,
-    /// `[policy.config]`: the plugin's configuration, whatever keys it has. Default: empty.
-    config: toml::Table,
-    /// `[policy.config-files]`: keys of the configuration whose values are the texts of files.
-    config_files: ConfigFiles,
-    /// `shadow`: a candidate that is asked the same, off the response path: a plugin as `plugin` names it, or a
-    /// `[policy.shadow]` table. Not for observers. Default: none.
-    shadow: Option<ShadowEntry>,
-}
-
-/// `shadow = "NEW.wasm"`, or a `[policy.shadow]` table.
-struct ShadowEntry {
-    /// `plugin`: the candidate. Needed.
-    plugin: Located<String>,
-    pin: GivenPin,
-    /// `limits`: before its manifest's own word. Default: those of the policy, for one without a manifest.
-    limits: GivenLimits,
-    /// `one-in`: one request of so many is compared, at most. Default: `1`.
-    one_in: u32,
-    /// `[policy.shadow.config]`: its configuration. Default: that of the policy.
-    config: Option<toml::Table>,
 }
 
 // === impl PluginFolder ===
@@ -451,77 +406,6 @@ impl PluginFolder {
     }
 }
 
-// === impl Catalogue ===
-
-impl Catalogue {
-    /// One that finds plugins of elsewhere so.
-    pub fn new(remotes: Remotes) -> Self {
-        let reader = PluginFolder {
-            remotes,
-            ..PluginFolder::default()
-        };
-        Self {
-            reader,
-            folders: HashMap::new(),
-        }
-    }
-
-    /// How it finds plugins of elsewhere.
-    pub fn remotes(&self) -> &Remotes {
-        &self.reader.remotes
-    }
-
-    /// The chain of a folder; empty when it was read before and something was wrong
-    /// with it.
-    pub fn folder(&mut self, dir: &Path, errors: &mut ConfigErrors) -> GivenChain {
-        if let Some(known) = self.folders.get(dir) {
-            return known.clone();
-        }
-        let chain = match PluginFolder::read_with(dir, self.remotes().clone()) {
-            Ok(folder) => {
-                self.reader.protected.extend(folder.protected);
-                GivenChain {
-                    policies: folder.policies,
-                    observers: folder.observers,
-                    services: folder.services,
-                }
-            }
-            Err(found) => {
-                errors.extend(found);
-                GivenChain::default()
-            }
-        };
-        self.folders.insert(dir.to_owned(), chain.clone());
-        chain
-    }
-
-    /// The chain that `[[policy]]` and `[[observer]]` tables of another file make; plugins are named relative to `dir`.
-    pub fn entries(
-        &mut self,
-        dir: &Path,
-        policies: Vec<Section<'_>>,
-        observers: Vec<Section<'_>>,
-        errors: &mut ConfigErrors,
-    ) -> GivenChain {
-        self.reader.read_entries(dir, policies, observers, errors);
-        GivenChain {
-            policies: std::mem::take(&mut self.reader.policies),
-            observers: std::mem::take(&mut self.reader.observers),
-            services: ServiceBudget::default(),
-        }
-    }
-
-    /// Every file that was read or will be loaded, and the folders: never to be served.
-    /// What is never served; more can be added.
-    pub fn protected(&mut self) -> &mut BTreeSet<PathBuf> {
-        &mut self.reader.protected
-    }
-
-    pub fn into_protected(self) -> BTreeSet<PathBuf> {
-        self.reader.protected
-    }
-}
-
 /// The folder's entries in the order of their names.
 fn file_names(dir: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
     let list = || {
@@ -582,134 +466,6 @@ fn nothing_to_run(dir: &Path, names: &[PathBuf]) -> ConfigError {
     }
     let problem = format!("has no {CHAIN_FILE} and no .wasm file: an empty folder protects nothing");
     ConfigError::new(dir, problem).hint("put plugins into it, or leave --plugins out to serve without any")
-}
-
-// === impl PolicyEntry ===
-
-impl<'a> PolicyEntry<'a> {
-    fn of_policy(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
-        let isolation = section.choice("isolation", &ISOLATION, errors).unwrap_or_default();
-        let evidence = section.choice("evidence", &EVIDENCE, errors).unwrap_or(true);
-        Self {
-            reuse: Reuse { evidence, isolation },
-            ..Self::read(section, dir, errors)
-        }
-    }
-
-    fn of_observer(section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
-        let entry = Self::read(section, dir, errors);
-        if entry.grants.sharing {
-            let problem = "`sharing` is for policies: an observer has no response to share";
-            errors.push(entry.section.error(problem));
-        }
-        if let Some(shadow) = &entry.shadow {
-            let problem = "`shadow` is for policies: what an observer does cannot be compared";
-            errors.push(entry.section.error_at(&shadow.plugin, problem));
-        }
-        entry
-    }
-
-    /// The keys that both have.
-    fn read(mut section: Section<'a>, dir: &Path, errors: &mut ConfigErrors) -> Self {
-        let plugin = section.required_string("plugin", errors);
-        let name = section.string("name", errors);
-        let grants = grants::read(&mut section, dir, errors);
-        let limits = section
-            .section("limits", errors)
-            .map(|limits| GivenLimits::read(limits, errors));
-        let (pin, facts) = (GivenPin::take(&mut section, errors), read_facts(&mut section, errors));
-        let config = section.table("config", errors).unwrap_or_default();
-        let config_files = ConfigFiles::take(&mut section, errors);
-        let shadow = ShadowEntry::read(&mut section, errors);
-        section.report_unknown(errors);
-        for located in plugin.iter().chain(&name).filter(|located| located.value.is_empty()) {
-            errors.push(section.error_at(located, "must not be empty"));
-        }
-        let plugin = plugin.filter(|plugin| !plugin.value.is_empty());
-        Self {
-            section,
-            plugin,
-            pin,
-            facts,
-            name,
-            grants,
-            limits: limits.unwrap_or_default(),
-            reuse: Reuse::default(),
-            config,
-            config_files,
-            shadow,
-        }
-    }
-
-    /// Gives a plugin from elsewhere what it asks for, as far as the chain says the same.
-    fn allow(&self, asked: Option<&Asked>, policy: &mut PolicySpec, errors: &mut ConfigErrors) {
-        let (establishes, reads) = &self.facts;
-        let allowed = Allowed {
-            limits: &self.limits,
-            otherwise: &Limits::default(),
-            establishes,
-            reads,
-        };
-        match asked::settle(asked, allowed) {
-            Ok(settled) => {
-                policy.limits = settled.limits;
-                policy.establishes = settled.establishes;
-                policy.reads = settled.reads;
-            }
-            Err(missing) => {
-                let name = &policy.name;
-                let problem = format!("the plugin `{name}` asks for what nothing here allows it");
-                let error = match &self.plugin {
-                    Some(plugin) => self.section.error_at(plugin, problem),
-                    None => self.section.error(problem),
-                };
-                errors.push(error.hint(format!("if it may have that, write {missing}")));
-            }
-        }
-    }
-
-    /// Refuses `establishes` and `reads`, of a plugin that is not from elsewhere.
-    fn say_no_facts(&self, errors: &mut ConfigErrors) {
-        let (establishes, reads) = &self.facts;
-        if !establishes.is_empty() || !reads.is_empty() {
-            let problem =
-                "`establishes` and `reads` are for plugins that are fetched: of others [facts] in plugin.toml says so";
-            errors.push(self.section.error(problem));
-        }
-    }
-}
-
-// === impl ShadowEntry ===
-
-impl ShadowEntry {
-    fn read(section: &mut Section<'_>, errors: &mut ConfigErrors) -> Option<Self> {
-        if !section.holds_table("shadow") {
-            let plugin = section.string("shadow", errors)?;
-            return Some(Self {
-                plugin,
-                pin: GivenPin::default(),
-                limits: GivenLimits::default(),
-                one_in: 1,
-                config: None,
-            });
-        }
-        let mut shadow = section.section("shadow", errors)?;
-        let plugin = shadow.required_string("plugin", errors);
-        let pin = GivenPin::take(&mut shadow, errors);
-        let limits = shadow
-            .section("limits", errors)
-            .map(|limits| GivenLimits::read(limits, errors));
-        let one_in = shadow.count("one-in", errors).unwrap_or(1);
-        let config = shadow.table("config", errors);
-        shadow.finish(errors);
-        Some(Self {
-            plugin: plugin?,
-            pin,
-            limits: limits.unwrap_or_default(),
-            one_in: u32::try_from(one_in).unwrap_or(u32::MAX),
-            config,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use super::{
     Configuration, ListenerSettings, OperatorSettings, RegistrySettings, ServerSettings, TenantRules, acme, budgets,
+    disk_cache::DiskCacheSettings,
     headers,
     listeners::{FORWARDED, UNIX},
     manifest::MANIFEST_FILE,
@@ -91,9 +92,20 @@ fn server(settings: &ServerSettings) -> Table {
     if let Some(option) = &settings.code_cache {
         table.insert("code-cache".into(), option.folder().map_or("off".into(), path));
     }
+    if let Some(cache) = &settings.disk_cache {
+        table.insert("disk-cache".into(), disk_cache(cache).into());
+    }
     table.insert("registry".into(), registry(&settings.registry).into());
     table.extend(operators(&settings.operators));
     table
+}
+
+fn disk_cache(settings: &DiskCacheSettings) -> Table {
+    table([
+        ("directory", path(&settings.directory)),
+        ("capacity", bytes(settings.options.capacity())),
+        ("piece-size", bytes(settings.options.piece())),
+    ])
 }
 
 fn registry(settings: &RegistrySettings) -> Table {

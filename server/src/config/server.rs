@@ -2,6 +2,7 @@
 
 use super::{
     CodeCacheOption, ConfigErrors, OperatorSettings, RegistrySettings, budgets,
+    disk_cache::DiskCacheSettings,
     document::Section,
     listeners::{Addresses, ListenerSettings},
     tls,
@@ -72,6 +73,8 @@ pub struct ServerSettings {
     /// `code-cache`: the folder in which the compiled code of plugins is kept, or `"off"`. Default: systemd's
     /// `CACHE_DIRECTORY`, else `wasmserve` in `XDG_CACHE_HOME` or `~/.cache`.
     pub code_cache: Option<CodeCacheOption>,
+    /// `[server.disk-cache]`: what is kept on local disk of roots in object storage. Default: nothing.
+    pub disk_cache: Option<DiskCacheSettings>,
     /// `bandwidth`: bytes of content a second of all sites together, such as `"100MiB/s"`; when it is used up, sites that
     /// are sending have it in proportion to their weights. Default: `"unlimited"`.
     pub bandwidth: Option<NonZeroU64>,
@@ -139,6 +142,7 @@ impl Default for ServerSettings {
             sendfile: Sendfile::default(),
             tls: None,
             code_cache: None,
+            disk_cache: None,
             bandwidth: None,
             client: ClientBudget::default(),
             registry: RegistrySettings::default(),
@@ -198,6 +202,7 @@ impl ServerSettings {
             sendfile: section.choice("sendfile", &SENDFILE, errors).unwrap_or_default(),
             tls: tls::of_server(folder, &mut section, errors),
             code_cache: code_cache(folder, &mut section, errors),
+            disk_cache: DiskCacheSettings::read(folder, &mut section, errors),
             bandwidth: budgets::limit(&mut section, "bandwidth", budgets::bandwidth, errors).flatten(),
             client: section
                 .section("client", errors)
@@ -218,9 +223,10 @@ impl ServerSettings {
     }
 
     /// The settings that a running server keeps, and whether each of them differs from another's.
-    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 4] {
+    pub fn fixed_at_start(&self, other: &Self) -> [(&'static str, bool); 5] {
         [
             ("code-cache", self.code_cache != other.code_cache),
+            ("disk-cache", self.disk_cache != other.disk_cache),
             (
                 "admin, debug-secret-file, record, traces, access-log, metrics",
                 self.operators != other.operators,
@@ -282,9 +288,11 @@ impl ServerSettings {
         let code = self.code_cache();
         let secrets = self.operators.secrets();
         let registry = self.registry.kept();
+        let pieces = self.disk_cache.as_ref().map(|cache| cache.directory.clone());
         secrets
             .chain(code.folder().map(Path::to_owned))
             .chain(registry)
+            .chain(pieces)
             .collect()
     }
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wasmserve_files::{Credentials, Location, SitePath, StoreRoot, StoreSpec};
+use wasmserve_files::{Credentials, Location, SitePath, StoreRoot, StoreSpec, store::Denied};
 
 /// `[site.store]`: the keys that were given; the others stay as they are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,7 +44,12 @@ pub struct GivenStore {
     /// `metadata-ttl`: how long what is known of an object, or that there is none, is used without asking again. Reads are
     /// held to one version however long that is. Default: `"1s"`.
     metadata_ttl: Option<Duration>,
+    /// `denied`: what it means that the store refuses one key: `"fails"` (502) or `"missing"` (there is no such object: what
+    /// S3 says where `s3:ListBucket` is not granted). Default: `"fails"`.
+    denied: Option<Denied>,
 }
+
+const DENIED: [(&str, Denied); 2] = [("fails", Denied::Fails), ("missing", Denied::Missing)];
 
 const METADATA_TTL: Duration = Duration::from_secs(1);
 
@@ -77,6 +82,7 @@ impl GivenStore {
             max_retries: section.number("max-retries", 0..=100, errors),
             max_requests: section.count_to("max-requests", 10_000, errors),
             metadata_ttl: section.parsed("metadata-ttl", duration, errors),
+            denied: section.choice("denied", &DENIED, errors),
         };
         section.finish(errors);
         given
@@ -103,6 +109,7 @@ impl GivenStore {
             max_retries: self.max_retries.or(base.max_retries),
             max_requests: self.max_requests.or(base.max_requests),
             metadata_ttl: self.metadata_ttl.or(base.metadata_ttl),
+            denied: self.denied.or(base.denied),
         }
     }
 
@@ -158,6 +165,7 @@ impl GivenStore {
             read_timeout: self.read_timeout.unwrap_or(defaults.read_timeout),
             max_retries: self.max_retries.unwrap_or(defaults.max_retries),
             max_requests: self.max_requests.unwrap_or(defaults.max_requests),
+            denied: self.denied.unwrap_or(defaults.denied),
             bucket: defaults.bucket,
         }
     }
@@ -207,6 +215,7 @@ pub fn print(location: &Location) -> Option<toml::Table> {
         ("max-retries", number(store.max_retries)),
         ("max-requests", number(store.max_requests)),
         ("metadata-ttl", time(*metadata_ttl)),
+        ("denied", super::print::word(store.denied, &DENIED)),
     ];
     let keys = keys.into_iter().chain(optional.into_iter().flatten());
     Some(keys.map(|(key, value)| (key.to_owned(), value)).collect())

@@ -1,6 +1,6 @@
 //! An answer's content as the transport takes it, and what became of it for the record.
 
-use super::activity::UnderWay;
+use super::{activity::UnderWay, cached};
 use crate::{
     limits::Admitted,
     observe::{Ending, Record},
@@ -77,9 +77,12 @@ fn spans(parts: Parts) -> impl Iterator<Item = transport::Part> {
     let mut last: Option<Arc<Version>> = None;
     parts.into_iter().map(move |part| match part {
         Part::Bytes(bytes) => transport::Part::Bytes(bytes),
-        Part::Object(mut span) => transport::Part::Sized {
+        Part::Object(mut span) => transport::Part::Pieces {
             length: span.length(),
-            source: Box::new(move |context: &mut Context<'_>| Pin::new(&mut span).poll_next(context)),
+            source: Box::new(move |context: &mut Context<'_>| {
+                let piece = Pin::new(&mut span).poll_piece(context);
+                piece.map(|piece| piece.map(|piece| piece.map(cached::part)))
+            }),
         },
         Part::File(span) => match in_memory(&span) {
             Some(bytes) => transport::Part::Bytes(bytes),

@@ -9,6 +9,7 @@
 
 pub mod activity;
 pub mod body;
+mod cached;
 pub mod connection;
 pub mod exchange;
 pub mod forwarded;

@@ -19,7 +19,8 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
-use wasmserve_files::{CacheOptions, Files, FilesError, Pool};
+use wasmserve_files::{CacheOptions, CachedStores, Files, FilesError, Pool, Stores};
+use wasmserve_pieces::Cache;
 use wasmserve_policy::{Chain, Host, HostError, HostOptions, LoadError, Loading, SharedState};
 use wasmserve_stores::ObjectStores;
 
@@ -59,8 +60,18 @@ const TOLD: usize = 50;
 
 impl Loader {
     pub fn new(cache: &CacheOptions) -> Self {
+        Self::with_stores(cache, Arc::new(ObjectStores::default()))
+    }
+
+    /// As [`Loader::new`], for a server that keeps what is in stores on local disk.
+    pub fn keeping(cache: &CacheOptions, pieces: Cache) -> Self {
+        let stores = CachedStores::new(Arc::new(ObjectStores::default()), pieces);
+        Self::with_stores(cache, Arc::new(stores))
+    }
+
+    fn with_stores(cache: &CacheOptions, stores: Arc<dyn Stores>) -> Self {
         Self {
-            pool: Pool::with_stores(cache, Vec::new(), Some(Arc::new(ObjectStores::default()))),
+            pool: Pool::with_stores(cache, Vec::new(), Some(stores)),
             limits: Arc::default(),
             host: None,
             shared: SharedState::AsConfigured,

@@ -18,7 +18,7 @@ use std::{
 use tokio::{sync::Semaphore, time::timeout};
 use wasmserve_files::{
     ObjectVersion, Store, StoreError, StoreSpec,
-    store::{Asking, Listed, ObjectStream, Page},
+    store::{Asking, Denied, Listed, ObjectStream, Page},
 };
 
 /// A store that lists by pages.
@@ -46,6 +46,7 @@ pub struct Bounds {
     pub read_timeout: Duration,
     pub max_retries: usize,
     pub max_requests: usize,
+    pub denied: Denied,
 }
 
 /// How many may wait for their turn.
@@ -58,6 +59,7 @@ impl Bounds {
             read_timeout: spec.read_timeout,
             max_retries: spec.max_retries,
             max_requests: spec.max_requests,
+            denied: spec.denied,
         }
     }
 }
@@ -107,6 +109,7 @@ impl Inner {
         match self.ask("HEAD", key, asking).await {
             Ok(result) => Ok(Some(version(key, result))),
             Err(StoreError::NotThere) => Ok(None),
+            Err(StoreError::Denied) if self.bounds.denied == Denied::Missing => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -163,6 +166,7 @@ impl Inner {
                 self.log("LIST", prefix, "there is no such bucket");
                 return Err(StoreError::Broken);
             }
+            Err(StoreError::Denied) if self.bounds.denied == Denied::Missing => return Ok(Page::default()),
             listed => listed?,
         };
         let name = |path: &Path| {
@@ -234,7 +238,13 @@ impl Inner {
         status: Option<StatusCode>,
     ) -> StoreError {
         let sorted = failure::sort(error, status);
-        if !matches!(sorted, StoreError::NotThere | StoreError::Changed) {
+        let is_answer = match sorted {
+            StoreError::NotThere | StoreError::Changed => true,
+            // Who reads was told before that it is there.
+            StoreError::Denied => self.bounds.denied == Denied::Missing && what != "GET",
+            StoreError::Busy | StoreError::Slow | StoreError::Broken => false,
+        };
+        if !is_answer {
             self.log(what, key, &failure::reason(error));
         }
         sorted

@@ -1,6 +1,7 @@
 //! Connections to stores: hyper's client over rustls with ring, as the rest of the server speaks TLS.
-use crate::failure;
-use http_body_util::BodyExt;
+use crate::{failure, listed};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector as Tcp},
@@ -30,12 +31,14 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
+    notice: Arc<listed::Notice>,
 }
 
 /// What object_store asks over.
 #[derive(Debug)]
 struct Service {
     client: Client<HttpsConnector<Tcp>, HttpRequestBody>,
+    notice: Arc<listed::Notice>,
     allow_http: bool,
 }
 
@@ -43,6 +46,11 @@ struct Service {
 #[derive(Debug, thiserror::Error)]
 #[error("the store is to be asked by plain HTTP, which `allow-http` does not allow")]
 struct PlainHttp;
+
+/// Why a page of a listing is not read.
+#[derive(Debug, thiserror::Error)]
+#[error("a page of a listing is longer than {} bytes", listed::LONGEST)]
+struct LongPage(#[source] Box<dyn Error + Send + Sync>);
 
 impl Connector {
     /// # Errors
@@ -53,10 +61,14 @@ impl Connector {
         };
         if let Some(file) = ca {
             let pem = std::fs::read(file)?;
+            let public = roots.len();
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 roots
                     .add(certificate.map_err(io::Error::other)?)
                     .map_err(io::Error::other)?;
+            }
+            if roots.len() == public {
+                return Err(io::Error::other("there is no certificate in it"));
             }
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -81,7 +93,10 @@ impl Connector {
             .pool_max_idle_per_host(IDLE)
             .http1_max_buf_size(READ_AHEAD)
             .build(https);
-        Ok(Self { client })
+        Ok(Self {
+            client,
+            notice: Arc::default(),
+        })
     }
 }
 
@@ -90,6 +105,7 @@ impl HttpConnector for Connector {
         let allowed = options.get_config_value(&ClientConfigKey::AllowHttp);
         Ok(HttpClient::new(Service {
             client: self.client.clone(),
+            notice: self.notice.clone(),
             allow_http: allowed.is_some_and(|allowed| allowed == "true"),
         }))
     }
@@ -101,6 +117,7 @@ impl HttpService for Service {
         if request.uri().scheme() != Some(&http::uri::Scheme::HTTPS) && !self.allow_http {
             return Err(HttpError::new(HttpErrorKind::Unknown, PlainHttp));
         }
+        let is_listing = request.uri().query().is_some_and(listed::is_asked_for);
         let response = self.client.request(request).await.map_err(|error| {
             let kind = match error.is_connect() {
                 true => HttpErrorKind::Connect,
@@ -110,7 +127,18 @@ impl HttpService for Service {
         })?;
         failure::note(response.status());
         let broken = |error: hyper::Error| HttpError::new(kind(&error), error);
-        Ok(response.map(|body| HttpResponseBody::new(body.map_err(broken))))
+        if !is_listing || !response.status().is_success() {
+            return Ok(response.map(|body| HttpResponseBody::new(body.map_err(broken))));
+        }
+        let (head, body) = response.into_parts();
+        let page = Limited::new(body, listed::LONGEST).collect().await;
+        let page = page.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => broken(*error),
+            Err(error) => HttpError::new(HttpErrorKind::Decode, LongPage(error)),
+        })?;
+        let page = Bytes::from(self.notice.nameable(page.to_bytes().into()));
+        let body = Full::new(page).map_err(|never| match never {});
+        Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)))
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) fn sort(error: &Error, status: Option<StatusCode>) -> StoreError {
         is_slow |= error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
     }
     match status.filter(|_| !is_broken_off) {
+        // object_store has an error of its own for it, but not of listings.
+        Some(StatusCode::FORBIDDEN) if !blames_keys(error) => StoreError::Denied,
         Some(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => StoreError::Busy,
         Some(StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT) => StoreError::Slow,
         _ if is_slow => StoreError::Slow,
@@ -52,11 +54,20 @@ pub(crate) fn sort(error: &Error, status: Option<StatusCode>) -> StoreError {
     }
 }
 
+/// Whether a refusal is of whoever asks, not of what is asked for. A HEAD has no body to say so.
+fn blames_keys(error: &Error) -> bool {
+    causes(error).any(|cause| {
+        let text = cause.to_string();
+        text.contains("<Code>") && !text.contains("<Code>AccessDenied</Code>")
+    })
+}
+
 /// Why, in one line for the log. object_store leaves signatures and keys out of its errors.
 pub(crate) fn reason(error: &Error) -> String {
     let mut reason = match error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            "the store refuses the server's credentials (without s3:ListBucket it does so for objects that are not there)"
+            "the store refuses the server's credentials (without s3:ListBucket it does so for objects that are not there: \
+             see `denied` of [site.store])"
                 .to_owned()
         }
         _ => error.to_string(),

@@ -10,6 +10,7 @@
 mod bucket;
 mod connect;
 mod failure;
+mod listed;
 mod open;
 mod read;
 

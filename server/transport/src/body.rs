@@ -21,6 +21,9 @@ use std::{
 /// A source of chunks whose number is not known ahead; `None` ends it. Not called again after `None` or an error.
 pub type Source = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> + Send>;
 
+/// A source of parts; `None` ends it. Not called again after `None` or an error.
+pub type Pieces = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<io::Result<Part>>> + Send>;
+
 /// A piece of a body.
 pub enum Part {
     Bytes(Bytes),
@@ -31,9 +34,10 @@ pub enum Part {
         length: u64,
     },
     Stream(Source),
-    /// A stream of this many bytes: one that gives fewer or more is a fault, and nothing of what is too much is sent.
-    Sized {
-        source: Source,
+    /// Bytes, and spans of immutable files, of which it is known when the client is ready for them: this many bytes
+    /// together, or it is a fault.
+    Pieces {
+        source: Pieces,
         length: u64,
     },
 }
@@ -62,7 +66,7 @@ impl Part {
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
-            Self::Span { length, .. } | Self::Sized { length, .. } => Some(*length),
+            Self::Span { length, .. } | Self::Pieces { length, .. } => Some(*length),
             Self::Stream(_) => None,
         }
     }
@@ -70,7 +74,7 @@ impl Part {
     pub(crate) fn file(&self) -> Option<&dyn File> {
         match self {
             Self::Span { file, .. } => Some(&**file),
-            Self::Bytes(_) | Self::Stream(_) | Self::Sized { .. } => None,
+            Self::Bytes(_) | Self::Stream(_) | Self::Pieces { .. } => None,
         }
     }
 

@@ -24,6 +24,12 @@ pub trait File: AsFd + Send + Sync + 'static {
     /// of the network or of a process), bytes are read instead.
     fn is_lendable(&self) -> bool;
 
+    /// Whether its bytes can never change, whoever does what: then a body needs no end that asks whether they did, and parts
+    /// of it may come one after the other ([`Part::Pieces`](crate::Part::Pieces)).
+    fn is_immutable(&self) -> bool {
+        false
+    }
+
     /// Whether `offset .. offset + length` seems to be in the page cache, so that `sendfile` would not wait for a disk.
     /// Must not block. A wrong answer costs time only.
     fn is_cached(&self, offset: u64, length: u64) -> bool;

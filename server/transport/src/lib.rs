@@ -57,7 +57,7 @@ mod stall;
 mod tally;
 mod turn;
 
-pub use body::{Body, Part, Source};
+pub use body::{Body, Part, Pieces, Source};
 pub use chunk::Chunk;
 pub use connection::{Connection, Options, Sendfile, Socket, accept};
 pub use delivery::Delivery;

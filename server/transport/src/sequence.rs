@@ -32,6 +32,8 @@ pub(crate) struct Sequence {
     /// Whether the part in hand is a file part that is to be copied however the connection delivers.
     small: bool,
     rest: vec::IntoIter<Part>,
+    /// Where the part in hand came from, and what comes before the rest.
+    pieces: Option<Part>,
     /// Bytes still to come, when all parts have a length.
     length: Option<u64>,
     delivery: Option<Delivery>,
@@ -66,6 +68,7 @@ impl Sequence {
             small: current.as_ref().is_some_and(Part::is_small_file),
             current,
             rest: rest.into_iter(),
+            pieces: None,
             length,
             delivery,
             reading: None,
@@ -140,7 +143,7 @@ impl Sequence {
     }
 
     fn next_part(&mut self) {
-        self.current = self.rest.next();
+        self.current = self.pieces.take().or_else(|| self.rest.next());
         self.small = self.current.as_ref().is_some_and(Part::is_small_file);
     }
 
@@ -188,29 +191,36 @@ impl Sequence {
                     Poll::Ready(Ok(Some(Chunk::bytes(bytes, self.tally.clone()))))
                 }
             },
-            Some(Part::Sized { .. }) => self.poll_sized(context, most).map_ok(Some),
+            Some(Part::Pieces { .. }) => self.poll_piece(context).map_ok(|()| None),
             Some(Part::Span { .. }) => self.poll_span(context, most).map_ok(Some),
         }
     }
 
-    /// The next chunk of a stream whose length is known. It is not asked for one while as much waits for the client already
-    /// as may: what a source gives may be large.
-    fn poll_sized(&mut self, context: &mut Context<'_>, most: u64) -> Poll<Result<Chunk, Fault>> {
+    /// Takes the next of several pieces in hand. It is not asked for while as much waits for the client already as may: what a
+    /// source gives may be large.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         ready!(self.poll_client(context));
-        let Some(Part::Sized { source, length }) = &mut self.current else {
-            unreachable!("the caller saw a stream of a known length");
+        let Some(Part::Pieces { source, length }) = &mut self.current else {
+            unreachable!("the caller saw pieces");
         };
-        let mut bytes = match ready!(source(context)) {
+        let piece = match ready!(source(context)) {
             None => return Poll::Ready(Err(Fault::Shrunk)),
             Some(Err(error)) => return Poll::Ready(Err(Fault::Source(error.kind()))),
-            Some(Ok(bytes)) => bytes,
+            Some(Ok(piece)) => piece,
         };
-        *length = match length.checked_sub(bytes.len() as u64) {
-            Some(left) => left,
-            None => return Poll::Ready(Err(Fault::Source(io::ErrorKind::InvalidData))),
+        let fits = match &piece {
+            Part::Bytes(_) => true,
+            Part::Span { file, .. } => file.is_immutable(),
+            Part::Stream(_) | Part::Pieces { .. } => false,
         };
-        self.surplus = bytes.split_off(least(bytes.len(), most));
-        Poll::Ready(Ok(Chunk::bytes(bytes, self.tally.clone())))
+        let left = piece.length().and_then(|taken| length.checked_sub(taken));
+        *length = match left {
+            Some(left) if fits => left,
+            _ => return Poll::Ready(Err(Fault::Source(io::ErrorKind::InvalidData))),
+        };
+        self.small = piece.is_small_file();
+        self.pieces = self.current.replace(piece);
+        Poll::Ready(Ok(()))
     }
 
     /// Waits until the client took so much of what it was given that more may be read for it.
@@ -225,7 +235,7 @@ impl Sequence {
     }
 
     fn poll_span(&mut self, context: &mut Context<'_>, most: u64) -> Poll<Result<Chunk, Fault>> {
-        if self.reading.is_none() && !self.small && self.lends {
+        if self.reading.is_none() && !self.small && self.may_lend() {
             match self.hand_span(context, most) {
                 Some(chunk) => return Poll::Ready(Ok(chunk)),
                 // What was begun with `sendfile` must end in a span, or nobody would ask whether the files changed.
@@ -254,6 +264,14 @@ impl Sequence {
         Poll::Ready(Ok(Chunk::bytes(bytes, self.tally.clone())))
     }
 
+    /// Whether the kernel may be given the file in hand.
+    fn may_lend(&self) -> bool {
+        match self.current.as_ref().and_then(Part::file) {
+            Some(file) if file.is_immutable() => file.is_lendable(),
+            Some(_) | None => self.lends,
+        }
+    }
+
     /// Why a body that was begun with `sendfile` cannot go on with it: its connection failed, or it is asked for elsewhere.
     fn interrupted(&self) -> Fault {
         let ledger = self.delivery.as_ref().and_then(Delivery::spans);
@@ -272,7 +290,8 @@ impl Sequence {
             return None;
         };
         let until = offset.saturating_add(*length);
-        let end = if is_last { END.min(most) } else { 0 };
+        let immutable = file.is_immutable();
+        let end = if is_last && !immutable { END.min(most) } else { 0 };
         let within = *length > end;
         let (count, place) = if within {
             ((*length - end).min(most).min(LONGEST_SPAN), Place::Within)
@@ -281,7 +300,7 @@ impl Sequence {
         };
         let positions = ledger.hand(context.waker(), file, *offset, count, until, place)?;
         // Only what was really handed over counts: a body that another connection asks for is read from its beginning.
-        if within && !self.lent.iter().any(|lent| Arc::ptr_eq(lent, file)) {
+        if within && !immutable && !self.lent.iter().any(|lent| Arc::ptr_eq(lent, file)) {
             self.lent.push(file.clone());
         }
         (*offset, *length) = (*offset + count, *length - count);
@@ -299,7 +318,8 @@ impl Sequence {
         {
             ledger.fail(fault);
         }
-        (self.current, self.rest, self.surplus, self.reading) = (None, Vec::new().into_iter(), Bytes::new(), None);
+        (self.current, self.pieces, self.surplus, self.reading) = (None, None, Bytes::new(), None);
+        self.rest = Vec::new().into_iter();
     }
 }
 

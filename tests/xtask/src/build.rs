@@ -15,9 +15,9 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// Builds the server.
+/// Builds the server, with the features that everything is built with for the tests.
 pub fn server() -> Result {
-    run(&mut cargo(&["build", "--release"]))
+    run(&mut cargo(&["build", "--release", "--workspace", "--bin", "wasmserve"]))
 }
 
 /// Builds the server and the programs that measure it, with the features that everything is built with for the tests: so

@@ -8,6 +8,7 @@
 
 mod build;
 mod command;
+mod installed;
 mod languages;
 mod measure;
 mod package;
@@ -35,16 +36,18 @@ Tasks:
   bench languages     What a policy costs in each language, as a table in plugins/examples/README.md.
   stress [SCENARIO]   Many clients at once, and hostile ones: memory, descriptors and latency stay within bounds. Takes
                       minutes; tests/bench/stress.rs names the scenarios.
-  cluster [PORT]      Install what is missing, and run three servers as one behind HAProxy, with a Redis, until Ctrl-C:
-                      server/docs/several-servers.md.
+  cluster [PORT]      Install what is missing, and run three servers as one behind HAProxy, with a Redis and an S3, until
+                      Ctrl-C: server/docs/several-servers.md.
   messages            Write what nginx answers into the table of malformed messages, tests/e2e/malformed.txt.
   reference           Write server/docs/reference.md anew, from the docs of what configuration is read into.
-  package             Build server and plugins, and make a Debian package of them in target/debian. Installs
-                      cargo-deb within target/tools.
+  package [test]      Build server and plugins, and make a Debian package of them in target/debian. Installs
+                      cargo-deb within target/tools. With test: install it on this machine, serve a file as its user,
+                      remove and purge it, as root.
   help                Print this.
 
 Tests of disks that fail or hang mount file systems in user space; where that cannot be done they fail, unless
-WASMSERVE_TESTS_WITHOUT_FUSE=1 leaves them out.
+WASMSERVE_TESTS_WITHOUT_FUSE=1 leaves them out. Tests of object storage ask moto, which is installed from PyPI within
+target/test-peers; WASMSERVE_TESTS_WITHOUT_S3=1 leaves those out.
 
 Missing packages are installed with apt-get, and only by root on Debian or a relative of it. Elsewhere one line says what
 to install. Toolchains are never downloaded.
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
         "setup" => setup::for_tests(),
         "reference" => reference::run(&rest),
         "bench" if rest == ["languages"] => languages::measure(),
-        "package" => package::run_all(),
+        "package" => package::run_all(&rest),
         "messages" => test::record_messages(),
         "bench" | "stress" | "cluster" => measure::run(&task, &rest),
         "help" | "--help" | "-h" => {

@@ -2,9 +2,12 @@
 use crate::{
     build,
     command::{Result, announce, cargo, command, project, run},
-    setup,
+    installed, setup,
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// What the package has beside the binary is gathered here; the same path is in `server/Cargo.toml`.
 const STAGE: &str = "target/package";
@@ -18,8 +21,31 @@ const CARGO_DEB: &str = "3.8.0";
 /// The shells that Debian has folders for, and the names of their files there.
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "wasmserve"), ("zsh", "_wasmserve"), ("fish", "wasmserve.fish")];
 
+/// Makes the package, and tests it where that is asked for.
+pub fn run_all(arguments: &[String]) -> Result {
+    match arguments {
+        [] => make_package(),
+        [word] if word == "test" => {
+            make_package()?;
+            installed::test(&newest(&project().join(OUTPUT))?)
+        }
+        _ => Err("cargo xtask package takes `test` or nothing".into()),
+    }
+}
+
+/// The package that was made last.
+fn newest(folder: &Path) -> Result<PathBuf> {
+    let packages = read(folder)?
+        .into_iter()
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "deb"));
+    let newest = packages.max_by_key(|entry| entry.metadata().and_then(|file| file.modified()).ok());
+    newest
+        .map(|entry| entry.path())
+        .ok_or_else(|| format!("there is no package in {}", folder.display()))
+}
+
 /// Builds server and plugins, gathers what is shipped, and packs it.
-pub fn run_all() -> Result {
+fn make_package() -> Result {
     setup::for_build()?;
     build::server()?;
     build::plugins()?;

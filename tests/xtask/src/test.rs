@@ -60,6 +60,9 @@ pub fn run(arguments: &[String]) -> Result {
     if std::env::var_os(WITHOUT_FUSE).is_some() {
         println!("\nNOT TESTED: disks that fail, hang or are slow ({WITHOUT_FUSE} is set)");
     }
+    if std::env::var_os(setup::WITHOUT_S3).is_some() {
+        println!("\nNOT TESTED: roots in a whole S3 ({} is set)", setup::WITHOUT_S3);
+    }
     println!("\n{} passed, {} failed", count.passed, count.failed);
     if count.failed == 0 {
         Ok(())

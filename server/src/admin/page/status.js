@@ -373,13 +373,25 @@ function policyTable({ policies }) {
   $('policies').replaceChildren(...(rows.length ? rows : [el('tr', {}, el('td', { colspan: 8, class: 'nothing' }, 'No policies: every file is served to everyone.'))]));
 }
 
-function processGrid({ process, cache, connections, logs_lost: lost, reloads, uptime_seconds: up }) {
+// Nothing where there is no such cache.
+function diskCache(cache) {
+  if (!cache) return [];
+  const { hits, misses, bytes: used, capacity, fetched_bytes: fetched, troubles } = cache;
+  const failed = troubles ? `; the disk failed ${whole(troubles)} times` : '';
+  return [
+    ['Disk cache', percent(hits, hits + misses), `hits; ${bytes(fetched)} from stores`],
+    ['Disk cache room', bytes(used), `of ${bytes(capacity)}${failed}`],
+  ];
+}
+
+function processGrid({ process, cache, disk_cache: disk, connections, logs_lost: lost, reloads, uptime_seconds: up }) {
   const entries = [
     ['Memory', bytes(process.resident_bytes), ''],
     ['Processor time', micros(process.cpu_seconds * 1e6), up ? `${trim((100 * process.cpu_seconds / up).toFixed(1))} % of one core` : ''],
     ['Descriptors', whole(process.descriptors), process.most_descriptors ? `of ${whole(process.most_descriptors)}` : ''],
     ['Threads', whole(process.threads), ''],
     ['Open-file cache', percent(cache.hits, cache.hits + cache.misses), `hits; ${whole(cache.entries)} entries`],
+    ...diskCache(disk),
     ['Connections accepted', whole(connections.accepted), connections.errors ? `${whole(connections.errors)} errors` : ''],
     ['TLS handshakes', whole(connections.handshakes), connections.handshakes_failed ? `${whole(connections.handshakes_failed)} failed` : ''],
     ['Log lines lost', whole(lost), ''],
