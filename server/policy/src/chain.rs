@@ -7,7 +7,7 @@ use crate::{
     decided::{Decided, NotKept},
     decision::{Changes, Decision, HeaderChange, Respond, Sharing},
     dependence::Dependence,
-    evidence::{Evidence, Keeping, Key, Prints},
+    evidence::{Evidence, Keeping, Key},
     explain::{self, Explanation, Step},
     policy::{Policy, Ran},
     questions::{Circumstances, Established},
@@ -196,7 +196,7 @@ impl Chain {
     /// Uses what is kept, from the policy `from` on.
     fn use_kept(&self, progress: &mut Progress, from: usize, mut notes: Option<&mut Vec<Step>>) -> Led {
         for (at, policy) in self.policies.iter().enumerate().skip(from) {
-            let Some(kept) = progress.find(&self.evidence, at) else {
+            let Some(kept) = self.evidence.find(at, &progress.circumstances) else {
                 return Led::To(at);
             };
             policy.tell(&kept.said);
@@ -327,7 +327,7 @@ impl Chain {
     async fn examine(&self, mut progress: Progress) -> Explanation {
         let mut steps = Vec::new();
         for (at, policy) in self.policies.iter().enumerate() {
-            let kept = progress.find(&self.evidence, at).is_some();
+            let kept = self.evidence.find(at, &progress.circumstances).is_some();
             let begun = Instant::now();
             let ran = policy.run(&progress.circumstances, true).await;
             let mut step = self.step(at, policy, &ran, begun);
@@ -428,7 +428,6 @@ impl Chain {
 /// What the chain made of a request so far.
 struct Progress {
     circumstances: Circumstances,
-    prints: Prints,
     /// Whether a later policy may ask for facts, and so for what they came from.
     remember: bool,
     place: Option<(Place, Standing)>,
@@ -449,18 +448,12 @@ impl Progress {
         let verdict = Verdict::of(request, Outcome::Fault(fault));
         Self {
             circumstances,
-            prints: Prints::default(),
             remember,
             place: None,
             missing: None,
             last: Vec::new(),
             verdict,
         }
-    }
-
-    /// The decision of a policy that was kept for the answers that there are.
-    fn find(&mut self, evidence: &Evidence, at: usize) -> Option<Arc<Decided>> {
-        evidence.find(at, &self.circumstances, &mut self.prints)
     }
 
     /// Takes a decision in. `Some`: it ends the chain.

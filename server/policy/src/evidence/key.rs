@@ -15,10 +15,6 @@ impl Hash for Fingerprint {
     }
 }
 
-/// Bytes of a text that is hashed in one piece with its frame, and of the frame: its length and a tag.
-const SHORT: usize = 119;
-const FRAME: usize = size_of::<usize>() + 1;
-
 /// The key of all fingerprints, chosen when the engine starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Key(SipHasher13);
@@ -32,18 +28,6 @@ impl Key {
 
     /// Tagged by the kind of answer and framed by lengths: `none` is not `""`, and `["ab"]` is not `["a", "b"]`.
     pub fn fingerprint(&self, answer: &Answer<'_>) -> Fingerprint {
-        match answer {
-            Answer::Text(value) if value.len() <= SHORT => return self.short(value, 0),
-            Answer::Optional(Some(value)) if value.len() <= SHORT => return self.short(value, 2),
-            Answer::Texts(values) => {
-                if let [value] = &**values
-                    && value.len() <= SHORT
-                {
-                    return self.short(value, 3);
-                }
-            }
-            _ => {}
-        }
         let mut hasher = self.0;
         let mut text = |bytes: &[u8]| {
             hasher.write_usize(bytes.len());
@@ -71,18 +55,6 @@ impl Key {
             Answer::Flag(true) => 6,
         };
         hasher.write_u8(tag);
-        finish(&hasher)
-    }
-
-    /// Of an answer of one short text, with its tag: hashed in one piece, which takes half the time.
-    fn short(&self, text: &str, tag: u8) -> Fingerprint {
-        let mut piece = [0; SHORT + FRAME];
-        let (length, rest) = piece.split_at_mut(size_of::<usize>());
-        length.copy_from_slice(&text.len().to_ne_bytes());
-        rest[..text.len()].copy_from_slice(text.as_bytes());
-        rest[text.len()] = tag;
-        let mut hasher = self.0;
-        hasher.write(&piece[..text.len() + FRAME]);
         finish(&hasher)
     }
 

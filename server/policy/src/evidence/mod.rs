@@ -66,14 +66,6 @@ struct Shared {
     leaves: usize,
 }
 
-/// Fingerprints of what most policies ask of a request, once they were made: by the key of one [`Evidence`].
-#[derive(Debug, Default)]
-pub(crate) struct Prints {
-    path: Option<Fingerprint>,
-    /// Of the targets, while no policy has mapped them.
-    unmapped: Option<Fingerprint>,
-}
-
 /// What became of a decision that was to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeping {
@@ -104,18 +96,12 @@ impl Evidence {
         }
     }
 
-    /// The decision that was kept for the answers that these circumstances give. `prints`: for those who look for several
-    /// decisions about one request.
-    pub fn find(&self, policy: usize, circumstances: &Circumstances, prints: &mut Prints) -> Option<Arc<Decided>> {
+    /// The decision that was kept for the answers that these circumstances give.
+    pub fn find(&self, policy: usize, circumstances: &Circumstances) -> Option<Arc<Decided>> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        let print = |question: &Question| self.key.fingerprint(&circumstances.answer(question));
-        let leaf = store.trie.find(policy, |question| match question {
-            Question::Path => *prints.path.get_or_insert_with(|| print(question)),
-            Question::Targets if circumstances.targets.is_none() => {
-                *prints.unmapped.get_or_insert_with(|| print(question))
-            }
-            _ => print(question),
-        })?;
+        let leaf = store
+            .trie
+            .find(policy, |question| self.key.fingerprint(&circumstances.answer(question)))?;
         leaf.touch(self.turn.load(Ordering::Relaxed));
         Some(leaf.decided.clone())
     }

@@ -187,7 +187,7 @@ pub fn check(bytes: &[u8]) -> Reached {
             let mut recorder = Recorder::new(Some(key.clone()), ANSWERS);
             let leaf = run(policy, &circumstances, &mut recorder);
             let fresh = decided_as(leaf.number, &recorder);
-            match evidence.find(at, &circumstances, &mut Prints::default()) {
+            match evidence.find(at, &circumstances) {
                 Some(kept) => {
                     assert_eq!(*kept, *fresh, "policy {at}, {circumstances:?}");
                     reached.reused += 1;
@@ -195,9 +195,7 @@ pub fn check(bytes: &[u8]) -> Reached {
                 None if recorder.unkept.is_some() => reached.unrepeatable += 1,
                 None => match evidence.keep(at, &recorder.trace, &fresh) {
                     Keeping::Kept => {
-                        let found = evidence
-                            .find(at, &circumstances, &mut Prints::default())
-                            .expect("it was kept just now");
+                        let found = evidence.find(at, &circumstances).expect("it was kept just now");
                         assert_eq!(*found, *fresh, "policy {at}, {circumstances:?}");
                         reached.kept += 1;
                     }
