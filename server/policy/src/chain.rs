@@ -4,6 +4,7 @@ use crate::{
     Verdict,
     component::Role,
     counters::{Counts, Room},
+    crowd::Crowd,
     decided::{Decided, NotKept},
     decision::{Changes, Decision, HeaderChange, Respond, Sharing},
     dependence::Dependence,
@@ -80,11 +81,16 @@ pub struct PolicyInfo {
 impl Chain {
     /// A chain of no policies: everything proceeds as it is.
     pub fn empty(site: Arc<str>) -> Self {
+        Self::empty_among(site, &Arc::default())
+    }
+
+    /// As [`Chain::empty`], of a site that shares the processors with these.
+    pub fn empty_among(site: Arc<str>, crowd: &Arc<Crowd>) -> Self {
         let budget = Budget {
             evidence: 0,
             ..Budget::default()
         };
-        let usage = Usage::new(&site, &budget, &Sites::default());
+        let usage = Usage::new(&site, &budget, &Sites::default(), crowd);
         Self::new(site, Vec::new(), Observers::default(), Key::random(), &budget, usage)
     }
 
@@ -272,8 +278,10 @@ impl Chain {
         let begun = Instant::now();
         let ran = policy.run_metered(circumstances, notes.is_some(), admission.meter.clone());
         let ran = ran.await;
+        let now = Instant::now();
+        let spent = now - begun;
+        self.usage.charge(&admission.meter, spent, now);
         admission.ended(&ran.outcome);
-        let spent = begun.elapsed();
         policy.counters.spent(spent);
         verdict.effort.ran += 1;
         verdict.effort.spent += spent;
