@@ -57,10 +57,14 @@ mod tests {
         task::Wake,
     };
 
-    struct Nobody;
+    /// A task, told from others by its address.
+    #[derive(Default)]
+    struct Task(AtomicBool);
 
-    impl Wake for Nobody {
-        fn wake(self: Arc<Self>) {}
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
     }
 
     #[test]
@@ -75,7 +79,7 @@ mod tests {
             }
         }));
         let mut seldom = Seldom::new(future, &flag);
-        let wakers = [0, 1].map(|_| Waker::from(Arc::new(Nobody)));
+        let wakers = [0, 1].map(|_| Waker::from(Arc::new(Task::default())));
         let mut poll = |waker: &Waker| Pin::new(&mut seldom).poll(&mut Context::from_waker(waker));
         assert_eq!(poll(&wakers[0]), Poll::Pending);
         assert_eq!(poll(&wakers[0]), Poll::Pending);
