@@ -12,7 +12,7 @@ pub mod rate;
 pub mod visitor;
 
 pub use account::{Account, Admitted, SiteBudget, Spent};
-pub use clients::ClientBudget;
+pub use clients::{ClientBudget, Counted};
 pub use rate::{Bucket, Rate};
 pub use visitor::{Over, Visitor};
 
@@ -27,6 +27,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
+use wasmserve_policy::Crowd;
 
 /// What all sites and clients of a process use.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ pub struct Limits {
     line: Arc<Line>,
     accounts: Mutex<HashMap<Arc<str>, Weak<Account>>>,
     pub(crate) head: HeadLimits,
+    /// Who shares the processors.
+    pub crowd: Arc<Crowd>,
 }
 
 /// What a request's head may have, beside the bytes that the HTTP library counts.

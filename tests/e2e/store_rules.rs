@@ -296,3 +296,40 @@ fn places_and_fallbacks_are_those_of_a_folder() {
         }
     }
 }
+
+/// New keys in the file are used after a reload; what is on disk stays.
+#[test]
+fn keys_are_changed_by_a_reload() {
+    let bucket = filled(Dialect::S3);
+    let (hosting, launch) = launch(
+        &bucket,
+        Dialect::S3,
+        [
+            "",
+            "credentials-file = \"keys\"\nmax-retries = 0\nmetadata-ttl = \"0s\"",
+            "",
+        ],
+    );
+    let keys = |id: &str| format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY=secret\n");
+    hosting.write("keys", keys("test-key-id"));
+    let text = std::fs::read_to_string(hosting.at("wasmserve.toml")).expect("it was written");
+    let cache = "[server.disk-cache]\ndirectory = \"cache\"\n[[site]]";
+    hosting.write("wasmserve.toml", text.replacen("[[site]]", cache, 1));
+    let server = launch.start();
+    assert_eq!(server.get("/files/one.txt").text(), "one");
+    hosting.write("keys", keys("withdrawn"));
+    server.reload(2);
+    assert_eq!(
+        server.get("/files/one.txt").status,
+        502,
+        "what is on disk is not for who may not read it"
+    );
+    hosting.write("keys", keys("test-key-id"));
+    server.reload(3);
+    assert_eq!(server.get("/files/one.txt").text(), "one");
+    let gets = bucket.asked();
+    let gets = gets
+        .iter()
+        .filter(|line| line.starts_with("GET /bucket/www/files/one.txt"));
+    assert_eq!(gets.count(), 1, "{:?}", bucket.asked());
+}

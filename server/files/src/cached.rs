@@ -68,9 +68,10 @@ impl CachedStores {
 
 impl Stores for CachedStores {
     fn open(&self, spec: &StoreSpec) -> Result<Arc<dyn Store>, Box<dyn Error + Send + Sync>> {
+        let store = self.stores.open(spec)?;
         Ok(Arc::new(Cached {
-            store: self.stores.open(spec)?,
-            part: pieces::Store::new(identity(spec), pieces::FETCHES),
+            part: pieces::Store::new(identity(spec, store.place()), pieces::FETCHES),
+            store,
             cache: self.cache.clone(),
         }))
     }
@@ -80,8 +81,9 @@ impl Stores for CachedStores {
     }
 }
 
-/// What tells a store, and the right to read from it, from all others. How it is asked makes no difference.
-fn identity(spec: &StoreSpec) -> String {
+/// What tells a store, and the right to read from it, from all others. How it is asked makes no difference, nor do new keys
+/// from the same file: whether they may read an object is asked with each HEAD.
+fn identity(spec: &StoreSpec, place: &str) -> String {
     let StoreSpec {
         bucket,
         endpoint,
@@ -90,7 +92,10 @@ fn identity(spec: &StoreSpec) -> String {
         credentials,
         ..
     } = spec;
-    format!("{:?}", (bucket, endpoint, region, virtual_hosted_style, credentials))
+    format!(
+        "{:?}",
+        (bucket, endpoint, region, virtual_hosted_style, credentials, place)
+    )
 }
 
 // === impl Cached ===
@@ -112,6 +117,10 @@ impl Cached {
 }
 
 impl Store for Cached {
+    fn place(&self) -> &str {
+        self.store.place()
+    }
+
     fn head<'a>(&'a self, key: &'a str) -> Asking<'a, Option<ObjectVersion>> {
         self.store.head(key)
     }

@@ -27,6 +27,9 @@ pub type ObjectStream = Pin<Box<dyn Stream + Send>>;
 
 /// A bucket of objects. Whatever goes wrong is logged here with its reason; callers are told what it means for a client.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// What tells it from all others beside its specification: what the environment says of where it is. No secrets.
+    fn place(&self) -> &str;
+
     /// What the object of a key is now; `None`: there is none.
     fn head<'a>(&'a self, key: &'a str) -> Asking<'a, Option<ObjectVersion>>;
 
@@ -82,6 +85,8 @@ pub struct StoreSpec {
     /// Questions about objects under way at once; further ones wait.
     pub max_requests: usize,
     pub denied: Denied,
+    /// Tells what the files named here held from what they hold later, so that a store is opened anew for new keys.
+    pub contents: u64,
 }
 
 /// What a store's refusal of one key means. Without the right to list, S3 says of a key that there is none of that it may not
@@ -124,6 +129,7 @@ impl StoreSpec {
             max_retries: 3,
             max_requests: 64,
             denied: Denied::Fails,
+            contents: 0,
         }
     }
 }

@@ -12,6 +12,9 @@ pub struct Counts {
     pub ran: u64,
     /// Runs in an instance that was configured ahead.
     pub ahead: u64,
+    /// Runs that went to threads of lower priority from their beginning, because the site had used more than its part of the
+    /// processors while others were asked.
+    pub deferred: u64,
     /// Decisions that were used again.
     pub reused: u64,
     /// Decisions that were kept with their evidence.
@@ -41,6 +44,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.ran += other.ran;
         self.ahead += other.ahead;
+        self.deferred += other.deferred;
         self.reused += other.reused;
         self.kept += other.kept;
         self.declined += other.declined;
@@ -66,6 +70,7 @@ pub struct Room {
 pub(crate) struct Counters {
     ran: AtomicU64,
     ahead: AtomicU64,
+    deferred: AtomicU64,
     reused: AtomicU64,
     kept: AtomicU64,
     declined: AtomicU64,
@@ -85,6 +90,9 @@ impl Counters {
     }
     pub fn ahead(&self) {
         self.ahead.fetch_add(1, Relaxed);
+    }
+    pub fn deferred(&self) {
+        self.deferred.fetch_add(1, Relaxed);
     }
     pub fn reused(&self) {
         self.reused.fetch_add(1, Relaxed);
@@ -125,6 +133,7 @@ impl Counters {
         Counts {
             ran: self.ran.load(Relaxed),
             ahead: self.ahead.load(Relaxed),
+            deferred: self.deferred.load(Relaxed),
             reused: self.reused.load(Relaxed),
             kept: self.kept.load(Relaxed),
             declined: self.declined.load(Relaxed),

@@ -1,6 +1,6 @@
 //! The engine, shared by every site of the process.
 use crate::{
-    Budget, Chain, ChainSpec, Limits, LoadError, Observers, PolicySpec, ShadowSpec,
+    Budget, Chain, ChainSpec, Crowd, Limits, LoadError, Observers, PolicySpec, ShadowSpec,
     ahead::Ahead,
     call::Call,
     code::{CodeCache, Codes},
@@ -59,6 +59,8 @@ pub struct HostOptions {
     pub tick: Duration,
     /// Where sites keep what they share.
     pub shared: SharedState,
+    /// The sites that share the processors, those without policies too.
+    pub crowd: Arc<Crowd>,
 }
 
 impl Default for HostOptions {
@@ -68,6 +70,7 @@ impl Default for HostOptions {
             code: None,
             tick: TICK,
             shared: SharedState::default(),
+            crowd: Arc::default(),
         }
     }
 }
@@ -112,6 +115,7 @@ pub(crate) struct Engine {
     pub ahead: Ahead,
     /// What services keep for each site.
     pub sites: Sites,
+    pub crowd: Arc<Crowd>,
     /// Where candidates are compared; made for the first one.
     bench: OnceLock<Bench>,
 }
@@ -140,6 +144,7 @@ impl Host {
             starts: Starts::new(snapshots),
             ahead: Ahead::new(instances as usize / 2),
             sites: Sites::new(options.shared),
+            crowd: options.crowd,
             bench: OnceLock::new(),
         };
         Ok(Self {
@@ -163,7 +168,7 @@ impl Host {
     async fn load_from(&self, spec: ChainSpec, files: &mut Files) -> Result<Chain, LoadError> {
         check_chain(&spec)?;
         let mut policies = Vec::with_capacity(spec.policies.len());
-        let usage = Usage::new(&spec.site, &spec.budget, &self.engine.sites);
+        let usage = Usage::new(&spec.site, &spec.budget, &self.engine.sites, &self.engine.crowd);
         for policy in &spec.policies {
             let component = self.read(policy, Role::Policy, files).await?;
             let shadow = match &policy.shadow {
@@ -224,7 +229,7 @@ impl Host {
         let component = self.read(&spec, Role::Policy, files).await?;
         let company = Company {
             // Nothing that it does is felt by the site.
-            usage: Usage::new(&chain.site, &Budget::default(), &Sites::default()),
+            usage: Usage::new(&chain.site, &Budget::default(), &Sites::default(), &self.engine.crowd),
             // The lane is for those whose answers are waited for.
             calls: Calls::WhereTheyBegan,
             shadow: None,

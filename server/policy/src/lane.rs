@@ -7,7 +7,11 @@
 //!
 //! The threads that serve never wait for a lock that these hold: calls come in through a channel without locks, and only
 //! these threads take from it.
-use crate::{running::Meter, turns};
+use crate::{
+    crowd::{Crowd, Member},
+    running::Meter,
+    turns,
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -18,6 +22,7 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -34,6 +39,8 @@ struct Shared {
     /// Taken by the threads of the lane alone.
     queue: Mutex<Queue>,
     threads: Vec<Sleeper>,
+    /// So many of the threads, from the first, run calls of sites that have used more than their part.
+    open: usize,
     closed: AtomicBool,
 }
 
@@ -48,13 +55,23 @@ struct Queue {
 #[derive(Default)]
 struct Sleeper {
     asleep: AtomicBool,
+    /// It runs no calls of sites that have used more than their part, and wakes by itself when it does again.
+    resting: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
+/// After a turn of a site that has used more than its part, a thread leaves its processor for as long to others: what an
+/// answer costs beside the call, where it is sent, is about as much.
+#[derive(Default)]
+struct Rest {
+    until: Option<Instant>,
+}
+
 /// What a site has used of the lane: the one that used least is next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Share {
     nanoseconds: AtomicU64,
+    pub member: Member,
 }
 
 /// A call that was handed over.
@@ -111,6 +128,7 @@ impl Lane {
                 intake: sender,
                 queue: Mutex::new(queue),
                 threads: (0..threads.max(1)).map(|_| Sleeper::default()).collect(),
+                open: open(threads),
                 closed: AtomicBool::new(false),
             }),
             started: OnceLock::new(),
@@ -145,6 +163,7 @@ impl Lane {
         F: Future<Output: Send> + Send + 'static,
     {
         self.started.get_or_init(|| self.start());
+        share.member.charge(meter.ran(), Instant::now());
         let (sender, outcome) = oneshot::channel();
         let runtime = Handle::current();
         let home = runtime.clone();
@@ -198,13 +217,15 @@ impl Drop for Lane {
 impl Shared {
     fn submit(&self, task: Arc<Task>) {
         // The receiver is as old as the sender.
+        let over = task.share.member.is_over_now();
         let _ = self.intake.send(task);
         fence(Ordering::SeqCst);
-        for sleeper in &self.threads {
-            if sleeper.wake() {
-                return;
-            }
-        }
+        let (open, kept) = self.threads.split_at(self.open);
+        let resting = |sleeper: &Sleeper| sleeper.resting.load(Ordering::SeqCst);
+        let _ = match over {
+            true => open.iter().any(|sleeper| !resting(sleeper) && sleeper.wake()),
+            false => open.iter().chain(kept).any(Sleeper::wake),
+        };
     }
 
     /// What one thread does.
@@ -214,31 +235,34 @@ impl Shared {
         if let Err(error) = turns::run_long() {
             tracing::warn!(%error, "policies that run long cannot be given a lower priority");
         }
+        let mut rest = Rest::default();
         while !self.closed.load(Ordering::SeqCst) {
-            if let Some(task) = self.next() {
-                task.run();
+            let now = Instant::now();
+            let left = rest.left(now);
+            me.resting.store(left.is_some(), Ordering::SeqCst);
+            let runs_all = at < self.open && left.is_none();
+            let next = || self.queue().next(|task| runs_all || !task.share.member.is_over(now));
+            if let Some(task) = next() {
+                rest.take(task);
                 continue;
             }
             me.asleep.store(true, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             // What was submitted before `asleep` was set is seen here; what is submitted after it wakes this thread.
-            match self.next() {
+            match next() {
                 Some(task) => {
                     me.asleep.store(false, Ordering::SeqCst);
-                    task.run();
+                    rest.take(task);
                 }
                 None if self.closed.load(Ordering::SeqCst) => {}
-                None => thread::park(),
+                None => left.map_or_else(thread::park, thread::park_timeout),
             }
+            me.asleep.store(false, Ordering::SeqCst);
         }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> Option<Arc<Task>> {
-        self.queue().next()
     }
 }
 
@@ -248,15 +272,34 @@ impl Queue {
         self.ready.push(task);
     }
 
-    fn next(&mut self) -> Option<Arc<Task>> {
+    fn next(&mut self, may_run: impl Fn(&Task) -> bool) -> Option<Arc<Task>> {
         while let Ok(task) = self.intake.try_recv() {
             self.push(task);
         }
         let used = |task: &Task| (task.share.nanoseconds.load(Ordering::Relaxed), task.meter.ran());
-        let at = (0..self.ready.len()).min_by_key(|at| used(&self.ready[*at]))?;
+        let may_run = |at: &usize| may_run(&self.ready[*at]);
+        let at = (0..self.ready.len())
+            .filter(may_run)
+            .min_by_key(|at| used(&self.ready[*at]))?;
         let task = self.ready.swap_remove(at);
         self.clock = self.clock.max(task.share.nanoseconds.load(Ordering::Relaxed));
         Some(task)
+    }
+}
+
+impl Rest {
+    fn left(&self, now: Instant) -> Option<Duration> {
+        Some(self.until?.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Gives a call its turn.
+    fn take(&mut self, task: Arc<Task>) {
+        let share = task.share.clone();
+        let ran = task.run();
+        let now = Instant::now();
+        if share.member.is_over(now) {
+            self.until = Some(now + ran);
+        }
     }
 }
 
@@ -271,6 +314,30 @@ impl Sleeper {
     }
 }
 
+// === impl Share ===
+
+impl Share {
+    pub fn new(site: &str, crowd: &Arc<Crowd>) -> Self {
+        Self {
+            nanoseconds: AtomicU64::new(0),
+            member: Member::new(site, crowd),
+        }
+    }
+
+    /// Takes note of a turn.
+    fn charge(&self, ran: Duration) {
+        let nanoseconds = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.member.charge(ran, Instant::now());
+    }
+}
+
+/// How many of so many threads run calls of sites that have used more than their part: a quarter of the processors, and one at
+/// least, is left for those that serve others.
+fn open(threads: usize) -> usize {
+    threads.saturating_sub(threads.div_ceil(4)).max(1)
+}
+
 // === impl Task ===
 
 impl Task {
@@ -278,11 +345,13 @@ impl Task {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A turn.
-    fn run(self: Arc<Self>) {
+    /// A turn, and how long it was.
+    fn run(self: Arc<Self>) -> Duration {
         let call = {
             let mut state = self.state();
-            let Some(call) = state.call.take() else { return };
+            let Some(call) = state.call.take() else {
+                return Duration::ZERO;
+            };
             state.stage = Stage::Running;
             call
         };
@@ -290,8 +359,7 @@ impl Task {
         let before = self.meter.ran();
         let polled = self.poll(call);
         let ran = self.meter.ran().saturating_sub(before);
-        let ran = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
-        self.share.nanoseconds.fetch_add(ran, Ordering::Relaxed);
+        self.share.charge(ran);
         let mut state = self.state();
         let ended = state.stage == Stage::Ended;
         match polled {
@@ -312,6 +380,7 @@ impl Task {
             }
             None => state.stage = Stage::Ended,
         }
+        ran
     }
 
     /// `Some`: it has not come to its end.
@@ -371,227 +440,4 @@ impl<T> Drop for Handed<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::running::processor_time;
-    use std::{hint::black_box, sync::atomic::AtomicUsize, time::Duration};
-
-    const MILLISECOND: u64 = 1_000_000;
-
-    fn meter() -> Meter {
-        Meter::new(Duration::from_secs(60))
-    }
-
-    fn share() -> Arc<Share> {
-        Arc::default()
-    }
-
-    fn thread() -> String {
-        thread::current().name().unwrap_or_default().to_owned()
-    }
-
-    /// Uses a processor for about a millisecond.
-    fn work() {
-        let begun = processor_time();
-        while processor_time() - begun < MILLISECOND {
-            (0..1000_u32).for_each(|turn| {
-                black_box(turn);
-            });
-        }
-    }
-
-    /// Sends the name of the thread on which it is dropped.
-    struct Telling(Sender<String>);
-
-    impl Drop for Telling {
-        fn drop(&mut self) {
-            let _ = self.0.send(thread());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_call_goes_on_elsewhere_once_it_asks_and_comes_back() {
-        let lane = Lane::new(1);
-        let (own, its) = (meter(), meter());
-        let short = async { (thread(), Telling(mpsc::channel().0)) };
-        assert_eq!(lane.drive(Box::pin(short), &own, &share()).await.unwrap().0, thread());
-        assert!(lane.started.get().is_none(), "nothing was handed over yet");
-
-        let (sender, dropped) = mpsc::channel();
-        let call = {
-            let meter = its.clone();
-            async move {
-                let before = thread();
-                meter.hand_over().await;
-                work();
-                // A timer of the runtime where the call began.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                (before, thread(), Telling(sender))
-            }
-        };
-        let (before, after, told) = lane.drive(Box::pin(call), &its, &share()).await.unwrap();
-        assert_eq!((before, after.as_str()), (thread(), "policy-slow-0"));
-        assert!(its.ran() >= Duration::from_millis(1), "{its:?}");
-        drop(told);
-        assert_eq!(dropped.recv().unwrap(), thread());
-    }
-
-    /// A burnt run was taken for none: its outcome came before its time was counted.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn what_a_call_used_is_known_when_its_outcome_is() {
-        let lane = Lane::new(1);
-        for turn in 0..200 {
-            let own = meter();
-            let its = own.clone();
-            let call = async move {
-                its.hand_over().await;
-                work();
-            };
-            lane.drive(Box::pin(call), &own, &share()).await.unwrap();
-            assert!(own.ran() >= Duration::from_millis(1), "in turn {turn}: {own:?}");
-        }
-    }
-
-    /// Whatever the call does at that time: it has its turn, waits for one, or for something else.
-    #[tokio::test]
-    async fn a_call_whose_future_is_dropped_ends_where_it_began() {
-        for busy in [false, true] {
-            let lane = Lane::new(1);
-            let (sender, dropped) = mpsc::channel();
-            let (meter, turns) = (meter(), Arc::new(AtomicUsize::new(0)));
-            let (its, count) = (meter.clone(), turns.clone());
-            let call = async move {
-                let _told = Telling(sender);
-                its.clone().hand_over().await;
-                loop {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    match busy {
-                        true => {
-                            work();
-                            its.clone().hand_over().await;
-                        }
-                        false => std::future::pending().await,
-                    }
-                }
-            };
-            let share = share();
-            let under_way = async {
-                while turns.load(Ordering::SeqCst) < if busy { 3 } else { 1 } {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            tokio::select! {
-                _ = lane.drive(Box::pin(call), &meter, &share) => unreachable!("it never ends"),
-                () = under_way => {}
-            }
-            // If it had its turn, this runtime drops it after that.
-            let told = tokio::task::spawn_blocking(move || dropped.recv().unwrap());
-            assert_eq!(told.await.unwrap(), thread());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panic_loses_one_call_and_nothing_else() {
-        let lane = Lane::new(1);
-        let own = meter();
-        let its = own.clone();
-        let call = async move {
-            its.hand_over().await;
-            panic!("this panic belongs to a test");
-        };
-        let lost: Result<(), Lost> = lane.drive(Box::pin(call), &own, &share()).await;
-        assert!(lost.is_err());
-        let next = meter();
-        let its = next.clone();
-        let call = async move {
-            its.hand_over().await;
-            thread()
-        };
-        assert_eq!(
-            lane.drive(Box::pin(call), &next, &share()).await.unwrap(),
-            "policy-slow-0"
-        );
-    }
-
-    /// Counted in processor time, so that a busy machine does not matter.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn many_endless_calls_of_one_site_take_no_more_turns_than_one_of_another() {
-        let lane = Arc::new(Lane::new(1));
-        let (greedy, modest) = (share(), share());
-        let endless: Vec<_> = (0..8)
-            .map(|_| {
-                let (lane, share, own) = (lane.clone(), greedy.clone(), meter());
-                tokio::spawn(async move {
-                    let its = own.clone();
-                    let call = async move {
-                        loop {
-                            its.clone().hand_over().await;
-                            work();
-                        }
-                    };
-                    let _: Result<(), Lost> = lane.drive(Box::pin(call), &own, &share).await;
-                })
-            })
-            .collect();
-        while greedy.nanoseconds.load(Ordering::Relaxed) < 20 * MILLISECOND {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let (own, others) = (meter(), greedy.clone());
-        let its = own.clone();
-        let call = async move {
-            its.clone().hand_over().await;
-            let before = others.nanoseconds.load(Ordering::Relaxed);
-            for _ in 0..10 {
-                work();
-                its.clone().hand_over().await;
-            }
-            others.nanoseconds.load(Ordering::Relaxed) - before
-        };
-        let meanwhile = lane.drive(Box::pin(call), &own, &modest).await.unwrap();
-        endless.iter().for_each(tokio::task::JoinHandle::abort);
-        assert!(
-            meanwhile < 20 * MILLISECOND,
-            "{meanwhile} ns while the other site ran 10 ms"
-        );
-    }
-
-    /// Turns, timers, ends and drops at random: every call comes to its end, and nothing of it stays.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn calls_are_neither_lost_nor_kept() {
-        let lane = Arc::new(Lane::new(2));
-        let alive = Arc::new(());
-        let calls = (0..500_u64).map(|at| {
-            let (lane, own, alive) = (lane.clone(), meter(), alive.clone());
-            tokio::spawn(async move {
-                let its = own.clone();
-                let call = async move {
-                    for turn in 0..at % 7 {
-                        its.clone().hand_over().await;
-                        if (at + turn) % 3 == 0 {
-                            tokio::time::sleep(Duration::from_micros(at)).await;
-                        }
-                    }
-                    drop(alive);
-                    at
-                };
-                let limit = match at % 5 {
-                    0 => Duration::from_micros(at),
-                    _ => Duration::from_secs(60),
-                };
-                let share = share();
-                let ended = tokio::time::timeout(limit, lane.drive(Box::pin(call), &own, &share)).await;
-                match ended {
-                    Ok(outcome) => assert_eq!(outcome.unwrap(), at),
-                    Err(_) => assert_eq!(at % 5, 0, "it was lost"),
-                }
-            })
-        });
-        for call in calls.collect::<Vec<_>>() {
-            call.await.unwrap();
-        }
-        // The last may still be on their way home.
-        while Arc::strong_count(&alive) > 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@
 //! `policy` (a call: `instance`, `call` and `questions`, `services`, `recorder`, `running`, `lane`), `decision` (what it
 //! returned, checked), `dependence` (what that means to caches).
 //!
-//! Beside decisions: `effort` and `health` (what operators are told of them), `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
+//! Beside decisions: `crowd` (what each site uses of the processors, while others ask), `effort` and `health` (what operators are told of them), `explain` (what each policy asked and decided), `summary` (a verdict as plain data), `withheld` (what a
 //! recording does not have), `shadow` and `difference` (a candidate beside live traffic).
 //!
 //! The only crate that names wasmtime. Reads no configuration files: what it is given is resolved and checked.
@@ -39,6 +39,7 @@ mod complaints;
 mod component;
 mod config;
 mod counters;
+mod crowd;
 mod decided;
 mod decision;
 mod dependence;
@@ -66,10 +67,11 @@ mod text;
 mod usage;
 mod wasi;
 
-pub use chain::{Chain, PolicyInfo};
+pub use chain::{Chain, PolicyInfo, Undecided};
 pub use code::{CodeCache, CodeFrom, Untrusted};
 pub use component::{Described, describe};
 pub use counters::{Counts, Room};
+pub use crowd::Crowd;
 pub use decided::NotKept;
 pub use effort::Effort;
 pub use explain::{Explanation, Step};
@@ -85,5 +87,5 @@ pub use site_headers::{HeaderOperation, HeaderRule, HeaderRules};
 pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, Pin, PolicySpec, Reuse, ShadowSpec};
 pub use start::{Configured, SnapshotOptions};
 pub use summary::Summary;
-pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};
+pub use verdict::{Applied, Fault, Lasting, Mapping, Outcome, Place, Response, Targets, Verdict};
 pub use withheld::Withheld;

@@ -451,7 +451,7 @@ impl Policy {
         meter: Meter,
     ) -> Result<Asked, Failure> {
         // Before there is an instance: making one waits for the memory map, which calls in the lane change as they grow.
-        if self.habit.is_long() {
+        if self.is_deferred() || self.habit.is_long() {
             meter.clone().hand_over().await;
         }
         let mut instance = match from {
@@ -465,6 +465,15 @@ impl Policy {
             .begin(circumstances, self.services.clone(), meter, transcript);
         let decided = policy.wasmserve_policy_guest().call_decide(store).await;
         Ok((instance, decided))
+    }
+
+    /// Whether a call is to leave the threads that serve to others from its beginning.
+    fn is_deferred(&self) -> bool {
+        let deferred = self.usage.lane.member.is_over_now();
+        if deferred {
+            self.counters.deferred();
+        }
+        deferred
     }
 
     /// Instances of one policy that wait to be called again: more are made when there are more calls at once.

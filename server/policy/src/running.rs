@@ -166,10 +166,18 @@ impl Meter {
         outcome
     }
 
-    /// Drives a call where it is, and counts its running time.
-    pub async fn measure<F: Future>(&self, call: F) -> F::Output {
+    /// Drives a call where it is, and counts its running time. After each turn but the last, `rest` is told how long it was.
+    pub async fn measure<F: Future>(&self, call: F, rest: impl Fn(Duration)) -> F::Output {
         let mut call = pin!(call);
-        poll_fn(|context| self.poll(call.as_mut(), context)).await
+        poll_fn(|context| {
+            let before = self.ran();
+            let polled = self.poll(call.as_mut(), context);
+            if polled.is_pending() {
+                rest(self.ran().saturating_sub(before));
+            }
+            polled
+        })
+        .await
     }
 }
 

@@ -11,8 +11,10 @@ use crate::{
     call::{Call, NotInMemory},
     code::Codes,
     component::{Compiled, one_line},
+    crowd::Crowd,
     running::RanTooLong,
 };
+use std::thread;
 use wasmparser::{CanonicalFunction, Parser, Payload};
 use wasmtime::{
     Store, UpdateDeadline,
@@ -55,12 +57,14 @@ pub(crate) struct Captured {
     pub repeatable: bool,
 }
 
-/// Configures a policy in a store made for that. Takes long and keeps a processor busy: call it where that holds nobody up.
+/// Configures a policy in a store made for that. Takes long and keeps a processor busy, for half of the time while several
+/// sites are asked: call it where that holds nobody up.
 pub(crate) async fn capture(
     compiled: &Compiled,
     codes: &Codes,
     linker: &Linker<Call>,
     mut store: Store<Call>,
+    crowd: &Crowd,
 ) -> Result<Captured, Uncaptured> {
     check(&compiled.bytes).map_err(Uncaptured::Unsuited)?;
     let wizer = Wizer::new();
@@ -70,14 +74,18 @@ pub(crate) async fn capture(
     let instrumented = compiled.instrumented(codes, &instrumented)?;
     linker.instantiate_pre(&instrumented).map_err(Uncaptured::Unlinked)?;
     let meter = store.data().meter.clone();
-    let (instance, configured) = meter
-        .measure(async {
-            let instance = linker.instantiate_async(&mut store, &instrumented).await?;
-            let policy = PolicyWithServices::new(&mut store, &instance)?;
-            let configured = policy.wasmserve_policy_guest().call_configure(&mut store).await?;
-            Ok::<_, wasmtime::Error>((instance, configured))
-        })
-        .await?;
+    let rest = |ran| {
+        if crowd.is_mixed_now() {
+            thread::sleep(ran);
+        }
+    };
+    let configuring = async {
+        let instance = linker.instantiate_async(&mut store, &instrumented).await?;
+        let policy = PolicyWithServices::new(&mut store, &instance)?;
+        let configured = policy.wasmserve_policy_guest().call_configure(&mut store).await?;
+        Ok::<_, wasmtime::Error>((instance, configured))
+    };
+    let (instance, configured) = meter.measure(configuring, rest).await?;
     configured.map_err(Uncaptured::Refused)?;
     if !store.data().holds_nothing() {
         return Err(Uncaptured::Unsuited(

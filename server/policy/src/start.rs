@@ -449,8 +449,9 @@ impl Recipe {
                 tracing::warn!(%error, "capturing a policy cannot be given a lower priority");
             }
             let Recipe { compiled, linker, .. } = &*recipe;
+            let capture = snapshot::capture(compiled, &engine.codes, linker, store, &engine.crowd);
             // Nobody may wait for it any more.
-            let _ = sender.send(runtime.block_on(snapshot::capture(compiled, &engine.codes, linker, store)));
+            let _ = sender.send(runtime.block_on(capture));
         });
         match (started, captured.await) {
             (Ok(_), Ok(captured)) => captured,

@@ -2,11 +2,16 @@
 use crate::{
     Budget, ServiceBudget,
     budget::Account,
+    crowd::Crowd,
     lane::Share,
     places::Held,
+    running::{Meter, TICK},
     services::{SiteServices, Sites},
 };
-use std::sync::{Arc, Once};
+use std::{
+    sync::{Arc, Once},
+    time::{Duration, Instant},
+};
 
 pub(crate) struct Usage {
     pub lane: Arc<Share>,
@@ -20,9 +25,9 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// Of a site in one generation.
-    pub fn new(site: &Arc<str>, budget: &Budget, sites: &Sites) -> Arc<Self> {
+    pub fn new(site: &Arc<str>, budget: &Budget, sites: &Sites, crowd: &Arc<Crowd>) -> Arc<Self> {
         Arc::new(Self {
-            lane: Arc::default(),
+            lane: Arc::new(Share::new(site, crowd)),
             places: Arc::default(),
             account: Account::new(site, budget, &sites.processors),
             services: sites.of(site, &budget.services),
@@ -31,12 +36,21 @@ impl Usage {
         })
     }
 
-    /// A first request came: from now on what the site's services hold, and its processor time, is bounded as this
-    /// generation says. Not when it is loaded: that may come to nothing, and the one before goes on.
+    /// A request came. From the first one on, what the site's services hold, and its processor time, is bounded as this
+    /// generation says: not when it is loaded, because that may come to nothing, and the one before goes on.
     pub fn begin(&self) {
+        self.lane.member.ask();
         self.in_use.call_once(|| {
             self.services.limit(&self.limits);
             self.account.begin_generation();
         });
+    }
+
+    /// A call of one of its policies has ended, which took so long. What ran in the lane was counted there; of the others, which
+    /// ended within a tick, the time that went by is as good as what they ran.
+    pub fn charge(&self, meter: &Meter, spent: Duration, now: Instant) {
+        if !meter.wants_lane() {
+            self.lane.member.charge(spent.min(TICK), now);
+        }
     }
 }

@@ -187,10 +187,15 @@ fn certificates(page: &mut Page, serving: &Serving) {
 /// A part of a metric's name, what it is, and its value.
 type PolicyCounter = (&'static str, &'static str, fn(&Counts) -> u64);
 
-const POLICY_COUNTERS: [PolicyCounter; 9] = [
+const POLICY_COUNTERS: [PolicyCounter; 10] = [
     ("runs", "Decisions that were made by running a policy.", |counts| {
         counts.ran
     }),
+    (
+        "deferred",
+        "Runs at a lower priority, because their site had used more than its part.",
+        |counts| counts.deferred,
+    ),
     ("reused", "Decisions that were kept and used again.", |counts| {
         counts.reused
     }),

@@ -6,7 +6,9 @@ use super::{
     units::{duration, positive},
 };
 use std::{
+    hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Duration,
 };
 use wasmserve_files::{Credentials, Location, SitePath, StoreRoot, StoreSpec, store::Denied};
@@ -148,6 +150,14 @@ impl GivenStore {
         }
     }
 
+    /// Another number when a file that is named here holds something else. Nobody can tell from it what that is.
+    fn contents(&self) -> u64 {
+        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let files = [&self.credentials_file, &self.ca_file];
+        // What cannot be read is an error when the store is opened.
+        KEYED.hash_one(files.map(|file| file.as_ref().and_then(|file| std::fs::read(file).ok())))
+    }
+
     fn spec(&self, bucket: String) -> StoreSpec {
         let defaults = StoreSpec::new(bucket);
         let credentials = self.credentials_file.clone().map(Credentials::File);
@@ -166,6 +176,7 @@ impl GivenStore {
             max_retries: self.max_retries.unwrap_or(defaults.max_retries),
             max_requests: self.max_requests.unwrap_or(defaults.max_requests),
             denied: self.denied.unwrap_or(defaults.denied),
+            contents: self.contents(),
             bucket: defaults.bucket,
         }
     }

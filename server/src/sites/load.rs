@@ -205,7 +205,7 @@ impl Loader {
     ) -> Result<Arc<Chain>, SiteError> {
         let before = before.filter(|site| site.spec.chain == spec.chain);
         if spec.chain.policies.is_empty() && spec.chain.observers.is_empty() {
-            let empty = || Arc::new(Chain::empty(spec.name().clone()));
+            let empty = || Arc::new(Chain::empty_among(spec.name().clone(), &self.limits.crowd));
             return Ok(before.map_or_else(empty, |site| site.chain.clone()));
         }
         let loading = match loading {
@@ -227,6 +227,7 @@ impl Loader {
                 let options = HostOptions {
                     code: configuration.server.code_cache().open(&configuration.roots()),
                     shared: self.shared,
+                    crowd: self.limits.crowd.clone(),
                     ..HostOptions::default()
                 };
                 Ok(none.insert(Host::new(options)?))

@@ -439,7 +439,7 @@ impl Tenants {
                 let chain = loading.load(spec.chain.clone()).await.map_err(SiteError::from)?;
                 Arc::new(chain.with_ring(ring))
             }
-            _ => Arc::new(Chain::empty(name.clone())),
+            _ => Arc::new(Chain::empty_among(name.clone(), &self.limits.crowd)),
         };
         let files = match before.filter(|before| before.spec.files == spec.files) {
             Some(before) => before.files.clone(),

@@ -32,6 +32,7 @@ pub struct Bucket(Arc<Inner>);
 pub(crate) struct Inner {
     /// For the log.
     name: String,
+    place: String,
     objects: Arc<dyn Paged>,
     pub(crate) bounds: Bounds,
     /// Questions about objects; reading one is bounded by the number of clients.
@@ -65,9 +66,10 @@ impl Bounds {
 }
 
 impl Bucket {
-    pub(crate) fn new(name: &str, objects: Arc<dyn Paged>, bounds: Bounds) -> Self {
+    pub(crate) fn new(name: &str, place: String, objects: Arc<dyn Paged>, bounds: Bounds) -> Self {
         Self(Arc::new(Inner {
             name: name.to_owned(),
+            place,
             objects,
             turns: Semaphore::new(bounds.max_requests),
             waiting: AtomicUsize::new(0),
@@ -83,6 +85,10 @@ impl fmt::Debug for Bucket {
 }
 
 impl Store for Bucket {
+    fn place(&self) -> &str {
+        &self.0.place
+    }
+
     fn head<'a>(&'a self, key: &'a str) -> Asking<'a, Option<ObjectVersion>> {
         Box::pin(self.0.head(key))
     }

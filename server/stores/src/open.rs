@@ -74,12 +74,22 @@ fn bucket(spec: &StoreSpec) -> Result<Bucket, OpenError> {
         },
         None => OpenError::Tls(source),
     })?;
+    let place = place(&variables);
     let objects: Arc<dyn Paged> = match provider {
         Provider::S3 => Arc::new(s3(spec, name, variables, connector).build()?),
         Provider::Google => Arc::new(google(spec, name, variables, connector).build()?),
         Provider::Azure => Arc::new(azure(spec, name, variables, connector).build()?),
     };
-    Ok(Bucket::new(&spec.bucket, objects, Bounds::of(spec)))
+    Ok(Bucket::new(&spec.bucket, place, objects, Bounds::of(spec)))
+}
+
+/// What variables say of where a store is: of two accounts or endpoints, a bucket of one name is two.
+fn place(variables: &[(String, String)]) -> String {
+    const WORDS: [&str; 6] = ["ENDPOINT", "REGION", "ACCOUNT_NAME", "EMULATOR", "VIRTUAL", "FABRIC"];
+    let is_place = |name: &str| WORDS.iter().any(|word| name.contains(word)) && !name.contains("TOKEN");
+    let mut told: Vec<_> = variables.iter().filter(|(name, _)| is_place(name)).collect();
+    told.sort();
+    format!("{told:?}")
 }
 
 /// The whole time of a request is bounded by whoever waits for it.
@@ -324,6 +334,22 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn places_are_told_without_secrets() {
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let of = |variables: &[(String, String)]| place(variables);
+        let keys = variable("AWS_SECRET_ACCESS_KEY", "secret");
+        let there = variable("AWS_ENDPOINT", "http://there");
+        let region = variable("AWS_REGION", "eu-central-1");
+        assert_eq!(of(std::slice::from_ref(&keys)), of(&[]));
+        assert_ne!(of(std::slice::from_ref(&there)), of(&[]));
+        assert_eq!(of(&[there.clone(), region.clone()]), of(&[region, keys, there]));
+        let accounts = ["one", "two"].map(|name| of(&[variable("AZURE_STORAGE_ACCOUNT_NAME", name)]));
+        assert_ne!(accounts[0], accounts[1]);
+        let token = variable("AZURE_FABRIC_SESSION_TOKEN", "secret");
+        assert_eq!(of(&[token]), of(&[]));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod code;
 mod differential;
 mod evidence;
 mod explain;
+mod fair_share;
 mod faults;
 mod load;
 mod logs;
