@@ -12,7 +12,7 @@ pub mod rate;
 pub mod visitor;
 
 pub use account::{Account, Admitted, SiteBudget, Spent};
-pub use clients::ClientBudget;
+pub use clients::{ClientBudget, Counted};
 pub use rate::{Bucket, Rate};
 pub use visitor::{Over, Visitor};
 

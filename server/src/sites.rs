@@ -94,18 +94,34 @@ impl Sites {
     /// # Errors
     /// When the host is nobody's, or a tenant's that cannot be served now.
     pub async fn of_host(&self, host: &str) -> Result<Arc<Site>, NoSite> {
+        match self.of_host_known(host) {
+            Some(known) => known,
+            // On the heap: a tenant that is in use is ready but once a second.
+            None => Box::pin(self.of_tenant(host)).await,
+        }
+    }
+
+    /// As [`Sites::of_host`], when nothing has to be waited for; `None`: a tenant's folder may have to be looked for.
+    pub fn of_host_known(&self, host: &str) -> Option<Result<Arc<Site>, NoSite>> {
         if let Some(tenants) = &self.tenants
             && !host.is_empty()
             && self.hosts.find_exact(host).is_none()
         {
-            if let Some(site) = tenants.ready(host) {
-                return Ok(site);
-            }
-            // On the heap: a tenant that is in use is ready but once a second.
-            if let Some(site) = Box::pin(tenants.find(host)).await.map_err(NoSite::Unready)? {
-                return Ok(site);
-            }
+            return tenants.ready(host).map(Ok);
         }
+        Some(self.of_configured(host))
+    }
+
+    async fn of_tenant(&self, host: &str) -> Result<Arc<Site>, NoSite> {
+        if let Some(tenants) = &self.tenants
+            && let Some(site) = tenants.find(host).await.map_err(NoSite::Unready)?
+        {
+            return Ok(site);
+        }
+        self.of_configured(host)
+    }
+
+    fn of_configured(&self, host: &str) -> Result<Arc<Site>, NoSite> {
         let site = self.hosts.find(host).ok_or(NoSite::Unknown(self.unknown_host))?;
         Ok(site.clone())
     }

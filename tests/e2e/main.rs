@@ -29,6 +29,7 @@ mod headers;
 mod host;
 mod hostile;
 mod http2;
+mod kept_heads;
 mod languages;
 mod listeners;
 mod loading;

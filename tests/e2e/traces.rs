@@ -11,7 +11,7 @@ use std::{
     },
     thread,
 };
-use support::{Hosting, eventually};
+use support::{Hosting, Launch, eventually};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -402,5 +402,11 @@ fn mistakes_in_traces_are_told() {
         );
         let said = hosting.launch().refusal();
         assert!(said.contains(expected), "{lines}: {said}");
+        let config = hosting.at("wasmserve.toml");
+        let checked = Launch::bare()
+            .arguments(["check", "--config"])
+            .arguments([config])
+            .run_to_end();
+        assert!(checked.log.contains(expected), "{lines}: {}", checked.log);
     }
 }

@@ -5,11 +5,17 @@
 use crate::multipart::Boundary;
 use crate::plan::{ALLOW, Action, Plan, plan};
 use crate::range::{self, ByteRange};
-use crate::{Content, Found, Listing, Part, Representation, Selected, date::HttpDate};
-use bytes::Bytes;
+use crate::{Content, Found, Listing, Part, Parts, Representation, Selected, date::HttpDate};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
-use std::{sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// A response, before policies change its header fields. HEAD is answered like GET; whoever sends it leaves the body out.
 pub struct Answer {
@@ -33,7 +39,7 @@ pub fn answer(method: &Method, headers: &HeaderMap, found: Found) -> Answer {
         Action::Refuse => return allowing(message(StatusCode::METHOD_NOT_ALLOWED)),
     }
     match found {
-        Found::File(selected) => file(action, headers, selected),
+        Found::File(selected) => file(action, headers, &selected),
         Found::Listing(listing) => listed(listing),
         Found::Redirect(location) => slash(&location),
         Found::Elsewhere { status, location } => redirect(status, location),
@@ -41,7 +47,7 @@ pub fn answer(method: &Method, headers: &HeaderMap, found: Found) -> Answer {
         Found::Missing {
             page: Some(page),
             status: StatusCode::OK,
-        } => file(action, headers, page),
+        } => file(action, headers, &page),
         Found::Missing {
             page: Some(page),
             status,
@@ -51,8 +57,8 @@ pub fn answer(method: &Method, headers: &HeaderMap, found: Found) -> Answer {
     }
 }
 
-/// `Server`: the name without a version, which would only tell which holes to try. For all answers, these or others; a
-/// policy may change or remove it.
+/// `Server`: the name without a version, which would only tell which holes to try. All answers of this crate have it, and
+/// others should; a policy may change or remove it.
 pub const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 
 /// The head of a 200 with all of a representation: the same for all who ask, so that it is made once.
@@ -60,6 +66,16 @@ pub const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 pub(crate) struct Head {
     headers: HeaderMap,
     media_type: Option<Arc<str>>,
+    /// Whether it was changed before: what nobody asks for twice within a second needs no second head.
+    was_changed: AtomicBool,
+    changed: OnceLock<Changed>,
+}
+
+/// A head that somebody changed, for the next one who would change it in the same way.
+#[derive(Debug)]
+struct Changed {
+    by: Box<dyn Any + Send + Sync>,
+    headers: HeaderMap,
 }
 
 impl Head {
@@ -79,25 +95,32 @@ impl Head {
             headers.insert(header::LAST_MODIFIED, modified.to_header());
         }
         vary(&mut headers, representation);
-        // For every answer; put in here because a clone has no room for one more, and would have to grow.
+        // Here, because a clone has no room for one more, and would have to grow.
         headers.insert(header::SERVER, SERVER);
         Self {
             headers,
             media_type: essence(content_type),
+            was_changed: AtomicBool::new(false),
+            changed: OnceLock::new(),
         }
     }
 
-    fn answer(&self, status: StatusCode, parts: Vec<Part>) -> Answer {
+    fn answer(&self, status: StatusCode, parts: impl Into<Parts>) -> Answer {
+        self.answer_with(&self.headers, status, parts)
+    }
+
+    fn answer_with(&self, headers: &HeaderMap, status: StatusCode, parts: impl Into<Parts>) -> Answer {
         Answer {
             status,
-            headers: self.headers.clone(),
+            headers: headers.clone(),
             media_type: self.media_type.clone(),
-            content: Content::Parts(parts),
+            content: Content::Parts(parts.into()),
         }
     }
 }
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 
@@ -107,23 +130,23 @@ fn allowing(mut answer: Answer) -> Answer {
 }
 
 /// A representation in full, in part, or what its preconditions say instead.
-fn file(action: Action, headers: &HeaderMap, selected: Selected) -> Answer {
+fn file(action: Action, headers: &HeaderMap, selected: &Selected) -> Answer {
     let representation = &*selected.representation;
     let plan = plan(action, headers, representation);
     let status = plan.status();
     let mut answer = match plan {
-        Plan::Whole => return whole(status, &selected),
+        Plan::Whole => return whole(status, selected),
         // A 206 has all that the 200 would have (section 15.3.7), also after If-Range: media players and download tools
         // look at the type, and section 15.3.7 only asks to leave it out to save bytes.
         Plan::Part(range) => {
-            let mut answer = selected.head.answer(status, vec![span(&selected, range)]);
+            let mut answer = selected.head.answer(status, span(selected, range));
             answer.headers.insert(header::CONTENT_LENGTH, range.length().into());
             answer
                 .headers
                 .insert(header::CONTENT_RANGE, range.content_range(representation.length));
             return answer;
         }
-        Plan::Parts(ranges) => return several(status, &selected, &ranges),
+        Plan::Parts(ranges) => return several(status, selected, &ranges),
         // A 304 updates what a cache keeps: the validator and Vary, and no metadata that the cache has (section 15.4.5).
         Plan::NotModified => {
             let mut answer = empty(status);
@@ -147,11 +170,49 @@ fn file(action: Action, headers: &HeaderMap, selected: Selected) -> Answer {
 
 /// All bytes of what was selected, with the type and coding they have.
 fn whole(status: StatusCode, selected: &Selected) -> Answer {
-    let parts = match selected.representation.length.checked_sub(1) {
-        Some(last) => vec![span(selected, ByteRange { first: 0, last })],
-        None => Vec::new(),
-    };
-    selected.head.answer(status, parts)
+    selected.head.answer(status, selected.parts())
+}
+
+impl Selected {
+    /// As [`answer`] for the file.
+    pub fn answer(&self, method: &Method, headers: &HeaderMap) -> Answer {
+        answer(method, headers, Found::File(self.clone()))
+    }
+
+    /// The 200 with all of the file, and with the head that was kept of [`Selected::keep_changed`] if that is of one who
+    /// changed it as `alike` says. `None`: there is none, or the request is to be answered in another way.
+    pub fn answer_changed(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        alike: impl FnOnce(&dyn Any) -> bool,
+    ) -> Option<Answer> {
+        let changed = self.head.changed.get().filter(|changed| alike(&*changed.by))?;
+        let action = Action::of(method);
+        let is_whole = matches!(action, Action::Get | Action::Head)
+            && matches!(plan(action, headers, &self.representation), Plan::Whole);
+        is_whole.then(|| self.head.answer_with(&changed.headers, StatusCode::OK, self.parts()))
+    }
+
+    /// Keeps the head of an answer that sends all of the file with 200, which `by` says how it was changed. For as long as
+    /// what is known of the file is used, about a second, and only for the first who changes it for the second time.
+    pub fn keep_changed(&self, answer: &Answer, by: impl FnOnce() -> Box<dyn Any + Send + Sync>) {
+        if answer.status != StatusCode::OK || !self.head.was_changed.swap(true, Relaxed) {
+            return;
+        }
+        self.head.changed.get_or_init(|| Changed {
+            by: by(),
+            headers: answer.headers.clone(),
+        });
+    }
+
+    /// All of its bytes.
+    fn parts(&self) -> Parts {
+        match self.representation.length.checked_sub(1) {
+            Some(last) => span(self, ByteRange { first: 0, last }).into(),
+            None => Parts::None,
+        }
+    }
 }
 
 /// Ranges of what was selected, framed. The type that policies see is that of the file.
@@ -186,7 +247,7 @@ fn listed(listing: Listing) -> Answer {
     let (content_type, content) = listing.into_content();
     let mut answer = Answer {
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers: named(),
         media_type: essence(&content_type),
         content,
     };
@@ -228,36 +289,31 @@ fn failed(status: StatusCode, retry_after: Option<Duration>) -> Answer {
 /// A line of text that says the status: nobody's page, and nothing about what went wrong.
 fn message(status: StatusCode) -> Answer {
     let text = format!("{status}\n");
-    content(
+    let mut headers = named();
+    headers.insert(header::CONTENT_LENGTH, text.len().into());
+    headers.insert(header::CONTENT_TYPE, TEXT);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    Answer {
         status,
-        vec![Part::Bytes(Bytes::from(text))],
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    )
+        headers,
+        media_type: essence(&TEXT),
+        content: Content::of(text),
+    }
 }
 
 /// 204 and 304: no content, no Content-Length (section 8.6).
 fn empty(status: StatusCode) -> Answer {
     Answer {
         status,
-        headers: HeaderMap::new(),
+        headers: named(),
         media_type: None,
-        content: Content::Parts(Vec::new()),
+        content: Content::NONE,
     }
 }
 
-fn content(status: StatusCode, parts: Vec<Part>, content_type: HeaderValue) -> Answer {
-    let total: u64 = parts.iter().map(Part::length).sum();
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_LENGTH, total.into());
-    let media_type = essence(&content_type);
-    headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    Answer {
-        status,
-        headers,
-        media_type,
-        content: Content::Parts(parts),
-    }
+/// The head that every answer begins with.
+fn named() -> HeaderMap {
+    HeaderMap::from_iter([(header::SERVER, SERVER)])
 }
 
 /// Says that another Accept-Encoding might have had another answer (section 12.5.5), on every status.

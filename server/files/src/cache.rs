@@ -39,15 +39,15 @@ type Entries = sync::Cache<Key, Arc<Entry>, Weigher, RandomState>;
 
 /// The directory that the path was looked up in (two places of one path have nothing in common), and the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Key {
-    base: BaseKey,
-    path: Box<str>,
+pub(crate) struct Key {
+    pub(crate) base: BaseKey,
+    pub(crate) path: Box<str>,
 }
 
 /// The same, borrowed.
-struct Asked<'a> {
-    base: BaseKey,
-    path: &'a str,
+pub(crate) struct Asked<'a> {
+    pub(crate) base: BaseKey,
+    pub(crate) path: &'a str,
 }
 
 #[derive(Clone)]
@@ -114,9 +114,9 @@ impl Cache {
         self.entries.get_or_insert_async(&key, load).await
     }
 
-    /// A lookup found what it could use.
-    pub(crate) fn note_hit(&self) {
-        self.lookups.own().hits.fetch_add(1, Relaxed);
+    /// So many lookups found what they could use.
+    pub(crate) fn note_hits(&self, count: u64) {
+        self.lookups.own().hits.fetch_add(count, Relaxed);
     }
 
     /// A lookup had to go to the file system.
@@ -176,7 +176,8 @@ impl Hash for Key {
 impl Hash for Asked<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.base.hash(state);
-        self.path.hash(state);
+        // What is before it is of one length, so nothing has to mark its end.
+        state.write(self.path.as_bytes());
     }
 }
 

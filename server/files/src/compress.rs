@@ -80,9 +80,9 @@ pub(crate) fn compress(compression: &Compression, request: &HeaderMap, mut answe
         return answer;
     }
     answer.content = match answer.content {
-        Content::Parts(mut parts) => match parts.pop().and_then(State::of) {
+        Content::Parts(parts) => match parts.into_iter().next().and_then(State::of) {
             Some(source) => Content::Stream(Box::pin(Encoded(encoder(wanted, source)))),
-            None => Content::Parts(parts),
+            None => Content::NONE,
         },
         stream => stream,
     };
@@ -98,7 +98,7 @@ pub(crate) fn compress(compression: &Compression, request: &HeaderMap, mut answe
 /// The length of what is sent, when that is all of one file or object.
 fn whole(answer: &Answer) -> Option<u64> {
     match &answer.content {
-        Content::Parts(parts) => match parts.as_slice() {
+        Content::Parts(parts) => match &**parts {
             [part @ (Part::File(_) | Part::Object(_))] if part.is_whole() => Some(part.length()),
             _ => None,
         },

@@ -1,8 +1,10 @@
 //! What is sent: bytes in memory, spans of open files, or a stream.
 use crate::{
     beneath::Patience,
+    buffer::Buffer,
     device::{Device, Nature},
     options::Growing,
+    parts::Parts,
     stat::{Freshness, Stat},
     store::{Object, ObjectSpan, StoreError},
 };
@@ -15,6 +17,7 @@ use rustix::{
 use std::{
     io,
     num::NonZeroU64,
+    ops::DerefMut,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -140,13 +143,13 @@ impl OpenFile {
             return Ok(small.slice(offset..offset + length));
         }
         let sequential = self.follows(offset, length);
-        let mut buffer = vec![0; length];
+        let mut buffer = Buffer::new(length);
         let filled = self.read_cached(&mut buffer, offset)?;
         if filled < length {
             buffer = self.fill_elsewhere(buffer, filled, offset, sequential).await?;
         }
         self.unchanged()?;
-        Ok(buffer.into())
+        Ok(buffer.filled())
     }
 
     /// Whether [`is_cached`](Self::is_cached) can be believed, and what [`load`](Self::load) brings in stays: not on a file
@@ -191,7 +194,7 @@ impl OpenFile {
             return Ok(());
         }
         let sequential = self.follows(offset, length);
-        self.fill_elsewhere(vec![0; length], 0, offset, sequential).await?;
+        self.fill_elsewhere(Buffer::new(length), 0, offset, sequential).await?;
         self.unchanged()
     }
 
@@ -246,13 +249,13 @@ impl OpenFile {
     }
 
     /// Reads the rest of a buffer on the blocking pool.
-    async fn fill_elsewhere(
+    async fn fill_elsewhere<B: DerefMut<Target = [u8]> + Send + 'static>(
         self: &Arc<Self>,
-        buffer: Vec<u8>,
+        buffer: B,
         filled: usize,
         offset: u64,
         sequential: bool,
-    ) -> io::Result<Vec<u8>> {
+    ) -> io::Result<B> {
         let file = Arc::clone(self);
         let fill = move || {
             if sequential {
@@ -272,7 +275,7 @@ impl OpenFile {
     }
 
     /// Reads the rest of a buffer. Blocks.
-    fn fill(&self, mut buffer: Vec<u8>, mut filled: usize, offset: u64) -> io::Result<Vec<u8>> {
+    fn fill<B: DerefMut<Target = [u8]>>(&self, mut buffer: B, mut filled: usize, offset: u64) -> io::Result<B> {
         while filled < buffer.len() {
             match pread(self, &mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => {
@@ -433,12 +436,20 @@ impl Part {
 /// The body of an answer.
 pub enum Content {
     /// Pieces in order; their lengths add up to Content-Length. Empty: no body.
-    Parts(Vec<Part>),
+    Parts(Parts),
     /// A body whose length is not known ahead (a listing, compression on the fly).
     Stream(std::pin::Pin<Box<dyn Stream + Send>>),
 }
 
 impl Content {
+    /// No body.
+    pub const NONE: Self = Self::Parts(Parts::None);
+
+    /// Bytes in memory.
+    pub fn of(bytes: impl Into<Bytes>) -> Self {
+        Self::Parts(Parts::One(Part::Bytes(bytes.into())))
+    }
+
     /// Whether bytes of it come from a store.
     pub fn is_remote(&self) -> bool {
         match self {
@@ -454,7 +465,7 @@ impl Content {
     /// As [`Store::read`](crate::store::Store::read).
     pub async fn begin(&mut self) -> Result<(), StoreError> {
         if let Self::Parts(parts) = self {
-            for part in parts {
+            for part in parts.iter_mut() {
                 if let Part::Object(span) = part {
                     return span.begin().await;
                 }

@@ -86,9 +86,9 @@ impl Entry {
     }
 
     /// Whether it may be used without looking again.
-    pub(crate) fn is_fresh(&self, generation: u64) -> bool {
+    pub(crate) fn is_fresh(&self, generation: u64, now: Instant) -> bool {
         self.generation == generation
-            && self.checked.elapsed() < self.valid
+            && self.checked.checked_add(self.valid).is_none_or(|until| now < until)
             // A head must not promise what reading would then refuse. In memory it cannot change.
             && match &self.what {
                 What::File(variants) => variants.all().all(|selected| match &selected.source {

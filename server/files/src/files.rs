@@ -3,18 +3,21 @@ use crate::{
     Answer, Compression, FilesOptions, Listing, Representation, RootOptions, SitePath, Source,
     answer::Head,
     beneath::{self, Patience},
-    compress, listing,
+    cache::{Asked, Key},
+    compress,
+    known::Known,
+    listing,
     opened::{self, patiently},
     options::Location,
     pool::Pool,
     remote::{Prefix, RemoteRoot},
-    root::{Base, Root},
+    root::{Base, BaseKey, Root},
     search::{self, Scope, Search},
     store::StoreError,
     trouble::Trouble,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 use tokio::sync::Semaphore;
 
 #[derive(Debug, thiserror::Error)]
@@ -237,6 +240,42 @@ impl Files {
         }
     }
 
+    /// As [`Files::open`], when all that the search asks for was looked up less than a second before `now`, and ends at a
+    /// file: without a system call. `None`: it has to be found out.
+    pub fn open_known(&self, lookup: &Lookup<'_>, now: Instant) -> Option<Selected> {
+        let (root, base) = self.known_base(lookup.place, now)?;
+        let pool = &self.shared.pool;
+        let known = Known {
+            root,
+            base,
+            cache: &pool.cache,
+            generation: pool.generation(),
+            now,
+        };
+        known.file(lookup)
+    }
+
+    fn known_base(&self, place: Option<&Place>, now: Instant) -> Option<(&Root, BaseKey)> {
+        let root = match place {
+            None => self.roots.first()?,
+            Some(place) => self.roots.iter().find(|root| root.name() == place.root)?,
+        };
+        let AnyRoot::Local(root) = root else { return None };
+        let base = root.fresh_key(now)?;
+        let Some(directory) = place
+            .map(|place| &place.directory)
+            .filter(|of| !of.relative().is_empty())
+        else {
+            return Some((root, base));
+        };
+        if search::is_hidden(directory, &root.options) {
+            return None;
+        }
+        let path = directory.relative();
+        let placed = self.shared.pool.directories.get(&Asked { base, path })?;
+        placed.is_fresh().then_some((root, placed.key))
+    }
+
     /// Waits until the store has promised the bytes of an answer to a GET (see [`Content::begin`]), or answers what that
     /// means: an object that was replaced since it was looked up is looked up again.
     pub async fn begin(&self, lookup: &Lookup<'_>, mut answer: Answer) -> Answer {
@@ -289,6 +328,11 @@ impl Files {
             Some(compression) => compress::compress(compression, headers, answer),
             None => answer,
         }
+    }
+
+    /// Whether answers may be compressed on their way.
+    pub fn compresses(&self) -> bool {
+        self.shared.compression.is_some()
     }
 
     fn root(&self, place: &Place) -> Result<&AnyRoot, Trouble> {
@@ -352,7 +396,10 @@ impl Files {
         if directory.relative().is_empty() {
             return Ok(base);
         }
-        let key = (base.key, Box::from(directory.relative()));
+        let key = Key {
+            base: base.key,
+            path: directory.relative().into(),
+        };
         if let Some(fresh) = self.shared.pool.directories.get(&key).filter(|base| base.is_fresh()) {
             return Ok(fresh);
         }

@@ -8,6 +8,7 @@
 
 pub mod answer;
 mod beneath;
+mod buffer;
 mod cache;
 mod cached;
 pub mod coding;
@@ -20,12 +21,14 @@ mod entry;
 pub mod etag;
 mod fields;
 pub mod files;
+mod known;
 mod lane;
 pub mod listing;
 pub mod media_type;
 pub mod multipart;
 mod opened;
 pub mod options;
+pub mod parts;
 pub mod path;
 pub mod plan;
 mod pool;
@@ -55,6 +58,7 @@ pub use options::{
     CacheOptions, Compression, Dotfiles, FilesOptions, Growing, Listings, Location, Machines, Resolver, RootOptions,
     StoreRoot, Symlinks,
 };
+pub use parts::Parts;
 pub use path::{PathError, SitePath};
 pub use plan::{Action, Plan, plan};
 pub use pool::{CacheCounts, Pool};

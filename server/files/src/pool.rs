@@ -4,9 +4,9 @@
 //! which no other root of the process has.
 use crate::{
     CacheOptions,
-    cache::Cache,
+    cache::{Cache, Key},
     protect::Protected,
-    root::{Base, BaseKey},
+    root::Base,
     store::Stores,
 };
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use std::{
 pub struct Pool {
     pub(crate) cache: Cache,
     /// Directories that policies placed requests in, by the base of their root and their path in it.
-    pub(crate) directories: sync::Cache<(BaseKey, Box<str>), Arc<Base>>,
+    pub(crate) directories: sync::Cache<Key, Arc<Base>>,
     /// The directories of roots, by their number. A site that nobody asks for keeps no descriptor.
     roots: sync::Cache<usize, Arc<Base>>,
     protected: ArcSwap<Protected>,
@@ -92,6 +92,11 @@ impl Pool {
         self.cache.counts()
     }
 
+    /// Of what is never served now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.protected.load().generation()
+    }
+
     /// The cache on local disk of what is in stores, if there is one.
     pub fn disk_cache(&self) -> Option<&wasmserve_pieces::Cache> {
         self.stores.as_ref()?.disk_cache()
@@ -111,7 +116,7 @@ impl Pool {
         for number in numbers {
             self.roots.remove(number);
         }
-        self.directories.retain(|(key, _), _| !numbers.contains(&key.root));
+        self.directories.retain(|key, _| !numbers.contains(&key.base.root));
     }
 
     fn replace_protected(&self, paths: Vec<PathBuf>) {

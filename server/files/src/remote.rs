@@ -227,8 +227,11 @@ impl Prefix {
         }
         let cache = &self.shared.pool.cache;
         let earlier = cache.get(self.root.key, key);
-        if let Some(entry) = earlier.as_ref().filter(|entry| entry.is_fresh(NOTHING_PROTECTED)) {
-            cache.note_hit();
+        if let Some(entry) = earlier
+            .as_ref()
+            .filter(|entry| entry.is_fresh(NOTHING_PROTECTED, Instant::now()))
+        {
+            cache.note_hits(1);
             return Ok(Arc::clone(entry));
         }
         cache.note_miss();

@@ -18,9 +18,10 @@ use rustix::{
     io::{Errno, Result},
 };
 use std::{
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     path::{Path, PathBuf},
     sync::{
-        Arc, Weak,
+        Arc, LazyLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -39,10 +40,12 @@ const OPENERS: usize = 32;
 const QUEUE: usize = 1024;
 
 /// What tells bases apart: what is found from one directory under one root's options is the same however it was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BaseKey {
     pub(crate) root: usize,
     directory: Identity,
+    /// A hash of both, made once for all that are looked up beneath it.
+    hash: u64,
 }
 
 /// A directory that confines a search: nothing outside it is reached from it.
@@ -68,8 +71,17 @@ pub(crate) struct Root {
     openers: Lanes,
     /// The number of the device that the directory was last seen on.
     device: AtomicU64,
+    /// The one that was opened last.
+    base: ArcSwap<Known>,
+}
+
+/// What is known of a root's own directory.
+#[derive(Debug)]
+struct Known {
     /// Held by the pool for as long as there is room.
-    base: ArcSwap<Weak<Base>>,
+    base: Weak<Base>,
+    key: Option<BaseKey>,
+    opened: Instant,
 }
 
 /// The number of one more root of the process.
@@ -79,10 +91,21 @@ pub(crate) fn new_number() -> usize {
 }
 
 impl BaseKey {
+    fn new(root: usize, directory: Identity) -> Self {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let hash = KEY.hash_one((root, directory));
+        Self { root, directory, hash }
+    }
+
     /// Of a root that is no directory.
     pub(crate) fn of_store(root: usize) -> Self {
-        let directory = Identity { device: 0, inode: 0 };
-        Self { root, directory }
+        Self::new(root, Identity { device: 0, inode: 0 })
+    }
+}
+
+impl Hash for BaseKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
@@ -92,10 +115,7 @@ impl Base {
         if stat.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
-        let key = BaseKey {
-            root,
-            directory: stat.identity,
-        };
+        let key = BaseKey::new(root, stat.identity);
         let trail = match method {
             Method::Kernel { .. } => Vec::new(),
             Method::Steps => beneath::ancestors(handle.as_fd())?,
@@ -134,7 +154,11 @@ impl Root {
             method,
             openers: Lanes::new(OPENERS, QUEUE),
             device: AtomicU64::new(0),
-            base: ArcSwap::from_pointee(Weak::new()),
+            base: ArcSwap::from_pointee(Known {
+                base: Weak::new(),
+                key: None,
+                opened: Instant::now(),
+            }),
         };
         root.open(pool, Patience::AsLongAsItTakes)?;
         Ok(root)
@@ -218,10 +242,16 @@ impl Root {
     /// # Errors
     /// EAGAIN when looking it up would block and `patience` is short; whatever opening it says.
     pub(crate) fn base(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
-        match self.base.load().upgrade().filter(|base| base.is_fresh()) {
+        match self.base.load().base.upgrade().filter(|base| base.is_fresh()) {
             Some(base) => Ok(base),
             None => self.open(pool, patience),
         }
+    }
+
+    /// What tells the root's own directory apart, when it was looked up less than [`FRESH`] before `now`.
+    pub(crate) fn fresh_key(&self, now: Instant) -> Option<BaseKey> {
+        let known = self.base.load();
+        known.key.filter(|_| now < known.opened + FRESH)
     }
 
     fn open(&self, pool: &Pool, patience: Patience) -> Result<Arc<Base>> {
@@ -231,7 +261,11 @@ impl Root {
         }
         let fresh = Arc::new(Base::new(self.number, self.method, handle)?);
         self.device.store(fresh.device(), Ordering::Relaxed);
-        self.base.store(Arc::new(Arc::downgrade(&fresh)));
+        self.base.store(Arc::new(Known {
+            base: Arc::downgrade(&fresh),
+            key: Some(fresh.key),
+            opened: fresh.opened,
+        }));
         pool.hold_root(self.number, &fresh);
         Ok(fresh)
     }

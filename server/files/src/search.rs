@@ -12,7 +12,7 @@ use crate::{
 };
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 /// Where a search takes place: a root, and the directory in it that nothing leads out of.
 #[derive(Clone)]
@@ -152,12 +152,7 @@ impl Ground for Scope {
 impl Scope {
     async fn index(&self, path: &str) -> Result<Target, Trouble> {
         for name in &self.root.options.index {
-            let path = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}/{name}")
-            };
-            let entry = self.fetch(&path).await?;
+            let entry = self.fetch(&within(path, name)).await?;
             match &entry.what {
                 What::File(variants) => return Ok(Target::File(Arc::clone(variants))),
                 What::Directory | What::NotThere => {}
@@ -186,8 +181,11 @@ impl Scope {
         let (cache, generation) = (&self.shared.pool.cache, self.protected.generation());
         loop {
             let earlier = cache.get(self.base.key, path);
-            if let Some(entry) = earlier.as_ref().filter(|entry| entry.is_fresh(generation)) {
-                cache.note_hit();
+            if let Some(entry) = earlier
+                .as_ref()
+                .filter(|entry| entry.is_fresh(generation, Instant::now()))
+            {
+                cache.note_hits(1);
                 return Ok(Arc::clone(entry));
             }
             cache.note_miss();
@@ -221,6 +219,14 @@ fn is_same_folder(target: &SitePath, path: &SitePath) -> bool {
     !path.is_directory() && target.name() == path.name()
 }
 
+/// The path of a name in a directory.
+pub(crate) fn within<'a>(directory: &str, name: &'a str) -> Cow<'a, str> {
+    match directory {
+        "" => name.into(),
+        _ => format!("{directory}/{name}").into(),
+    }
+}
+
 /// What a target is.
 pub(crate) enum Target {
     File(Arc<Variants>),
@@ -249,6 +255,10 @@ pub(crate) fn failed(trouble: Trouble) -> Found {
 /// Whether a name on the way begins with a dot and may not be known of.
 pub(crate) fn is_hidden(path: &SitePath, options: &RootOptions) -> bool {
     if options.dotfiles == Dotfiles::Serve {
+        return false;
+    }
+    // Nearly no path has a name that begins with a dot.
+    if !path.as_str().as_bytes().windows(2).any(|pair| pair == b"/.") {
         return false;
     }
     let mut segments = path.segments().peekable();

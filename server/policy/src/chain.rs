@@ -1,7 +1,7 @@
 //! A loaded chain: its policies in order, and what they make of a request together.
 use crate::{
-    Budget, CodeFrom, Effort, Fault, Grants, Health, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request,
-    Response, Verdict,
+    Budget, CodeFrom, Fault, Grants, Health, Limits, Mapping, Observers, Outcome, Place, PolicySpec, Request, Response,
+    Verdict,
     component::Role,
     counters::{Counts, Room},
     crowd::Crowd,
@@ -16,7 +16,7 @@ use crate::{
     shadow::{self, ShadowInfo},
     start::Configured,
     usage::Usage,
-    verdict::{Missing, Standing},
+    verdict::{Missing, Standing, Targets},
     withheld::{Withheld, Withholding},
 };
 use std::{
@@ -39,6 +39,22 @@ pub struct Chain {
     /// How many policies, from the first, are the operator's own; `None`: nobody else has any.
     ring: Option<usize>,
     retired: AtomicBool,
+}
+
+/// A request of which a policy has to be asked.
+pub struct Undecided {
+    progress: Box<Progress>,
+    /// By its position in the chain: nothing is kept for it that holds.
+    at: usize,
+}
+
+/// How far kept decisions led.
+enum Led {
+    ToTheEnd,
+    /// To a policy that ended the chain.
+    Out(Outcome, Standing),
+    /// To the policy at this position, for which nothing is kept that holds.
+    To(usize),
 }
 
 /// What `wasmserve check` prints of a policy.
@@ -139,8 +155,37 @@ impl Chain {
 
     /// Never fails: a fault is a verdict. Dropping the future ends the call under way and leaves nothing behind.
     pub async fn decide(&self, request: &Arc<Request>) -> Verdict {
-        let progress = Progress::new(request, self.facts_are_read);
-        self.follow(progress, None).await
+        match self.decide_known(request) {
+            Ok(verdict) => verdict,
+            Err(undecided) => self.decide_rest(undecided).await,
+        }
+    }
+
+    /// The verdict, when every policy's decision is kept: nothing is waited for. Otherwise what
+    /// [`Chain::decide_rest`] goes on with.
+    ///
+    /// # Errors
+    /// A policy has to run.
+    pub fn decide_known(&self, request: &Arc<Request>) -> Result<Verdict, Undecided> {
+        self.usage.begin();
+        if self.policies.is_empty() {
+            return Ok(Verdict::proceed(request));
+        }
+        let mut progress = Progress::new(request, self.facts_are_read);
+        match self.use_kept(&mut progress, 0, None) {
+            Led::ToTheEnd => Ok(progress.arrive()),
+            Led::Out(outcome, standing) => Ok(progress.broken_off(outcome, standing)),
+            Led::To(at) => Err(Undecided {
+                progress: Box::new(progress),
+                at,
+            }),
+        }
+    }
+
+    /// The verdict on what [`Chain::decide_known`] could not decide.
+    pub async fn decide_rest(&self, undecided: Undecided) -> Verdict {
+        let Undecided { progress, at } = undecided;
+        self.follow(*progress, Led::To(at), None).await
     }
 
     /// As [`Chain::decide`], and writes down what each policy did, without the answers that are withheld.
@@ -148,43 +193,69 @@ impl Chain {
         let mut progress = Progress::new(request, self.facts_are_read);
         progress.circumstances.withholding = Some(Withholding::FromTranscript(withheld));
         let mut steps = Vec::new();
-        let verdict = self.follow(progress, Some(&mut steps)).await;
+        self.usage.begin();
+        let led = self.use_kept(&mut progress, 0, Some(&mut steps));
+        let verdict = self.follow(progress, led, Some(&mut steps)).await;
         (verdict, steps)
     }
 
-    async fn follow(&self, mut progress: Progress, mut notes: Option<&mut Vec<Step>>) -> Verdict {
-        self.usage.begin();
-        for (at, policy) in self.policies.iter().enumerate() {
-            let decided = match self.evidence.find(at, &progress.circumstances) {
-                Some(kept) => {
-                    policy.tell(&kept.said);
-                    policy.counters.reused();
-                    progress.verdict.effort.reused += 1;
-                    if let Some(steps) = notes.as_deref_mut() {
-                        steps.push(Step::kept(policy.spec.name.clone(), &kept.decision));
-                    }
-                    Ok(kept)
-                }
-                // On the heap, so that a decision which is found does not carry the room for a call.
-                None => Box::pin(self.run(at, policy, &mut progress, notes.as_deref_mut())).await,
+    /// Uses what is kept, from the policy `from` on.
+    fn use_kept(&self, progress: &mut Progress, from: usize, mut notes: Option<&mut Vec<Step>>) -> Led {
+        for (at, policy) in self.policies.iter().enumerate().skip(from) {
+            let Some(kept) = self.evidence.find(at, &progress.circumstances) else {
+                return Led::To(at);
             };
-            if let Some(shadow) = &policy.shadow {
-                shadow.offer(&progress.circumstances, &decided);
+            policy.tell(&kept.said);
+            policy.counters.reused();
+            progress.verdict.effort.reused += 1;
+            if let Some(steps) = notes.as_deref_mut() {
+                steps.push(Step::kept(policy.spec.name.clone(), &kept.decision));
             }
-            let decided = match decided {
-                Ok(decided) => decided,
-                Err(fault) => {
-                    progress.verdict.effort.end_with(policy);
-                    return progress.broken_off(Outcome::Fault(fault), self.standing(at));
-                }
-            };
-            let dependence = self.dependence(&progress.circumstances, &decided);
-            if let Some(outcome) = progress.take(&decided, dependence, self.standing(at)) {
-                progress.verdict.effort.end_with(policy);
-                return progress.broken_off(outcome, self.standing(at));
+            if let Some((outcome, standing)) = self.take(at, policy, Ok(kept), progress) {
+                return Led::Out(outcome, standing);
             }
         }
-        progress.arrive()
+        Led::ToTheEnd
+    }
+
+    /// Takes what a policy decided. `Some`: it ends the chain.
+    fn take(
+        &self,
+        at: usize,
+        policy: &Arc<Policy>,
+        decided: Result<Arc<Decided>, Fault>,
+        progress: &mut Progress,
+    ) -> Option<(Outcome, Standing)> {
+        if let Some(shadow) = &policy.shadow {
+            shadow.offer(&progress.circumstances, &decided);
+        }
+        let outcome = match decided {
+            Ok(decided) => {
+                let dependence = self.dependence(&progress.circumstances, &decided);
+                progress.take(&decided, dependence, self.standing(at))?
+            }
+            Err(fault) => Outcome::Fault(fault),
+        };
+        progress.verdict.effort.end_with(policy);
+        Some((outcome, self.standing(at)))
+    }
+
+    /// Goes on from where kept decisions led.
+    async fn follow(&self, mut progress: Progress, mut led: Led, mut notes: Option<&mut Vec<Step>>) -> Verdict {
+        loop {
+            let at = match led {
+                Led::ToTheEnd => return progress.arrive(),
+                Led::Out(outcome, standing) => return progress.broken_off(outcome, standing),
+                Led::To(at) => at,
+            };
+            let policy = &self.policies[at];
+            // On the heap: the room for a call is some KiB.
+            let decided = Box::pin(self.run(at, policy, &mut progress, notes.as_deref_mut())).await;
+            led = match self.take(at, policy, decided, &mut progress) {
+                Some((outcome, standing)) => Led::Out(outcome, standing),
+                None => self.use_kept(&mut progress, at + 1, notes.as_deref_mut()),
+            };
+        }
     }
 
     /// Runs a policy, and keeps its decision with its evidence when it may be.
@@ -377,21 +448,12 @@ struct Progress {
 impl Progress {
     fn new(request: &Arc<Request>, remember: bool) -> Self {
         let circumstances = Circumstances::new(request.clone());
-        let verdict = Verdict {
-            // Fails closed until the chain has come to an end.
-            outcome: Outcome::Fault(Fault {
-                status: http::StatusCode::INTERNAL_SERVER_ERROR,
-                retry_after: None,
-            }),
-            facts: Vec::new(),
-            pace: None,
-            changes: Vec::new(),
-            dependences: Vec::new(),
-            arrived: request.arrived,
-            effort: Effort::default(),
-            ended_by: None,
-            alike: 0,
+        // Fails closed until the chain has come to an end.
+        let fault = Fault {
+            status: http::StatusCode::INTERNAL_SERVER_ERROR,
+            retry_after: None,
         };
+        let verdict = Verdict::of(request, Outcome::Fault(fault));
         Self {
             circumstances,
             remember,
@@ -468,10 +530,10 @@ impl Progress {
 
     fn arrive(mut self) -> Verdict {
         let circumstances = &mut self.circumstances;
-        let targets = circumstances
-            .targets
-            .take()
-            .unwrap_or_else(|| vec![circumstances.request.path.clone()]);
+        let targets = match circumstances.targets.take() {
+            Some(paths) => Targets::Mapped(paths),
+            None => Targets::Path(circumstances.request.path.clone()),
+        };
         let place = self.place.take().map(|(place, _)| place);
         let missing = self.missing.take();
         self.end(Outcome::Proceed(Mapping {

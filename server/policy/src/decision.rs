@@ -76,6 +76,13 @@ struct MediaRange {
     subtype: Option<String>,
 }
 
+/// A media type that was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MediaType<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+}
+
 /// What one policy may say.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
@@ -164,7 +171,7 @@ impl Respond {
 
 impl HeaderChange {
     /// Whether the change applies to an answer of this status and media type (without parameters).
-    pub fn applies(&self, status: StatusCode, media_type: Option<&str>) -> bool {
+    pub fn applies(&self, status: StatusCode, media_type: Option<MediaType<'_>>) -> bool {
         let outcome = match status.as_u16() {
             200..=299 | 304 => guest::Outcomes::FOUND,
             300..=399 => guest::Outcomes::REDIRECTED,
@@ -172,7 +179,7 @@ impl HeaderChange {
             _ => guest::Outcomes::FAILED,
         };
         let when = self.when == guest::Outcomes::empty() || self.when.contains(outcome);
-        when && (self.types.is_empty() || media_type.is_some_and(|t| self.types.iter().any(|range| range.covers(t))))
+        when && (self.types.is_empty() || media_type.is_some_and(|of| self.types.iter().any(|range| range.covers(of))))
     }
 
     /// When it applies, for someone to read; empty: always.
@@ -228,13 +235,20 @@ impl HeaderChange {
     }
 }
 
+impl<'a> MediaType<'a> {
+    /// Without its parameters. `None`: it is none.
+    pub fn of(text: &'a str) -> Option<Self> {
+        let bare = text.split(';').next().unwrap_or_default().trim();
+        let (kind, subtype) = bare.split_once('/')?;
+        Some(Self { kind, subtype })
+    }
+}
+
 impl MediaRange {
-    fn covers(&self, media_type: &str) -> bool {
-        let bare = media_type.split(';').next().unwrap_or_default().trim();
-        let Some((kind, subtype)) = bare.split_once('/') else {
-            return false;
-        };
-        self.kind.eq_ignore_ascii_case(kind) && self.subtype.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(subtype))
+    fn covers(&self, of: MediaType<'_>) -> bool {
+        // What tells most of them apart first: `application/` is the beginning of many.
+        self.subtype.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(of.subtype))
+            && self.kind.eq_ignore_ascii_case(of.kind)
     }
 
     fn check(range: &str) -> Result<Self, Malformed> {

@@ -67,7 +67,7 @@ mod text;
 mod usage;
 mod wasi;
 
-pub use chain::{Chain, PolicyInfo};
+pub use chain::{Chain, PolicyInfo, Undecided};
 pub use code::{CodeCache, CodeFrom, Untrusted};
 pub use component::{Described, describe};
 pub use counters::{Counts, Room};
@@ -87,5 +87,5 @@ pub use site_headers::{HeaderOperation, HeaderRule, HeaderRules};
 pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, Pin, PolicySpec, Reuse, ShadowSpec};
 pub use start::{Configured, SnapshotOptions};
 pub use summary::Summary;
-pub use verdict::{Fault, Mapping, Outcome, Place, Response, Verdict};
+pub use verdict::{Applied, Fault, Lasting, Mapping, Outcome, Place, Response, Targets, Verdict};
 pub use withheld::Withheld;

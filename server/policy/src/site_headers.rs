@@ -54,6 +54,11 @@ impl HeaderRules {
         self.changes.is_none()
     }
 
+    /// The changes themselves; `None`: there are none.
+    pub(crate) fn shared(&self) -> &Option<Arc<[HeaderChange]>> {
+        &self.changes
+    }
+
     /// Applies them to the head of an answer.
     pub fn apply(&self, status: StatusCode, headers: &mut HeaderMap) {
         for change in self.changes.iter().flat_map(|changes| changes.iter()) {

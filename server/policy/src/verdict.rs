@@ -1,13 +1,15 @@
 //! What a chain decided, and how it shows in the answer.
 use crate::{
-    Effort,
-    decision::HeaderChange,
+    Effort, Request,
+    decision::{HeaderChange, MediaType},
     dependence::{Dependence, forbid_storing},
     site_headers::HeaderRules,
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use std::{
+    ops::Deref,
+    slice,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -36,6 +38,22 @@ pub struct Verdict {
     pub(crate) ended_by: Option<Standing>,
 }
 
+/// What a verdict on a kept decision does to heads.
+pub struct Lasting<'a> {
+    verdict: &'a Verdict,
+    /// Of the configuration: before the chain's changes, and after them.
+    rules: [&'a HeaderRules; 2],
+}
+
+/// What was done to a head. It holds the changes themselves, so that no others can be taken for them.
+#[derive(Debug)]
+pub struct Applied {
+    changes: Vec<Arc<[HeaderChange]>>,
+    alike: usize,
+    dependences: Vec<Arc<Dependence>>,
+    rules: [Option<Arc<[HeaderChange]>>; 2],
+}
+
 /// Whose word a policy's is, where a chain has two rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -54,10 +72,17 @@ pub enum Outcome {
 
 #[derive(Debug)]
 pub struct Mapping {
-    /// Never empty.
-    pub targets: Vec<SitePath>,
+    pub targets: Targets,
     pub place: Option<Place>,
     pub missing: Option<Missing>,
+}
+
+/// Candidates, most wanted first; never none.
+#[derive(Debug)]
+pub enum Targets {
+    /// The request's path: no policy mapped it.
+    Path(SitePath),
+    Mapped(Vec<SitePath>),
 }
 
 #[derive(Clone, Debug)]
@@ -75,7 +100,94 @@ pub struct Fault {
     pub retry_after: Option<Duration>,
 }
 
+impl Lasting<'_> {
+    /// What was done, to be kept.
+    pub fn applied(&self) -> Applied {
+        Applied {
+            changes: self.verdict.changes.clone(),
+            alike: self.verdict.alike,
+            dependences: self.verdict.dependences.clone(),
+            rules: self.rules.map(|rules| rules.shared().clone()),
+        }
+    }
+
+    /// Whether it is what was done: by the very same changes, and by equal dependences.
+    pub fn is(&self, applied: &Applied) -> bool {
+        let verdict = self.verdict;
+        let same = |a: &Option<Arc<[HeaderChange]>>, b: &Option<Arc<[HeaderChange]>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        let [before, after] = &applied.rules;
+        verdict.alike == applied.alike
+            && verdict.changes.len() == applied.changes.len()
+            && verdict
+                .changes
+                .iter()
+                .zip(&applied.changes)
+                .all(|(a, b)| Arc::ptr_eq(a, b))
+            && verdict.dependences == applied.dependences
+            && same(self.rules[0].shared(), before)
+            && same(self.rules[1].shared(), after)
+    }
+}
+
+impl Mapping {
+    fn to(targets: Targets) -> Self {
+        Self {
+            targets,
+            place: None,
+            missing: None,
+        }
+    }
+}
+
+impl Deref for Targets {
+    type Target = [SitePath];
+
+    fn deref(&self) -> &[SitePath] {
+        match self {
+            Self::Path(path) => slice::from_ref(path),
+            Self::Mapped(paths) => paths,
+        }
+    }
+}
+
 impl Verdict {
+    /// A request proceeds as it is.
+    pub(crate) fn proceed(request: &Request) -> Self {
+        let targets = Targets::Path(request.path.clone());
+        Self::of(request, Outcome::Proceed(Mapping::to(targets)))
+    }
+
+    pub(crate) fn of(request: &Request, outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            facts: Vec::new(),
+            pace: None,
+            changes: Vec::new(),
+            dependences: Vec::new(),
+            arrived: request.arrived,
+            effort: Effort::default(),
+            ended_by: None,
+            alike: 0,
+        }
+    }
+
+    /// What the verdict does to heads, when that is the same whenever it is done: to be compared with what another one did.
+    /// `None`: it does nothing, it depends on the moment, or policies ran for it, whose decision nobody may come to again.
+    pub fn lasting<'a>(&'a self, before: &'a HeaderRules, after: &'a HeaderRules) -> Option<Lasting<'a>> {
+        let changes_nothing =
+            self.changes.is_empty() && self.dependences.is_empty() && before.is_empty() && after.is_empty();
+        let depends_on_moment = || self.dependences.iter().any(|on| on.until.is_some());
+        let is_kept = matches!(self.outcome, Outcome::Proceed(_)) && self.effort.ran == 0;
+        (is_kept && !changes_nothing && !depends_on_moment()).then_some(Lasting {
+            verdict: self,
+            rules: [before, after],
+        })
+    }
+
     /// Applies the chain's header changes, then sharing. `media_type` is that of the content (of a 304: of what it stands
     /// for); without one, that of `Content-Type` as it was before. To be called once, last, on every answer, whoever gave
     /// it.
@@ -122,8 +234,13 @@ impl Verdict {
     }
 
     fn change(&self, status: StatusCode, media_type: Option<&str>, headers: &mut HeaderMap) {
-        let own = headers.get(header::CONTENT_TYPE).cloned();
+        let own = match media_type {
+            Some(_) => None,
+            None => headers.get(header::CONTENT_TYPE).cloned(),
+        };
         let media_type = media_type.or_else(|| own.as_ref()?.to_str().ok());
+        // Read once, for all changes.
+        let media_type = media_type.and_then(MediaType::of);
         for (at, changes) in self.changes.iter().enumerate() {
             for change in changes.iter() {
                 // A tenant that calls the content something else does not evade what the operator says of that.
@@ -131,7 +248,7 @@ impl Verdict {
                     headers
                         .get_all(header::CONTENT_TYPE)
                         .iter()
-                        .filter_map(|called| called.to_str().ok())
+                        .filter_map(|called| MediaType::of(called.to_str().ok()?))
                 };
                 let is_called = || at >= self.alike && called().any(|called| change.applies(status, Some(called)));
                 if change.applies(status, media_type) || is_called() {

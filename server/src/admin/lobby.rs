@@ -1,4 +1,4 @@
-//! Where connections wait until they have shown that they may come in.
+//! Where connections over TCP wait until they have shown that they may come in.
 //!
 //! Room for operators is little, and nobody who has shown nothing takes any of it. The lobby has room for more; when it is
 //! full, whoever has been there for longest has to leave for whoever comes. So idle connections, however many, keep nobody

@@ -10,6 +10,7 @@ use hyper::{Request, body::Bytes, body::Incoming, server::conn::http1, service::
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
+    future::pending,
     io,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -21,10 +22,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Requests that are let in at once, of each listener; more wait.
-const REQUESTS: usize = 16;
+/// Connections that are let in at once, of each listener; more wait.
+const CONNECTIONS: usize = 16;
 
-/// Connections that have not shown yet that they may come in, of each listener. When there are more, the first ones end.
+/// Connections over TCP that have not shown the token yet. When there are more, the first ones end.
 const LOBBY: usize = 32;
 
 /// Bytes of a request line and header fields.
@@ -44,15 +45,15 @@ pub struct Counter {
     pub guard: Guard,
 }
 
-/// What the connections of one listener share.
-struct Rooms {
-    lobby: Arc<Lobby>,
-    desk: Arc<Semaphore>,
+/// One connection.
+enum Visit {
+    /// Whoever can connect to the socket is let in at once. Its place is held until it ends.
+    Socket(#[expect(dead_code, reason = "dropping it gives the place back")] OwnedSemaphorePermit),
+    Tcp(Stranger),
 }
 
-/// One connection: in the lobby, and then at the desk until it ends.
-struct Visit {
-    via: Via,
+/// A connection over TCP: in the lobby, and from the moment that it shows the token at the desk, until it ends.
+struct Stranger {
     waiting: Waiting,
     desk: Arc<Semaphore>,
     place: OnceLock<OwnedSemaphorePermit>,
@@ -60,10 +61,12 @@ struct Visit {
 
 /// Answers until the process ends: while the server stops, too. The socket is removed when the future is dropped.
 pub async fn serve(socket: Socket, counter: Arc<Counter>) {
-    let rooms = Rooms::new();
+    let desk = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
+        // More wait in the kernel's queue.
+        let place = place(&desk).await;
         match socket.listener.accept().await {
-            Ok((stream, _)) => answer(stream, rooms.enter(Via::Socket), &counter),
+            Ok((stream, _)) => answer(stream, Visit::Socket(place), &counter),
             Err(error) => back_off(&error).await,
         }
     }
@@ -71,13 +74,25 @@ pub async fn serve(socket: Socket, counter: Arc<Counter>) {
 
 /// As [`serve`], to those who show a token.
 pub async fn serve_tcp(listener: TcpListener, counter: Arc<Counter>) {
-    let rooms = Rooms::new();
+    let (lobby, desk) = (Lobby::new(LOBBY), Arc::new(Semaphore::new(CONNECTIONS)));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => answer(stream, rooms.enter(Via::Tcp), &counter),
+            Ok((stream, _)) => {
+                let stranger = Stranger {
+                    waiting: lobby.enter(),
+                    desk: desk.clone(),
+                    place: OnceLock::new(),
+                };
+                answer(stream, Visit::Tcp(stranger), &counter);
+            }
             Err(error) => back_off(&error).await,
         }
     }
+}
+
+async fn place(desk: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let place = desk.clone().acquire_owned().await;
+    place.expect("the semaphore is never closed")
 }
 
 async fn back_off(error: &io::Error) {
@@ -94,7 +109,7 @@ fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, visit: V
                     tracing::info!("an admin connection was given up after {WHOLE:?}");
                 }
             }
-            () = visit.waiting.told_to_leave() => {
+            () = visit.told_to_leave() => {
                 tracing::debug!("an admin connection that had shown nothing was ended for another one");
             }
         }
@@ -118,35 +133,31 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, visit: &Visit, 
     }
 }
 
-// === impl Rooms ===
-
-impl Rooms {
-    fn new() -> Self {
-        Self {
-            lobby: Lobby::new(LOBBY),
-            desk: Arc::new(Semaphore::new(REQUESTS)),
-        }
-    }
-
-    fn enter(&self, via: Via) -> Visit {
-        Visit {
-            via,
-            waiting: self.lobby.enter(),
-            desk: self.desk.clone(),
-            place: OnceLock::new(),
-        }
-    }
-}
-
 // === impl Visit ===
 
 impl Visit {
-    /// From the lobby to a place at the desk, which it has until its answer is sent.
+    fn via(&self) -> Via {
+        match self {
+            Self::Socket(_) => Via::Socket,
+            Self::Tcp(_) => Via::Tcp,
+        }
+    }
+
+    /// It has shown what is needed.
     async fn come_in(&self) {
-        self.waiting.come_in();
-        let place = self.desk.clone().acquire_owned().await;
-        // A connection has one request.
-        let _ = self.place.set(place.expect("the semaphore is never closed"));
+        if let Self::Tcp(stranger) = self {
+            stranger.waiting.come_in();
+            // A connection has one request.
+            let _ = stranger.place.set(place(&stranger.desk).await);
+        }
+    }
+
+    /// Ends when it has to make room for another one.
+    async fn told_to_leave(&self) {
+        match self {
+            Self::Socket(_) => pending().await,
+            Self::Tcp(stranger) => stranger.waiting.told_to_leave().await,
+        }
     }
 }
 
@@ -155,7 +166,7 @@ impl Visit {
 impl Counter {
     /// Whoever may not come in learns nothing of what is asked for.
     async fn serve(&self, visit: &Visit, request: Request<Incoming>) -> api::Answered {
-        let via = visit.via;
+        let via = visit.via();
         let checked = self.guard.check_origin(request.method(), request.headers());
         if let Err(refused) = checked {
             return api::problem(refused.status, refused.problem);

@@ -3,6 +3,7 @@
 use super::{Outcome, ServeOptions};
 use crate::{
     config::{Configuration, grants, print::print},
+    observe::traces,
     site::Site,
     sites::Sites,
 };
@@ -44,6 +45,7 @@ pub fn run(options: &CheckOptions) -> Outcome {
     let stores = runtime.block_on(stores(&sites));
     // What else serving reads.
     configuration.tls(None, &Arc::default())?;
+    traces::check(configuration.server.operators.traces.as_ref())?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
         (false, Some(_)) => {

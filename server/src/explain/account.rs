@@ -167,7 +167,7 @@ async fn search(site: &Site, request: &Request, mapping: &Mapping) -> Vec<Candid
         status: StatusCode::NOT_FOUND,
     };
     let mut candidates = Vec::new();
-    for target in &mapping.targets {
+    for target in mapping.targets.iter() {
         let lookup = Lookup {
             path: &request.path,
             query: request.query.as_deref(),

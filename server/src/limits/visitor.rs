@@ -10,7 +10,10 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, Release},
+        },
     },
     time::Duration,
 };
@@ -24,6 +27,7 @@ pub struct Visitor {
     /// Whether there is one: where nothing is counted, no lock is taken.
     belongs: AtomicBool,
     end: Notify,
+    ending: AtomicBool,
     _client: Option<Counted>,
 }
 
@@ -57,6 +61,7 @@ impl Visitor {
             belonging: Mutex::default(),
             belongs: AtomicBool::new(false),
             end: Notify::new(),
+            ending: AtomicBool::new(false),
             _client: client,
         }))
     }
@@ -79,7 +84,7 @@ impl Visitor {
     /// When the site is over a budget.
     pub fn enter(&self, account: &Arc<Account>, asked: Option<Counted>) -> Result<Admitted, Over> {
         if !account.is_limited() {
-            if self.belongs.swap(false, Relaxed) {
+            if self.belongs.load(Relaxed) && self.belongs.swap(false, Relaxed) {
                 *self.belonging() = None;
             }
             return Ok(Admitted::default().with(asked));
@@ -100,7 +105,13 @@ impl Visitor {
 
     /// The connection is to end without a further answer.
     pub fn end(&self) {
+        self.ending.store(true, Release);
         self.end.notify_one();
+    }
+
+    /// What says that [`Visitor::ended`] may have ended, for whoever would rather not poll it.
+    pub fn ending(&self) -> &AtomicBool {
+        &self.ending
     }
 
     /// Ends when the connection is to.

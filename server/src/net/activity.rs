@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    task::{Poll, Waker},
     time::Duration,
 };
 use tokio::time::{Instant, sleep_until};
@@ -164,6 +164,7 @@ impl Activity {
     /// Ends when the client has been waited for long enough, with what it was waited for.
     pub async fn expired(&self, deadlines: &Deadlines) -> Stage {
         let mut clock = pin!(sleep_until(Instant::now() + deadlines.idle));
+        let mut told: Option<Waker> = None;
         poll_fn(|context| {
             loop {
                 let Some((deadline, stage)) = self.deadline(deadlines) else {
@@ -173,7 +174,14 @@ impl Activity {
                 // is busy never touches the timers.
                 if clock.deadline() > deadline || clock.is_elapsed() {
                     clock.as_mut().reset(deadline);
+                    told = None;
                 }
+                // One that knows whom to wake need not be told again, which costs more than to look at it.
+                let knows = told.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+                if knows && !clock.is_elapsed() {
+                    return Poll::Pending;
+                }
+                told = Some(context.waker().clone());
                 match clock.as_mut().poll(context) {
                     Poll::Ready(()) if Instant::now() >= deadline => return Poll::Ready(stage),
                     Poll::Ready(()) => {}

@@ -8,7 +8,7 @@ use crate::{
 use bytes::Bytes;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::{io, num::NonZeroU64, ops::Range, pin::Pin, sync::Arc, task::Context};
-use wasmserve_files::{Content, FileSpan, OpenFile, Part, Stream};
+use wasmserve_files::{Content, FileSpan, OpenFile, Part, Parts, Stream};
 use wasmserve_transport::{self as transport, Body, Delivery, Ended, Fault, Reading, Summary};
 
 /// What a body's bytes wait for, and what is held until the last of them.
@@ -73,7 +73,7 @@ fn word(fault: Fault) -> &'static str {
 }
 
 /// Parts as the transport has them. Ranges of one file share what stands for it.
-fn spans(parts: Vec<Part>) -> impl Iterator<Item = transport::Part> {
+fn spans(parts: Parts) -> impl Iterator<Item = transport::Part> {
     let mut last: Option<Arc<Version>> = None;
     parts.into_iter().map(move |part| match part {
         Part::Bytes(bytes) => transport::Part::Bytes(bytes),
@@ -145,7 +145,7 @@ impl transport::File for Version {
 mod tests {
     use super::*;
     use crate::{net::activity::Activity, request::Scheme};
-    use http::{HeaderMap, Method, Request};
+    use http::{HeaderMap, Method, Version};
     use http_body_util::BodyExt;
     use std::path::Path;
     use wasmserve_files::{Files, FilesOptions, Lookup, SitePath, answer};
@@ -165,9 +165,8 @@ mod tests {
             headers: &headers,
         };
         let answer = answer(&Method::GET, &headers, files.open(&lookup).await);
-        let head = Request::get("/file.bin").body(()).expect("a request").into_parts().0;
         let under_way = Activity::new().begin();
-        let record = Record::begin(&head, None, Scheme::Http, None, under_way.since);
+        let record = Record::begin(Version::HTTP_11, None, Scheme::Http, None, under_way.since);
         let delivery = Delivery::copies(64 * 1024);
         body(&delivery, answer.content, Sending::default(), record, under_way)
     }

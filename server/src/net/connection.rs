@@ -3,12 +3,13 @@
 
 use super::{
     activity::{Activity, Deadlines, Stage},
-    exchange::{Unanswered, exchange},
+    exchange::{Link, Unanswered, exchange},
     http2::{self, Flow, Followed, Verdict},
     listener::{ListenerOptions, Security},
     origin::{Origin, Peer},
     proxy::{self, Peek},
     refused::turn_away,
+    seldom::Seldom,
     stop::Stop,
     tls::{Protocol, Shaken, Tls},
     watched::Watched,
@@ -21,7 +22,7 @@ use crate::{
     watch::Watch,
 };
 use arc_swap::ArcSwap;
-use http::{Response, StatusCode};
+use http::StatusCode;
 use hyper::{
     Request,
     body::Incoming,
@@ -36,14 +37,14 @@ use std::{
     io,
     net::IpAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{
     io::AsyncRead,
     time::{sleep, timeout},
 };
-use wasmserve_transport::{Body, Delivery, Fault, Options, Sendfile, Socket, accept, guard};
+use wasmserve_transport::{Delivery, Fault, Options, Sendfile, Socket, accept, guard};
 
 /// What the kernel queues of an encrypted connection beyond what is on its way: the rest waits where it can be seen.
 const UNSENT: u32 = 128 * 1024;
@@ -96,17 +97,6 @@ struct Admitted {
     origin: Origin,
     peer: Peer,
     stop: Stop,
-}
-
-/// What the requests of a connection have in common.
-#[derive(Clone)]
-struct Link {
-    server: Arc<Server>,
-    protocols: Arc<Protocols>,
-    activity: Arc<Activity>,
-    delivery: Delivery,
-    visitor: Arc<Visitor>,
-    origin: Arc<Origin>,
 }
 
 // === impl Server ===
@@ -232,16 +222,14 @@ async fn handed_on(origin: &mut Origin, stream: &impl Peek) -> io::Result<()> {
     Ok(())
 }
 
-async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop: Stop) {
-    let deadlines = &link.protocols.options.deadlines;
+async fn http1<I: Read + Write + Unpin>(link: Arc<Link>, protocols: Arc<Protocols>, io: I, peer: Peer, mut stop: Stop) {
+    let deadlines = &protocols.options.deadlines;
+    let stop_asked = stop.asked();
     let mut io = Watched::new(io, link.activity.clone());
     loop {
-        let service = service_fn(|request: Request<Incoming>| {
-            let link = link.clone();
-            link.exchange(request)
-        });
+        let service = service_fn(|request: Request<Incoming>| exchange(&link, request));
         // Not in this future, whose room is kept while the connection rests.
-        let mut connection = Box::pin(link.protocols.http1.serve_connection(io, service));
+        let mut connection = Box::pin(protocols.http1.serve_connection(io, service));
         let shut_down = http1::Connection::graceful_shutdown;
         // hyper closes a connection at once that has not read anything yet, and a request on its way would be lost.
         let stopping = async {
@@ -256,7 +244,7 @@ async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop:
             deadlines,
             pending(),
             peer,
-            stopping,
+            (stopping, &*stop_asked),
         )
         .await
         {
@@ -276,13 +264,14 @@ async fn http1<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop:
     }
 }
 
-async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop: Stop) {
+async fn http2<I: Read + Write + Unpin>(link: Arc<Link>, protocols: Arc<Protocols>, io: I, peer: Peer, mut stop: Stop) {
     let io = Watched::multiplexed(io, link.activity.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let link = link.clone();
-        async move { Ok::<_, Unanswered>(link.exchange(request).await?.map(Followed::new)) }
+        let exchange = exchange(&link, request);
+        async move { Ok::<_, Unanswered>(exchange.await?.map(Followed::new)) }
     });
-    let options = &link.protocols.options;
+    let stop_asked = stop.asked();
+    let options = &protocols.options;
     let flow = Flow::new(options.stall);
     let deadlines = Deadlines {
         rest: None,
@@ -297,7 +286,7 @@ async fn http2<I: Read + Write + Unpin>(link: Link, io: I, peer: Peer, mut stop:
         &deadlines,
         flow.watch(),
         peer,
-        stop.requested(),
+        (stop.requested(), &*stop_asked),
     )
     .await;
 }
@@ -310,7 +299,8 @@ enum Driven {
     Idle,
 }
 
-/// Polls a connection until it ends, its client has been waited for long enough, or there is a verdict on its client. When `stop` ends, it is shut down.
+/// Polls a connection until it ends, its client has been waited for long enough, or there is a verdict on its client. When
+/// `stop` ends, which it does not before its flag is set, the connection is shut down.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     link: &Link,
     mut connection: Pin<&mut C>,
@@ -318,9 +308,11 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     deadlines: &Deadlines,
     verdict: impl Future<Output = Verdict>,
     peer: Peer,
-    stop: impl Future<Output = ()>,
+    (stop, stop_asked): (impl Future<Output = ()>, &AtomicBool),
 ) -> Driven {
-    let mut stop = pin!(stop);
+    let (stop, ended) = (pin!(stop), pin!(link.visitor.ended()));
+    let mut stop = Seldom::new(stop, stop_asked);
+    let mut ended = Seldom::new(ended, link.visitor.ending());
     let mut expired = pin!(link.activity.expired(deadlines));
     let mut verdict = pin!(verdict);
     let mut stopping = false;
@@ -334,9 +326,9 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 }
                 note_expiry(stage, peer);
             }
-            () = link.visitor.ended() => {}
+            () = &mut ended => {}
             verdict = verdict.as_mut() => note_verdict(verdict, peer),
-            () = stop.as_mut(), if !stopping => {
+            () = &mut stop, if !stopping => {
                 stopping = true;
                 shut_down(connection.as_mut());
                 continue;
@@ -351,8 +343,8 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 impl Admitted {
     async fn plain<S: Socket + AsyncRead + 'static>(self, stream: S) {
         let (io, delivery) = accept(stream, self.protocols.transport(Protocol::Http1));
-        let (peer, stop, link) = self.link(delivery);
-        http1(link, io, peer, stop).await;
+        let (peer, stop, protocols, link) = self.link(delivery);
+        http1(link, protocols, io, peer, stop).await;
     }
 
     /// From the handshake on.
@@ -380,39 +372,22 @@ impl Admitted {
         }
         self.origin.secured = Some(Arc::new(secured));
         let (io, delivery) = guard(TokioIo::new(stream), self.protocols.transport(protocol));
-        let (peer, stop, link) = self.link(delivery);
+        let (peer, stop, protocols, link) = self.link(delivery);
         match protocol {
-            Protocol::Http1 => http1(link, io, peer, stop).await,
-            Protocol::Http2 => http2(link, io, peer, stop).await,
+            Protocol::Http1 => http1(link, protocols, io, peer, stop).await,
+            Protocol::Http2 => http2(link, protocols, io, peer, stop).await,
         }
     }
 
-    fn link(self, delivery: Delivery) -> (Peer, Stop, Link) {
+    fn link(self, delivery: Delivery) -> (Peer, Stop, Arc<Protocols>, Arc<Link>) {
         let link = Link {
             server: self.server,
-            protocols: self.protocols,
             activity: Activity::new(),
             delivery,
             visitor: self.visitor,
-            origin: Arc::new(self.origin),
+            origin: self.origin,
         };
-        (self.peer, self.stop, link)
-    }
-}
-
-// === impl Link ===
-
-impl Link {
-    async fn exchange(self, request: Request<Incoming>) -> Result<Response<Body>, Unanswered> {
-        let Self {
-            server,
-            activity,
-            delivery,
-            visitor,
-            origin,
-            ..
-        } = self;
-        exchange(server, activity, delivery, visitor, &origin, request).await
+        (self.peer, self.stop, self.protocols, Arc::new(link))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One request from hyper to the spine, and its answer back.
 
 use super::{
-    activity::Activity,
+    activity::{Activity, UnderWay},
     body::{Sending, body},
     connection::Server,
     listener::Answers,
@@ -10,12 +10,23 @@ use super::{
 use crate::{
     limits::Visitor,
     observe::{Record, traces},
-    request::{Answering, Arrival, Noted, Reply, Scheme, handle, redirect},
+    request::{
+        Answering, Arrival, Noted, Reply, Scheme, Step, Waiting,
+        handle::{self, begin},
+        redirect,
+    },
+    sites::Sites,
 };
+use arc_swap::Guard;
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use std::{sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime},
+};
 use tokio::time::timeout;
 use wasmserve_files::Content;
 use wasmserve_transport::{Body, Delivery};
@@ -37,77 +48,177 @@ enum Afterwards {
 #[error("the host is no site's")]
 pub struct Unanswered;
 
+/// What the requests of a connection have in common.
+pub(super) struct Link {
+    pub server: Arc<Server>,
+    pub activity: Arc<Activity>,
+    pub delivery: Delivery,
+    pub visitor: Arc<Visitor>,
+    pub origin: Origin,
+}
+
+/// The answer to one request of a connection. Nearly all are there at once; for the others the room to wait is on the heap.
+pub(super) enum Exchanging {
+    Done(Option<Answered>),
+    UnderWay(Pin<Box<dyn Future<Output = Answered> + Send>>),
+}
+
+type Answered = Result<Response<Body>, Unanswered>;
+
+/// An exchange whose answer is being made.
+struct Opened {
+    record: Record,
+    under_way: UnderWay,
+    afterwards: Afterwards,
+    head_only: bool,
+}
+
 /// Answers one request of a connection.
-pub async fn exchange(
-    server: Arc<Server>,
-    activity: Arc<Activity>,
-    delivery: Delivery,
-    visitor: Arc<Visitor>,
-    origin: &Origin,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Unanswered> {
-    let under_way = activity.begin();
+pub(super) fn exchange(link: &Arc<Link>, request: Request<Incoming>) -> Exchanging {
+    let under_way = link.activity.begin();
     let (mut head, unread) = request.into_parts();
     name_host(&mut head);
-    let afterwards = discard(&head, unread, activity);
+    let afterwards = discard(&head, unread, &link.activity);
+    let origin = &link.origin;
     let Asker { client, scheme } = origin.asker(&head.headers);
-    let mut record = Record::begin(&head, client, scheme, origin.secured.clone(), under_way.since);
-    record.traced = traces::begin(&head.headers, origin.is_proxy());
-    let head_only = head.method == Method::HEAD;
-
-    let sites = server.sites.load_full();
-    record.of_site(&sites);
+    let mut opened = Opened {
+        record: Record::begin(head.version, client, scheme, origin.secured.clone(), under_way.since),
+        under_way,
+        afterwards,
+        head_only: head.method == Method::HEAD,
+    };
+    opened.record.traced = traces::begin(&head.headers, origin.is_proxy());
     let arrival = Arrival {
         head,
         client,
         scheme,
         spoken: origin.scheme(),
         secured: origin.secured.clone(),
-        noted: match record.traced {
+        noted: match opened.record.traced {
             Some(_) => Noted::Yes,
             None => Noted::No,
         },
         at: SystemTime::now(),
     };
-    let challenge = match origin.scheme() {
-        Scheme::Http => redirect::challenge(&server.acme.challenges, &arrival.head),
-        Scheme::Https => None,
-    };
-    let mut reply = match (challenge, origin.answers()) {
-        (Some(answer), _) => Reply::undecided(answer),
-        (None, Answers::RedirectToHttps { port }) if !redirect::is_acme(&arrival.head) => {
-            redirect::to_https(&sites, &arrival, port).await
+    let sites = link.server.sites.load();
+    let first = first(link, &sites, arrival);
+    match opened.note(&sites, first) {
+        Ok(reply) => Exchanging::Done(Some(opened.end(link, &sites, reply))),
+        Err(waiting) => {
+            let (link, sites) = (link.clone(), Guard::into_inner(sites));
+            Exchanging::UnderWay(Box::pin(opened.wait(link, sites, waiting)))
         }
-        _ => handle(&sites, &server.watch, &visitor, arrival).await,
-    };
+    }
+}
 
-    if reply.site.is_none() {
-        // A tenant may have been loaded meanwhile, or be known of for the first time.
-        record.of_site(&sites);
+/// The first step of a request, by what its listener is for.
+fn first(link: &Link, sites: &Sites, arrival: Arrival) -> Step {
+    if link.origin.scheme() == Scheme::Http
+        && let Some(answer) = redirect::challenge(&link.server.acme.challenges, &arrival.head)
+    {
+        return Step::unasked(arrival, Reply::undecided(answer));
     }
-    if reply.answering == Answering::Withheld {
-        // Of HTTP/2 too the whole connection: an error would end this request alone.
-        visitor.end();
-        return Err(Unanswered);
+    match link.origin.answers() {
+        Answers::RedirectToHttps { port } if !redirect::is_acme(&arrival.head) => {
+            Step::waits(Waiting::Https { arrival, port })
+        }
+        _ => begin(asked_of(link, sites), arrival),
     }
-    record.decided(&mut reply);
-    if head_only {
-        reply.answer.content = Content::Parts(Vec::new());
+}
+
+fn asked_of<'a>(link: &'a Link, sites: &'a Sites) -> handle::Server<'a> {
+    handle::Server {
+        sites,
+        watch: &link.server.watch,
+        visitor: &link.visitor,
+        now: Instant::now(),
     }
-    if afterwards == Afterwards::Close {
-        reply
-            .answer
-            .headers
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+// === impl Opened ===
+
+impl Opened {
+    /// Takes down what a step tells of the request. `Err`: it waits, and its client may leave before it is answered.
+    #[inline(always)]
+    fn note(&mut self, sites: &Sites, step: Step) -> Result<Reply, Box<Waiting>> {
+        match step {
+            Step::Answered(reply) => Ok(reply),
+            Step::Unasked(arrival, reply) => {
+                self.record.asked(&arrival.head);
+                Ok(*reply)
+            }
+            Step::Waits(waiting) => {
+                if let Some(arrival) = waiting.arrival() {
+                    self.record.asked(&arrival.head);
+                } else if let Some(request) = waiting.request() {
+                    self.record.asks(request);
+                }
+                self.record.of_site(sites);
+                Err(waiting)
+            }
+        }
     }
-    let sending = Sending {
-        pace: reply.pace,
-        admitted: reply.admitted,
-    };
-    let mut response = Response::new(body(&delivery, reply.answer.content, sending, record, under_way));
-    *response.status_mut() = reply.answer.status;
-    *response.headers_mut() = reply.answer.headers;
-    Ok(response)
+
+    async fn wait(mut self, link: Arc<Link>, sites: Arc<Sites>, mut waiting: Box<Waiting>) -> Answered {
+        loop {
+            let step = waiting.go_on(asked_of(&link, &sites)).await;
+            match self.note(&sites, step) {
+                Ok(reply) => return self.end(&link, &sites, reply),
+                Err(next) => waiting = next,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn end(mut self, link: &Link, sites: &Sites, mut reply: Reply) -> Answered {
+        if reply.site.is_none() {
+            // A tenant may have been loaded meanwhile, or be known of for the first time.
+            self.record.of_site(sites);
+        }
+        if reply.answering == Answering::Withheld {
+            // Of HTTP/2 too the whole connection: an error would end this request alone.
+            link.visitor.end();
+            return Err(Unanswered);
+        }
+        self.record.decided(&mut reply);
+        let Reply {
+            mut answer,
+            pace,
+            admitted,
+            ..
+        } = reply;
+        if self.head_only {
+            answer.content = Content::NONE;
+        }
+        if self.afterwards == Afterwards::Close {
+            answer
+                .headers
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let sending = Sending { pace, admitted };
+        let body = body(&link.delivery, answer.content, sending, self.record, self.under_way);
+        let mut response = Response::new(body);
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        Ok(response)
+    }
+}
+
+// === impl Exchanging ===
+
+impl Future for Exchanging {
+    type Output = Answered;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
+        match self.get_mut() {
+            Self::Done(answered) => match answered.take() {
+                Some(answered) => Poll::Ready(answered),
+                // As for every future that is polled after its end.
+                None => panic!("an exchange was polled after its end"),
+            },
+            Self::UnderWay(exchange) => exchange.as_mut().poll(context),
+        }
+    }
 }
 
 /// The authority of a request without Host as Host, for policies, observers and the log: of HTTP/2 (RFC 9113, section
@@ -125,7 +236,7 @@ fn name_host(head: &mut Parts) {
 }
 
 /// Sees to the request's body while the answer is made and sent.
-fn discard(head: &Parts, body: Incoming, activity: Arc<Activity>) -> Afterwards {
+fn discard(head: &Parts, body: Incoming, activity: &Arc<Activity>) -> Afterwards {
     if body.is_end_stream() {
         return Afterwards::KeepAlive;
     }
@@ -140,6 +251,7 @@ fn discard(head: &Parts, body: Incoming, activity: Arc<Activity>) -> Afterwards 
     if waits || body.size_hint().lower() > DISCARDED_BYTES {
         return otherwise;
     }
+    let activity = activity.clone();
     tokio::spawn(async move {
         if let Ok(true) = timeout(DISCARDED_FOR, read_to_end(body)).await {
             activity.read_to_end();

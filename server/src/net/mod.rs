@@ -22,6 +22,7 @@ pub mod outgoing;
 pub mod proxy;
 mod refused;
 mod reserve;
+mod seldom;
 pub mod stop;
 pub mod tls;
 pub mod unix;

@@ -19,6 +19,8 @@ pub struct Watched<I> {
     incoming: Incoming,
     /// Bytes that came in and are still to be read.
     ahead: Bytes,
+    /// Whether bytes are offered that the client has not taken, as the activity knows.
+    offered: bool,
 }
 
 /// What bytes that come in mean.
@@ -62,6 +64,7 @@ impl<I> Watched<I> {
             closing: Closing::Shutdown,
             incoming,
             ahead: Bytes::new(),
+            offered: false,
         }
     }
 
@@ -91,11 +94,17 @@ impl<I: Read + Unpin> Watched<I> {
 }
 
 impl<I> Watched<I> {
-    fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn note<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &written {
-            Poll::Ready(Ok(_)) => self.activity.sent(),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.activity.blocked(),
+            Poll::Ready(Ok(_)) if self.offered => {
+                self.offered = false;
+                self.activity.sent();
+            }
+            Poll::Ready(_) => {}
+            Poll::Pending => {
+                self.offered = true;
+                self.activity.blocked();
+            }
         }
         written
     }

@@ -31,13 +31,10 @@ pub struct Record {
     version: Version,
     /// The site, when it has observers.
     observed: Option<Arc<Site>>,
-    method: Method,
-    uri: Uri,
-    host: Option<HeaderValue>,
+    asked: Asked,
     client: Option<IpAddr>,
     /// What the connection agreed on, when it speaks TLS.
     secured: Option<Arc<Secured>>,
-    request: Option<Arc<Request>>,
     status: Option<StatusCode>,
     /// From the request's first byte to its answer's head.
     head: Option<Duration>,
@@ -54,12 +51,27 @@ pub struct Record {
     pub abort: Option<&'static str>,
 }
 
+/// What was asked for, as far as anybody came to tell.
+enum Asked {
+    Nothing,
+    /// The request was not decided about, or is not yet.
+    Head(Box<Head>),
+    Request(Arc<Request>),
+}
+
+/// Of a request's head as it was sent.
+struct Head {
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+}
+
 // === impl Record ===
 
 impl Record {
-    /// Begins with a request's head, whose first byte `arrived` then.
+    /// Begins with a request of which this is known, and whose first byte `arrived` then.
     pub fn begin(
-        head: &Parts,
+        version: Version,
         client: Option<IpAddr>,
         scheme: Scheme,
         secured: Option<Arc<Secured>>,
@@ -69,14 +81,11 @@ impl Record {
         Self {
             arrived,
             scheme,
-            version: head.version,
+            version,
             observed: None,
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            host: head.headers.get(header::HOST).cloned(),
+            asked: Asked::Nothing,
             client,
             secured,
-            request: None,
             status: None,
             head: None,
             judged: None,
@@ -88,6 +97,20 @@ impl Record {
             ending: Ending::Aborted,
             abort: None,
         }
+    }
+
+    /// What is asked for by a request that no site is asked about, or not yet.
+    pub fn asked(&mut self, head: &Parts) {
+        self.asked = Asked::Head(Box::new(Head {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: head.headers.get(header::HOST).cloned(),
+        }));
+    }
+
+    /// What its site is asked about.
+    pub fn asks(&mut self, request: &Arc<Request>) {
+        self.asked = Asked::Request(request.clone());
     }
 
     /// Finds the site whose observers are told of a request that no site answers: one that is refused, or whose client
@@ -107,7 +130,9 @@ impl Record {
     pub fn decided(&mut self, reply: &mut Reply) {
         self.status = Some(reply.answer.status);
         self.head = Some(self.arrived.elapsed());
-        self.request = reply.request.clone();
+        if let Some(request) = reply.request.take() {
+            self.asked = Asked::Request(request);
+        }
         if let Some(site) = reply.site.take() {
             self.observe(Some(site));
         }
@@ -118,18 +143,39 @@ impl Record {
     }
 
     fn host(&self) -> &str {
-        match (&self.request, &self.host) {
-            (Some(request), _) => &request.host,
-            (None, Some(field)) => field.to_str().unwrap_or_default(),
-            (None, None) => "",
+        match &self.asked {
+            Asked::Nothing => "",
+            Asked::Head(head) => head
+                .host
+                .as_ref()
+                .and_then(|host| host.to_str().ok())
+                .unwrap_or_default(),
+            Asked::Request(request) => &request.host,
+        }
+    }
+
+    fn request(&self) -> Option<&Request> {
+        match &self.asked {
+            Asked::Request(request) => Some(request),
+            Asked::Nothing | Asked::Head(_) => None,
+        }
+    }
+
+    fn method(&self) -> Option<&Method> {
+        match &self.asked {
+            Asked::Nothing => None,
+            Asked::Head(head) => Some(&head.method),
+            Asked::Request(request) => Some(&request.method),
         }
     }
 
     /// Canonical; as sent when the request was refused because it is not.
     pub fn path(&self) -> &str {
-        self.request
-            .as_ref()
-            .map_or_else(|| self.uri.path(), |request| request.path.as_str())
+        match &self.asked {
+            Asked::Nothing => "",
+            Asked::Head(head) => head.uri.path(),
+            Asked::Request(request) => request.path.as_str(),
+        }
     }
 }
 
@@ -155,13 +201,13 @@ impl Drop for Record {
 
 impl Record {
     fn entry(&self, duration: Duration) -> Entry<'_> {
-        let request = self.request.as_deref();
+        let request = self.request();
         let headers = request.map(|request| &request.headers);
         Entry {
             time: SystemTime::now(),
             client: self.client,
             site: request.map(|request| &*request.site),
-            method: Some(self.method.as_str()),
+            method: self.method().map(Method::as_str),
             scheme: Some(self.scheme.as_str()),
             host: self.host(),
             path: Some(self.path()),
@@ -203,10 +249,9 @@ impl Record {
             site: site.name.clone(),
             host: self.host().to_owned(),
             scheme: self.scheme.as_str(),
-            method: self.method.to_string(),
+            method: self.method().map(Method::to_string).unwrap_or_default(),
             path: self
-                .request
-                .as_ref()
+                .request()
                 .map_or_else(String::new, |request| request.path.to_string()),
             client: self.client,
             status: self.status.map_or(0, |status| status.as_u16()),

@@ -1,29 +1,34 @@
 //! The way of a request, from its head to an answer.
 //!
+//! In the order of events: the connection is asked whether it may ask ([`begin`]), the head says whose resource it is
+//! ([`host`]), the site's policies decide ([`ask`]), and a file is found ([`look`]). Each stage is done at once where nothing
+//! has to be waited for; what has to be is [`Waiting`], which goes on with the next stage.
+//!
 //! Policy comes before the file system: a refused request learns nothing about which files exist. Whatever the chain
 //! leads to, its header changes apply to it, the server's own 404 and 500 included.
 
 use super::{
-    framing,
+    framing, redirect,
     refusal::{ALLOW, Refusal},
     target::{Host, Scheme, Target},
 };
 use crate::{
-    limits::{Admitted, Over, Visitor},
+    limits::{Admitted, Counted, Over, Visitor},
     net::tls::Secured,
     observe::{Meter, meters, traces::Passage},
     site::{Logged, Site},
     sites::{Sites, UnknownHost},
-    watch::{Recording, Watch, debug},
+    watch::{Narrator, Recording, Watch, debug},
 };
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use std::{
+    any::Any,
     net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
-use wasmserve_files::{Answer, Content, Found, Lookup, Part, Place, SitePath, answer, answer::SERVER};
-use wasmserve_policy::{Effort, Mapping, Outcome, Request, Response, Step, Verdict};
+use wasmserve_files::{Action, Answer, Content, Found, Lookup, Place, Selected, SitePath, answer, answer::SERVER};
+use wasmserve_policy::{Effort, Lasting, Mapping, Outcome, Request, Response, Undecided, Verdict};
 
 /// A request's head and what the connection knows about it.
 pub struct Arrival {
@@ -87,40 +92,258 @@ pub enum Answering {
     Withheld,
 }
 
-/// Answers a request.
-pub async fn handle(sites: &Sites, watch: &Watch, visitor: &Visitor, mut arrival: Arrival) -> Reply {
-    let asked = match visitor.ask(&arrival.head, arrival.client) {
+/// How far a request came without waiting for anything.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all requests are answered at once, and nobody keeps a step"
+)]
+pub enum Step {
+    Answered(Reply),
+    /// The same, of a request that no site was asked about, as it came.
+    Unasked(Box<Arrival>, Box<Reply>),
+    Waits(Box<Waiting>),
+}
+
+/// A request that has to wait, and what was done about it so far.
+pub enum Waiting {
+    /// It is to be told how it is decided: by every policy.
+    Told(Arrival, Teller, Option<Counted>),
+    /// To be sent on, where its host is a site's.
+    Https { arrival: Arrival, port: u16 },
+    /// For the site of its host.
+    Site(Arrival, Host, Option<Counted>),
+    /// For the policies of its site.
+    Verdict(Asked, Undecided),
+    /// As that, and it is written down what they do: for a trace, for a recording, or for both.
+    Noted(Asked, Noted, Recorded),
+    /// For a file.
+    Answer(Asked, Verdict),
+}
+
+/// Whether a request is one of those that are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    Yes,
+    No,
+}
+
+/// Who tells how a request is decided.
+#[derive(Clone, Copy, Debug)]
+pub enum Teller {
+    /// The answer: [`debug::traced`].
+    Answer,
+    Narrator(Narrator),
+}
+
+/// A request that its site is asked about.
+pub struct Asked {
+    site: Arc<Site>,
+    request: Arc<Request>,
+    admitted: Admitted,
+    /// What each policy did, where it was noted.
+    passages: Vec<Passage>,
+}
+
+/// What a request is answered by.
+#[derive(Clone, Copy)]
+pub struct Server<'a> {
+    pub sites: &'a Sites,
+    pub watch: &'a Watch,
+    pub visitor: &'a Visitor,
+    /// When the request was read: what was looked up before is too old from a second later on.
+    pub now: Instant,
+}
+
+/// Answers a request as far as that can be done at once. Nearly all end here: the site is loaded, the policies' decisions
+/// are kept and the file is open.
+#[inline]
+pub fn begin(server: Server<'_>, mut arrival: Arrival) -> Step {
+    let asked = match server.visitor.ask(&arrival.head, arrival.client) {
         Ok(asked) => asked,
-        Err(over) => return Reply::refused(&Refusal::Over(over)),
+        Err(over) => return Step::refused(arrival, &Refusal::Over(over)),
     };
-    if debug::asked(watch.debug.as_ref(), &mut arrival.head.headers) {
-        // On the heap: hardly any request asks for it.
-        return Box::pin(debug::traced(sites, arrival)).await;
+    if debug::asked(server.watch.debug.as_ref(), &mut arrival.head.headers) {
+        return Step::waits(Waiting::Told(arrival, Teller::Answer, asked));
     }
-    if let Some(narrator) = watch.narrator {
-        return Box::pin(narrator.answer(sites, arrival)).await;
+    if let Some(narrator) = server.watch.narrator {
+        return Step::waits(Waiting::Told(arrival, Teller::Narrator(narrator), asked));
     }
+    let host = match host(&arrival) {
+        Ok(Some(host)) => host,
+        Ok(None) => return Step::unasked(arrival, Reply::undecided(capabilities())),
+        Err(refusal) => return Step::refused(arrival, &refusal),
+    };
+    match server.sites.of_host_known(&host.name) {
+        Some(Ok(site)) => ask(server, arrival, site, host, asked),
+        Some(Err(nobody)) => Step::refused(arrival, &nobody.into()),
+        None => Step::waits(Waiting::Site(arrival, host, asked)),
+    }
+}
+
+/// Asks a site's policies.
+// Inlined, as what follows: a request is some hundred bytes, and would be copied at each call.
+#[inline(always)]
+fn ask(server: Server<'_>, arrival: Arrival, site: Arc<Site>, host: Host, counted: Option<Counted>) -> Step {
+    let path = match path(server.sites, &arrival, &host) {
+        Ok(path) => path,
+        Err(refusal) => return Step::refused(arrival, &refusal),
+    };
     let noted = arrival.noted;
-    let (site, request) = match question(sites, arrival).await {
-        Ok(Some((site, request))) => (site, Arc::new(request)),
-        Ok(None) => return Reply::undecided(capabilities()),
-        Err(refusal) => return Reply::refused(&refusal),
-    };
-    let admitted = match visitor.enter(&site.account, asked) {
+    let request = Arc::new(request(&site, arrival, host, path));
+    let admitted = match server.visitor.enter(&site.account, counted) {
         Ok(admitted) => admitted,
-        Err(over) => return Reply::over_budget(site, request, over),
+        Err(over) => return Step::Answered(Reply::over_budget(site, request, over)),
     };
-    let (verdict, passages) = match (watch.record.as_ref().filter(|recording| recording.is_due()), noted) {
-        (None, Noted::No) => (site.chain.decide(&request).await, Vec::new()),
-        // On the heap, so that a request which is not recorded does not carry the room for it.
-        (recording, noted) => Box::pin(decide_noting(recording, noted, &site, &request)).await,
+    let asked = Asked {
+        site,
+        request,
+        admitted,
+        passages: Vec::new(),
     };
-    let answer = carry_out(&site, &request, &verdict).await;
-    let mut reply = Reply::judged(site, request, verdict, answer, admitted);
-    if let Some(judged) = &mut reply.judged {
-        judged.passages = passages;
+    let recorded = match server.watch.record.as_ref().is_some_and(Recording::is_due) {
+        true => Recorded::Yes,
+        false => Recorded::No,
+    };
+    if (noted, recorded) != (Noted::No, Recorded::No) {
+        return Step::waits(Waiting::Noted(asked, noted, recorded));
     }
-    reply
+    match asked.site.chain.decide_known(&asked.request) {
+        Ok(verdict) => look(server.now, asked, verdict),
+        Err(undecided) => Step::waits(Waiting::Verdict(asked, undecided)),
+    }
+}
+
+/// Looks for what a verdict leads to.
+#[inline(always)]
+fn look(now: Instant, asked: Asked, verdict: Verdict) -> Step {
+    match answer_known(now, &asked.site, &asked.request, &verdict) {
+        Some(answer) => Step::Answered(asked.reply(verdict, answer)),
+        None => Step::waits(Waiting::Answer(asked, verdict)),
+    }
+}
+
+/// What a verdict leads to, when that is known already; `None`: it has to be waited for.
+fn answer_known(now: Instant, site: &Site, request: &Request, verdict: &Verdict) -> Option<Answer> {
+    match &verdict.outcome {
+        Outcome::Proceed(mapping) => {
+            let selected = site.files.open_known(&lookup(request, mapping), now)?;
+            answer_file(site, request, verdict, &selected)
+        }
+        Outcome::Respond(response) => {
+            let answer = respond(response);
+            // It may have a page of the operator's.
+            (!is_error(answer.status)).then(|| finished(site, request, verdict, answer))
+        }
+        Outcome::Fault(_) => None,
+    }
+}
+
+/// The answer with a file that is open; `None`: it is an error, which may have a page of the operator's. The head of what is
+/// asked for again and again is kept with the changes of decisions that are kept.
+fn answer_file(site: &Site, request: &Request, verdict: &Verdict, selected: &Selected) -> Option<Answer> {
+    let (method, headers) = (&request.method, &request.headers);
+    let rules = &site.spec.headers;
+    let lasting = verdict
+        .lasting(&rules.first, &rules.last)
+        .filter(|_| !site.files.compresses());
+    let alike = |lasting: &Lasting<'_>, by: &dyn Any| by.downcast_ref().is_some_and(|applied| lasting.is(applied));
+    if let Some(lasting) = &lasting
+        && let Some(answer) = selected.answer_changed(method, headers, |by| alike(lasting, by))
+    {
+        return Some(answer);
+    }
+    let answer = selected.answer(method, headers);
+    if is_error(answer.status) {
+        return None;
+    }
+    let is_get = Action::of(method) == Action::Get;
+    let answer = finished(site, request, verdict, answer);
+    if let Some(lasting) = lasting.filter(|_| is_get) {
+        selected.keep_changed(&answer, || Box::new(lasting.applied()));
+    }
+    Some(answer)
+}
+
+// === impl Step, Waiting ===
+
+impl Step {
+    fn refused(arrival: Arrival, refusal: &Refusal) -> Self {
+        Self::unasked(arrival, Reply::refused(refusal))
+    }
+
+    pub fn unasked(arrival: Arrival, reply: Reply) -> Self {
+        Self::Unasked(Box::new(arrival), Box::new(reply))
+    }
+
+    pub fn waits(waiting: Waiting) -> Self {
+        Self::Waits(Box::new(waiting))
+    }
+}
+
+impl Waiting {
+    /// Waits for what is next, and goes on from there.
+    pub async fn go_on(self, server: Server<'_>) -> Step {
+        match self {
+            // Counted until it is answered.
+            Self::Told(arrival, teller, _counted) => {
+                let reply = match teller {
+                    Teller::Answer => Box::pin(debug::traced(server.sites, arrival)).await,
+                    Teller::Narrator(narrator) => Box::pin(narrator.answer(server.sites, arrival)).await,
+                };
+                Step::Answered(reply)
+            }
+            Self::Https { arrival, port } => {
+                let reply = Box::pin(redirect::to_https(server.sites, &arrival, port)).await;
+                Step::unasked(arrival, reply)
+            }
+            Self::Site(arrival, host, counted) => match server.sites.of_host(&host.name).await {
+                Ok(site) => ask(server, arrival, site, host, counted),
+                Err(nobody) => Step::refused(arrival, &nobody.into()),
+            },
+            Self::Verdict(asked, undecided) => {
+                let verdict = asked.site.chain.decide_rest(undecided).await;
+                look(Instant::now(), asked, verdict)
+            }
+            Self::Noted(mut asked, noted, recorded) => {
+                let recording = server.watch.record.as_ref().filter(|_| recorded == Recorded::Yes);
+                let noting = decide_noting(recording, noted, &asked.site, &asked.request);
+                // On the heap, so that a request which is not recorded does not carry the room for it.
+                let (verdict, passages) = Box::pin(noting).await;
+                asked.passages = passages;
+                look(Instant::now(), asked, verdict)
+            }
+            Self::Answer(asked, verdict) => {
+                let answer = carry_out(&asked.site, &asked.request, &verdict).await;
+                Step::Answered(asked.reply(verdict, answer))
+            }
+        }
+    }
+
+    /// What waits, while it is known by its head alone.
+    pub fn arrival(&self) -> Option<&Arrival> {
+        match self {
+            Self::Told(arrival, ..) | Self::Https { arrival, .. } | Self::Site(arrival, ..) => Some(arrival),
+            Self::Verdict(..) | Self::Noted(..) | Self::Answer(..) => None,
+        }
+    }
+
+    /// What waits, once its site is asked about it.
+    pub fn request(&self) -> Option<&Arc<Request>> {
+        match self {
+            Self::Told(..) | Self::Https { .. } | Self::Site(..) => None,
+            Self::Verdict(asked, _) | Self::Noted(asked, ..) | Self::Answer(asked, _) => Some(&asked.request),
+        }
+    }
+}
+
+impl Asked {
+    fn reply(self, verdict: Verdict, answer: Answer) -> Reply {
+        let mut reply = Reply::judged(self.site, self.request, verdict, answer, self.admitted);
+        if let Some(judged) = &mut reply.judged {
+            judged.passages = self.passages;
+        }
+        reply
+    }
 }
 
 /// Decides for a request that is recorded, traced or both.
@@ -132,7 +355,7 @@ async fn decide_noting(
 ) -> (Verdict, Vec<Passage>) {
     let begun = Instant::now();
     let mut passages = Vec::new();
-    let mut note = |steps: &[Step]| {
+    let mut note = |steps: &[wasmserve_policy::Step]| {
         if noted == Noted::Yes {
             passages = Passage::of(begun, steps);
         }
@@ -152,11 +375,25 @@ async fn decide_noting(
 pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict) -> Answer {
     let answer = match &verdict.outcome {
         Outcome::Proceed(mapping) => serve(site, request, mapping).await,
-        Outcome::Respond(response) => respond(site, request, response).await,
-        Outcome::Fault(fault) => with_error_page(site, None, request, Refusal::from(fault).answer()).await,
+        Outcome::Respond(response) => {
+            let answer = respond(response);
+            match response.body.is_empty() {
+                true => with_error_page(site, None, request, answer).await,
+                false => answer,
+            }
+        }
+        Outcome::Fault(fault) => {
+            let mut answer = with_error_page(site, None, request, Refusal::from(fault).answer()).await;
+            answer.headers.insert(header::SERVER, SERVER);
+            answer
+        }
     };
+    finished(site, request, verdict, answer)
+}
+
+/// An answer with what every answer of a site is given last: compression, and changes of its head.
+fn finished(site: &Site, request: &Request, verdict: &Verdict, answer: Answer) -> Answer {
     let mut answer = site.files.compress(&request.headers, answer);
-    answer.headers.insert(header::SERVER, SERVER);
     let headers = &site.spec.headers;
     verdict.apply_between(
         &headers.first,
@@ -171,51 +408,69 @@ pub(crate) async fn carry_out(site: &Site, request: &Request, verdict: &Verdict)
 /// Who is asked, and what: a request with one host, which is that site's, and a canonical path. `None` for `OPTIONS *`,
 /// which is about no path.
 pub(crate) async fn question(sites: &Sites, arrival: Arrival) -> Result<Option<(Arc<Site>, Request)>, Refusal> {
-    framing::check(&arrival.head.headers)?;
-    let (host, path, query) = match Target::of(&arrival.head, arrival.spoken)? {
-        Target::Server => return Ok(None),
-        Target::Resource { host, path, query } => (host, path, query.map(str::to_owned)),
-    };
+    let Some(host) = host(&arrival)? else { return Ok(None) };
     let site = sites.of_host(&host.name).await?;
+    let path = path(sites, &arrival, &host)?;
+    let request = request(&site, arrival, host, path);
+    Ok(Some((site, request)))
+}
+
+/// Whose resource is asked for. `None` for `OPTIONS *`.
+fn host(arrival: &Arrival) -> Result<Option<Host>, Refusal> {
+    framing::check(&arrival.head.headers)?;
+    Ok(match Target::of(&arrival.head, arrival.spoken)? {
+        Target::Server => None,
+        Target::Resource { host, .. } => Some(host),
+    })
+}
+
+/// Which resource is asked for, of a host that this connection may ask about.
+fn path(sites: &Sites, arrival: &Arrival, host: &Host) -> Result<SitePath, Refusal> {
     let secured = arrival.secured.as_deref();
     if secured.is_some_and(|secured| !secured.is_for(sites.tls_of(&host.name), &host.name)) {
         return Err(Refusal::OtherCertificate);
     }
-    let facts = secured.map_or_else(Vec::new, |secured| secured.facts.clone());
-    let Host { name: host, .. } = host;
-    let path = SitePath::from_uri(path)?;
+    Ok(SitePath::from_uri(arrival.head.uri.path())?)
+}
+
+/// The request as policies see it.
+fn request(site: &Site, arrival: Arrival, host: Host, path: SitePath) -> Request {
     let Arrival {
-        head: Parts { method, headers, .. },
+        head,
         client,
         scheme,
         at: arrived,
+        secured,
         ..
     } = arrival;
-    let request = Request {
-        method,
+    Request {
+        query: head.uri.query().map(str::to_owned),
+        method: head.method,
         path,
-        query,
-        headers,
+        headers: head.headers,
         scheme: scheme.as_str(),
-        host,
+        host: host.name,
         site: site.name.clone(),
         client,
         arrived,
-        facts,
-    };
-    Ok(Some((site, request)))
+        facts: secured.map_or_else(Vec::new, |secured| secured.facts.clone()),
+    }
 }
 
-/// The first candidate that exists, and what HTTP says about it.
-async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
-    let lookup = Lookup {
+fn lookup<'a>(request: &'a Request, mapping: &'a Mapping) -> Lookup<'a> {
+    Lookup {
         path: &request.path,
         query: request.query.as_deref(),
         targets: &mapping.targets,
         place: mapping.place.as_ref(),
         missing: mapping.missing.as_ref(),
         headers: &request.headers,
-    };
+    }
+}
+
+/// The first candidate that exists, and what HTTP says about it.
+async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
+    let lookup = lookup(request, mapping);
     let found = site.files.open(&lookup).await;
     let has_page = matches!(found, Found::Missing { page: Some(_), .. });
     let mut answer = answer(&request.method, &request.headers, found);
@@ -231,28 +486,32 @@ async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
 }
 
 /// A policy's own answer. An error without a body gets the operator's page, as the server's own errors do.
-async fn respond(site: &Site, request: &Request, response: &Response) -> Answer {
+fn respond(response: &Response) -> Answer {
     let mut answer = Answer {
         status: response.status,
         headers: response.headers.clone(),
         // That of its Content-Type.
         media_type: None,
-        content: Content::Parts(Vec::new()),
+        content: Content::NONE,
     };
-    if response.body.is_empty() {
-        return with_error_page(site, None, request, answer).await;
+    answer.headers.insert(header::SERVER, SERVER);
+    if !response.body.is_empty() {
+        answer
+            .headers
+            .insert(header::CONTENT_LENGTH, response.body.len().into());
+        answer.content = Content::of(response.body.clone());
     }
     answer
-        .headers
-        .insert(header::CONTENT_LENGTH, response.body.len().into());
-    answer.content = Content::Parts(vec![Part::Bytes(response.body.clone())]);
-    answer
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// An error with the page that the operator chose for its status; any other answer as it is.
 async fn with_error_page(site: &Site, place: Option<&Place>, request: &Request, plain: Answer) -> Answer {
     let status = plain.status;
-    if !status.is_client_error() && !status.is_server_error() {
+    if !is_error(status) {
         return plain;
     }
     // On the heap: an answer that is no error should not carry the room for this.
@@ -286,7 +545,7 @@ pub(crate) fn capabilities() -> Answer {
         status: StatusCode::NO_CONTENT,
         headers,
         media_type: None,
-        content: Content::Parts(Vec::new()),
+        content: Content::NONE,
     }
 }
 

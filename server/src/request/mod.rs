@@ -13,6 +13,6 @@ pub mod refusal;
 pub mod target;
 
 pub use framing::FramingError;
-pub use handle::{Answering, Arrival, Judged, Noted, Reply, handle};
+pub use handle::{Answering, Arrival, Judged, Noted, Reply, Step, Waiting};
 pub use refusal::Refusal;
 pub use target::{Host, Scheme, Target, TargetError};

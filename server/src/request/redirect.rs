@@ -3,7 +3,7 @@
 use super::{Arrival, Host, Refusal, Reply, Target, TargetError, framing, handle::capabilities};
 use crate::{acme::Challenges, sites::Sites};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use wasmserve_files::{Answer, Content, Part};
+use wasmserve_files::{Answer, Content};
 
 /// Where an ACME server looks for the answer to its challenge, by plain HTTP (RFC 8555, section 8.3).
 pub const ACME: &str = "/.well-known/acme-challenge/";
@@ -36,7 +36,7 @@ pub fn challenge(challenges: &Challenges, head: &Parts) -> Option<Answer> {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ]),
         media_type: None,
-        content: Content::Parts(vec![Part::Bytes(answer.into())]),
+        content: Content::of(answer),
     })
 }
 
@@ -81,6 +81,6 @@ fn moved(location: HeaderValue) -> Answer {
             (header::CONTENT_LENGTH, HeaderValue::from_static("0")),
         ]),
         media_type: None,
-        content: Content::Parts(Vec::new()),
+        content: Content::NONE,
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::time::Duration;
-use wasmserve_files::{Answer, Content, Part, PathError};
+use wasmserve_files::{Answer, Content, PathError};
 use wasmserve_policy::Fault;
 
 /// Why a request gets none of the site's files.
@@ -145,6 +145,6 @@ fn text(status: StatusCode, words: &str) -> Answer {
         status,
         headers: HeaderMap::from_iter(fields),
         media_type: Some("text/plain".into()),
-        content: Content::Parts(vec![Part::Bytes(words.to_owned().into())]),
+        content: Content::of(words.to_owned()),
     }
 }

@@ -3,7 +3,7 @@
 //! hyper checks neither. RFC 9112, sections 3.2 and 3.3, and RFC 9110, section 7.2, say what has to be refused, because
 //! two readings of one request are how a cache or a proxy in front is made to disagree with this server.
 
-use http::{HeaderMap, Method, Uri, Version, header, request::Parts, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request::Parts, uri::Authority};
 use std::{cell::RefCell, net::Ipv6Addr, sync::Arc};
 
 /// What a request asks about.
@@ -112,8 +112,9 @@ fn host_of(scheme: Scheme, asked: &str, authority: &Authority, named: Option<Hos
 
 /// The Host field. HTTP/1.1 has to send it, even beside an absolute target; HTTP/1.0 did not have it.
 fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<Host>, TargetError> {
-    let mut fields = headers.get_all(header::HOST).iter();
-    let Some(value) = fields.next() else {
+    // Looking at a few names costs less than hashing one.
+    let mut fields = headers.iter().filter(|(name, _)| *name == header::HOST);
+    let Some((_, value)) = fields.next() else {
         return if version != Version::HTTP_11 {
             Ok(None)
         } else {
@@ -123,20 +124,20 @@ fn host_field(headers: &HeaderMap, version: Version) -> Result<Option<Host>, Tar
     if fields.next().is_some() {
         return Err(TargetError::RepeatedHost);
     }
-    let text = value.to_str().map_err(|_| TargetError::MalformedHost)?;
-    remembered(text).map(Some).ok_or(TargetError::MalformedHost)
+    remembered(value).map(Some).ok_or(TargetError::MalformedHost)
 }
 
 /// [`Host::parse`] of a field. One request after the other names the same host, so each thread remembers the last.
-fn remembered(text: &str) -> Option<Host> {
+fn remembered(value: &HeaderValue) -> Option<Host> {
     thread_local! {
-        static LAST: RefCell<Option<(Box<str>, Host)>> = const { RefCell::new(None) };
+        static LAST: RefCell<Option<(HeaderValue, Host)>> = const { RefCell::new(None) };
     }
     LAST.with_borrow_mut(|last| match last {
-        Some((known, host)) if **known == *text => Some(host.clone()),
+        Some((known, host)) if known.as_bytes() == value.as_bytes() => Some(host.clone()),
         _ => {
-            let host = Host::parse(text)?;
-            *last = Some((text.into(), host.clone()));
+            let host = Host::parse(value.to_str().ok()?)?;
+            // A value of its own: the other one is part of all that was received with it.
+            *last = Some((HeaderValue::from_bytes(value.as_bytes()).ok()?, host.clone()));
             Some(host)
         }
     })

@@ -9,6 +9,7 @@ pub mod narrate;
 pub mod record;
 
 pub use debug::{Secret, SecretError};
+pub use narrate::Narrator;
 pub use record::{RecordOptions, Recording};
 
 /// What is watched.

@@ -62,7 +62,7 @@ impl Delivery {
 
     /// The body of a response on this connection: `parts` in order.
     pub fn body(&self, parts: impl IntoIterator<Item = Part>) -> Body {
-        Body::new(parts, Some(self.clone()))
+        Body::new(parts, self)
     }
 
     pub(crate) fn ledger(&self) -> &Arc<Ledger> {

@@ -51,6 +51,7 @@ mod ledger;
 mod pace;
 mod region;
 mod release;
+mod sequence;
 mod socket;
 mod stall;
 mod tally;

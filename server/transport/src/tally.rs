@@ -7,7 +7,10 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::Waker,
 };
@@ -31,17 +34,25 @@ pub struct Summary {
     pub ended: Ended,
 }
 
-pub(crate) type Report = Box<dyn FnOnce(Summary) + Send>;
+/// Who is told of the end.
+pub(crate) trait Report: Send + Sync {
+    fn ended(&mut self, summary: Summary);
+}
 
-#[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct Tally<R: Report + ?Sized = dyn Report> {
     /// Bytes in chunks that the HTTP library took; of these, those that were handed on and those that were lost.
     handed: AtomicU64,
     sent: AtomicU64,
     lost: AtomicU64,
     /// The body gave its last byte.
     exhausted: AtomicBool,
+    /// Whether anybody waits: where nobody does, no lock is taken.
+    waits: AtomicBool,
+    /// Its faults are those of this body too.
+    ledger: Option<Arc<Ledger>>,
     slow: Mutex<Slow>,
+    /// Last, so that what is told lies here and not in an allocation of its own.
+    report: R,
 }
 
 /// Reads how far a body is, while it is in an HTTP library's hands; does not keep it alive.
@@ -63,21 +74,38 @@ impl Meter {
 #[derive(Default)]
 struct Slow {
     failure: Option<Fault>,
-    report: Option<Report>,
-    ledger: Option<Arc<Ledger>>,
+    /// Somebody who asked to be told when the tally was there already.
+    report: Option<Box<dyn FnOnce(Summary) + Send>>,
     /// Who waits for the bytes in flight to come down to how many.
     waiting: Option<(u64, Waker)>,
 }
 
+impl Report for () {
+    fn ended(&mut self, _: Summary) {}
+}
+
+/// Called once. The lock is never taken: it lets what is told belong to one thread at a time.
+impl<F: FnOnce(Summary) + Send> Report for Mutex<Option<F>> {
+    fn ended(&mut self, summary: Summary) {
+        if let Some(report) = self.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            report(summary);
+        }
+    }
+}
+
 impl Tally {
     /// The faults of `ledger` are those of this body too.
-    pub fn new(ledger: Option<Arc<Ledger>>) -> Self {
-        let tally = Self::default();
-        tally.slow().ledger = ledger;
-        tally
+    pub fn new(ledger: Option<Arc<Ledger>>) -> Arc<Self> {
+        Arc::new(Tally::with(ledger, ()))
     }
 
-    pub fn set_report(&self, report: Report) {
+    /// As [`Tally::new`], and calls `report` at the end.
+    pub fn reporting(ledger: Option<Arc<Ledger>>, report: impl FnOnce(Summary) + Send + 'static) -> Arc<Self> {
+        Arc::new(Tally::with(ledger, Mutex::new(Some(report))))
+    }
+
+    /// To be told too.
+    pub fn set_report(&self, report: Box<dyn FnOnce(Summary) + Send>) {
         self.slow().report = Some(report);
     }
 
@@ -95,20 +123,26 @@ impl Tally {
 
     /// `count` bytes were handed on.
     pub fn advance(&self, count: u64) {
-        self.sent.fetch_add(count, Relaxed);
+        self.sent.fetch_add(count, SeqCst);
         self.wake();
     }
 
     /// `count` bytes were let go of without that.
     pub fn lose(&self, count: u64) {
-        self.lost.fetch_add(count, Relaxed);
+        self.lost.fetch_add(count, SeqCst);
         self.wake();
     }
 
     fn wake(&self) {
+        // Either this sees that somebody waits, or who begins to wait sees what was counted just now: both do one before the
+        // other, in an order that all threads agree on.
+        if !self.waits.load(SeqCst) {
+            return;
+        }
         let mut slow = self.slow();
         if let Some((limit, waker)) = slow.waiting.take() {
             if self.in_flight() <= limit {
+                self.waits.store(false, SeqCst);
                 waker.wake();
             } else {
                 slow.waiting = Some((limit, waker));
@@ -118,13 +152,15 @@ impl Tally {
 
     /// Bytes that the HTTP library has and did not let go of.
     fn in_flight(&self) -> u64 {
-        self.handed.load(Relaxed) - self.sent.load(Relaxed) - self.lost.load(Relaxed)
+        self.handed.load(SeqCst) - self.sent.load(SeqCst) - self.lost.load(SeqCst)
     }
 
     /// Whether at most `limit` bytes are in flight; else `waker` is woken when that is so.
     pub fn is_flushed_to(&self, limit: u64, waker: &Waker) -> bool {
         let mut slow = self.slow();
+        self.waits.store(true, SeqCst);
         let flushed = self.in_flight() <= limit;
+        self.waits.store(!flushed, SeqCst);
         slow.waiting = (!flushed).then(|| (limit, waker.clone()));
         flushed
     }
@@ -134,20 +170,39 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl<R: Report> Tally<R> {
+    fn with(ledger: Option<Arc<Ledger>>, report: R) -> Self {
+        Self {
+            handed: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            exhausted: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+            ledger,
+            slow: Mutex::default(),
+            report,
+        }
+    }
+}
+
+impl<R: Report + ?Sized> Drop for Tally<R> {
     fn drop(&mut self) {
+        let sent = *self.sent.get_mut();
         let slow = self.slow.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(report) = slow.report.take() else { return };
-        let sent = self.sent.load(Relaxed);
         let failure = slow
             .failure
-            .or_else(|| slow.ledger.as_ref().and_then(|ledger| ledger.fault()));
-        let ended = if self.exhausted.load(Relaxed) && sent == self.handed.load(Relaxed) {
+            .or_else(|| self.ledger.as_ref().and_then(|ledger| ledger.fault()));
+        let ended = if *self.exhausted.get_mut() && sent == *self.handed.get_mut() {
             Ended::Completed
         } else {
             failure.map_or(Ended::Aborted, Ended::Failed)
         };
-        report(Summary { sent, ended });
+        let summary = Summary { sent, ended };
+        let other = slow.report.take();
+        self.report.ended(summary);
+        if let Some(report) = other {
+            report(summary);
+        }
     }
 }
 

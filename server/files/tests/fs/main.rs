@@ -3,6 +3,7 @@ mod beneath;
 mod cache;
 mod changing;
 mod fuse;
+mod known;
 mod listing;
 mod lookup;
 mod protected;

@@ -1,8 +1,15 @@
 //! What the tests of this crate share: trees in temporary directories, and lookups as a server would make them.
 use http::{HeaderMap, StatusCode};
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
-use wasmserve_files::{Files, FilesOptions, Found, Lookup, Missing, OpenFile, Place, RootOptions, SitePath, Source};
+use wasmserve_files::{
+    Files, FilesOptions, Found, Lookup, Missing, OpenFile, Place, RootOptions, Selected, SitePath, Source,
+};
 
 /// A temporary directory with a site in `www` and something secret beside it.
 pub struct Tree {
@@ -118,8 +125,21 @@ impl Ask {
     }
 
     pub async fn of(&self, files: &Files) -> Found {
+        let asked = self.asked();
+        // Whatever hangs fails the test instead of the run.
+        tokio::time::timeout(Duration::from_secs(180), files.open(&asked.lookup(self)))
+            .await
+            .expect("a lookup ends")
+    }
+
+    /// What is known of it at a moment, without looking.
+    pub fn known_to(&self, files: &Files, now: Instant) -> Option<Selected> {
+        files.open_known(&self.asked().lookup(self), now)
+    }
+
+    fn asked(&self) -> Asked {
         let own = path(&self.path);
-        let targets: Vec<SitePath> = match &self.targets {
+        let targets = match &self.targets {
             Some(targets) => targets.iter().map(|target| path(target)).collect(),
             None => vec![own.clone()],
         };
@@ -140,18 +160,33 @@ impl Ask {
                 },
             }
         });
-        let lookup = Lookup {
-            path: &own,
-            query: self.query.as_deref(),
-            targets: &targets,
-            place: place.as_ref(),
-            missing: missing.as_ref(),
-            headers: &self.headers,
-        };
-        // Whatever hangs fails the test instead of the run.
-        tokio::time::timeout(Duration::from_secs(180), files.open(&lookup))
-            .await
-            .expect("a lookup ends")
+        Asked {
+            own,
+            targets,
+            place,
+            missing,
+        }
+    }
+}
+
+/// What a lookup borrows.
+struct Asked {
+    own: SitePath,
+    targets: Vec<SitePath>,
+    place: Option<Place>,
+    missing: Option<Missing>,
+}
+
+impl Asked {
+    fn lookup<'a>(&'a self, ask: &'a Ask) -> Lookup<'a> {
+        Lookup {
+            path: &self.own,
+            query: ask.query.as_deref(),
+            targets: &self.targets,
+            place: self.place.as_ref(),
+            missing: self.missing.as_ref(),
+            headers: &ask.headers,
+        }
     }
 }
 

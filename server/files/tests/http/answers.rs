@@ -320,7 +320,7 @@ fn failures_say_when_to_come_back() {
 fn a_listing_varies_with_accept() {
     let listing = Listing {
         content_type: HeaderValue::from_static("text/html; charset=utf-8"),
-        content: Content::Parts(Vec::new()),
+        content: Content::NONE,
     };
     let answer = ask(GET, &[(header::RANGE, "bytes=0-9")], Found::Listing(listing));
     assert_eq!(answer.status, StatusCode::OK);

@@ -4,7 +4,7 @@ use crate::{
     harness::{Chains, NOW, applied, at, decide, fault, get, response, targets, with},
     logs::{Log, logging},
 };
-use wasmserve_policy::{Chain, Counts, Reuse, Room};
+use wasmserve_policy::{Chain, Counts, HeaderOperation, HeaderRule, HeaderRules, Reuse, Room};
 
 /// How often the first policy of a chain ran, and how often a decision of it was used again.
 fn ran_and_reused(chain: &Chain) -> (u64, u64) {
@@ -299,4 +299,51 @@ async fn a_header_of_the_chain_is_kept_with_its_conditions() {
         assert_eq!(applied(&verdict, 404, None, &[]), ["x-missing: 1"]);
         assert_eq!(applied(&verdict, 200, None, &[]), Vec::<String>::new());
     }
+}
+
+/// What is done to a head may be kept with it, for those whose verdict does the very same.
+#[tokio::test]
+async fn what_a_kept_decision_does_to_a_head_is_told_apart() {
+    let rules = HeaderRules::default();
+    let chain = Chains::one(&Guest::replying(&with_header("x-a", "1"))).load().await;
+    let fresh = decide(&chain, get("/")).await;
+    assert!(fresh.lasting(&rules, &rules).is_none(), "a policy ran");
+    let (one, other) = (decide(&chain, get("/")).await, decide(&chain, get("/b")).await);
+    let applied = one.lasting(&rules, &rules).expect("it was kept").applied();
+    let other = other.lasting(&rules, &rules).expect("it was kept");
+    assert!(other.is(&applied), "the same decision");
+    // Of equal text, and another's all the same.
+    let another = Chains::one(&Guest::replying(&with_header("x-a", "1"))).load().await;
+    decide(&another, get("/")).await;
+    let verdict = decide(&another, get("/")).await;
+    assert!(!verdict.lasting(&rules, &rules).expect("it was kept").is(&applied));
+    let server = HeaderRule {
+        name: "x-b".into(),
+        operation: HeaderOperation::Set("2".into()),
+    };
+    let own = HeaderRules::new(vec![server]).unwrap();
+    assert!(!one.lasting(&rules, &own).expect("it was kept").is(&applied));
+    assert!(!one.lasting(&own, &rules).expect("it was kept").is(&applied));
+    // Nothing is done, and nothing has to be kept.
+    let nothing = Chain::empty("site".into());
+    assert!(decide(&nothing, get("/")).await.lasting(&rules, &rules).is_none());
+    // A policy's own answer has no file's head.
+    let answers = Chains::one(&Guest::replying(&respond(200))).load().await;
+    decide(&answers, get("/")).await;
+    assert!(decide(&answers, get("/")).await.lasting(&rules, &rules).is_none());
+}
+
+/// How long it may be used depends on when it is sent.
+#[tokio::test]
+async fn what_holds_until_a_moment_is_not_kept_with_a_head() {
+    let rules = HeaderRules::default();
+    let mut guest = Guest::new();
+    let reply = guest.reply(&with_header("x-a", "1"));
+    guest.decide = format!("(drop (call $clock.before (i64.const {}))) {reply}", NOW + 60);
+    let chain = Chains::one(&guest).load().await;
+    for _ in 0..2 {
+        let verdict = decide(&chain, at(get("/"), NOW)).await;
+        assert!(verdict.lasting(&rules, &rules).is_none());
+    }
+    assert_eq!(ran_and_reused(&chain), (1, 1));
 }

@@ -39,9 +39,9 @@ impl Record {
         attributes.extend(failure.map(|failure| Attribute::text("error.type", failure)));
         let ended = SystemTime::now();
         let told = traces::Request {
-            name: match KNOWN.contains(&self.method) {
-                true => self.method.to_string(),
-                false => "HTTP".to_owned(),
+            name: match self.method() {
+                Some(method) if KNOWN.contains(method) => method.to_string(),
+                _ => "HTTP".to_owned(),
             },
             attributes,
             failed,
@@ -64,11 +64,13 @@ impl Record {
             Attribute::number("http.response.body.size", self.bytes),
             text("wasmserve.outcome", access::ending(self.ending)),
         ];
-        if KNOWN.contains(&self.method) {
-            attributes.push(text("http.request.method", self.method.as_str()));
-        } else {
-            attributes.push(text("http.request.method", "_OTHER"));
-            attributes.push(text("http.request.method_original", self.method.as_str()));
+        match self.method() {
+            Some(method) if KNOWN.contains(method) => attributes.push(text("http.request.method", method.as_str())),
+            Some(method) => {
+                attributes.push(text("http.request.method", "_OTHER"));
+                attributes.push(text("http.request.method_original", method.as_str()));
+            }
+            None => {}
         }
         if let Some(status) = self.status {
             attributes.push(Attribute::number("http.response.status_code", status.as_u16().into()));
@@ -76,7 +78,7 @@ impl Record {
         if let Some(client) = self.client {
             attributes.push(text("client.address", &client.to_string()));
         }
-        if let Some(request) = &self.request {
+        if let Some(request) = self.request() {
             attributes.push(text("wasmserve.site", &request.site));
             let agent = field(Some(&request.headers), &header::USER_AGENT);
             attributes.extend(agent.map(|agent| Attribute::text("user_agent.original", agent)));

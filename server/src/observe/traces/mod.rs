@@ -101,8 +101,7 @@ pub fn start(options: Option<&TraceOptions>) -> Result<Sending, TracesError> {
     let Some(options) = options else {
         return Ok(Sending::default());
     };
-    let headers = options.headers_file.as_deref().map(fields).transpose()?;
-    let client = Outgoing::new(options.ca_file.as_deref(), PATIENCE)?;
+    let (headers, client) = prepare(options)?;
     let (queue, waiting) = mpsc::channel(WAITING);
     let (finishing, finish) = watch::channel(false);
     let counts = Arc::<Counts>::default();
@@ -115,9 +114,22 @@ pub fn start(options: Option<&TraceOptions>) -> Result<Sending, TracesError> {
     if STARTED.set(traces).is_err() {
         return Ok(Sending::default());
     }
-    let headers = headers.unwrap_or_default();
     let exporter = Exporter::new(options.clone(), headers, client, waiting, counts, finish);
     Ok(Sending(Some(tokio::spawn(exporter.run()))))
+}
+
+/// Whether traces could be sent, as far as files say.
+///
+/// # Errors
+/// Files that cannot be used.
+pub fn check(options: Option<&TraceOptions>) -> Result<(), TracesError> {
+    options.map_or(Ok(()), |options| prepare(options).map(drop))
+}
+
+fn prepare(options: &TraceOptions) -> Result<(HeaderMap, Outgoing), TracesError> {
+    let headers = options.headers_file.as_deref().map(fields).transpose()?;
+    let client = Outgoing::new(options.ca_file.as_deref(), PATIENCE)?;
+    Ok((headers.unwrap_or_default(), client))
 }
 
 /// Whether a request is traced. `is_proxy`: its client is one of the listener's trusted proxies.
