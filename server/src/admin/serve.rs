@@ -18,7 +18,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -37,12 +37,17 @@ const WHOLE: Duration = Duration::from_secs(60);
 /// For a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
+/// For a connection that was accepted before the process ends: it may be on its way to an answer.
+const LAST: Duration = Duration::from_secs(1);
+
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What answers operators.
 pub struct Counter {
     pub desk: Arc<Desk>,
     pub guard: Guard,
+    /// Each connection holds a receiver of it.
+    visits: watch::Sender<()>,
 }
 
 /// One connection.
@@ -102,7 +107,10 @@ async fn back_off(error: &io::Error) {
 
 fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, visit: Visit, counter: &Arc<Counter>) {
     let counter = counter.clone();
+    let under_way = counter.visits.subscribe();
     tokio::spawn(async move {
+        // Until it has ended.
+        let _under_way = under_way;
         tokio::select! {
             ended = timeout(WHOLE, connection(stream, &visit, counter)) => {
                 if ended.is_err() {
@@ -164,6 +172,18 @@ impl Visit {
 // === impl Counter ===
 
 impl Counter {
+    pub fn new(desk: Arc<Desk>, guard: Guard) -> Self {
+        let visits = watch::Sender::new(());
+        Self { desk, guard, visits }
+    }
+
+    /// Waits for the connections that there are, but not for long.
+    pub async fn finish(&self) {
+        if timeout(LAST, self.visits.closed()).await.is_err() {
+            tracing::debug!("an admin connection was still open at the end");
+        }
+    }
+
     /// Whoever may not come in learns nothing of what is asked for.
     async fn serve(&self, visit: &Visit, request: Request<Incoming>) -> api::Answered {
         let via = visit.via();

@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 /// The admin listeners.
 pub struct Operators {
     pub desk: Arc<Desk>,
+    counter: Arc<Counter>,
     tasks: Vec<JoinHandle<()>>,
     /// Other descriptors of what is listened on, by path or address.
     sockets: Vec<(String, OwnedFd)>,
@@ -38,10 +39,8 @@ impl Operators {
         let (desk, reloads) = Desk::new(settings.metrics_by_site);
         let listener = settings.listener.as_ref();
         let token = listener.map(|listener| Secret::read("the admin token", &listener.token_file));
-        let counter = Arc::new(Counter {
-            desk: desk.clone(),
-            guard: Guard::new(&settings.hosts, token.transpose()?),
-        });
+        let guard = Guard::new(&settings.hosts, token.transpose()?);
+        let counter = Arc::new(Counter::new(desk.clone(), guard));
         let mut tasks = Vec::new();
         let mut sockets = Vec::new();
         let socket = settings
@@ -77,7 +76,7 @@ impl Operators {
             tracing::info!(path = %socket.path().display(), "listening for operators");
             let descriptor = socket.listener.as_fd().try_clone_to_owned()?;
             sockets.push((socket.path().display().to_string(), descriptor));
-            let wait = wait(taken);
+            let (wait, counter) = (wait(taken), counter.clone());
             tasks.push(tokio::spawn(async move {
                 wait.await;
                 serve(socket, counter).await;
@@ -87,7 +86,13 @@ impl Operators {
             let desk = desk.clone();
             tasks.push(tokio::spawn(async move { desk.watch().await }));
         }
-        Ok((Self { desk, tasks, sockets }, reloads))
+        let operators = Self {
+            desk,
+            counter,
+            tasks,
+            sockets,
+        };
+        Ok((operators, reloads))
     }
 
     /// Descriptors of what is listened on, by path or address, for the process that replaces this one.
@@ -108,13 +113,14 @@ impl Operators {
         }
     }
 
-    /// Answers nobody any more.
+    /// Answers whoever was accepted, and nobody any more.
     pub async fn end(self) {
         for task in self.tasks {
             task.abort();
             // A socket is removed when its task has ended.
             let _ = task.await;
         }
+        self.counter.finish().await;
     }
 }
 

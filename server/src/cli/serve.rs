@@ -103,10 +103,11 @@ async fn serve(
             let _ = operator.send(());
         }
     };
-    meters().drain();
     serving.stop_ordering();
     let limit = match end {
         End::Stop(name) => {
+            // Not after an upgrade: another process is ready at the same addresses, and whoever asks means those.
+            meters().drain();
             supervisor::stopping();
             tracing::info!(signal = name, "stopping: responses under way are finished");
             Some(serving.drain_timeout())
