@@ -164,7 +164,7 @@ impl Run {
         put("table.md", &self.table(Shown::Everything))?;
         for (workload, figure, unit) in self.figures() {
             let curves = self.curves(workload, figure);
-            if curves.iter().any(|(_, points)| points.len() > 1) {
+            if curves.iter().any(|(_, points)| is_line(points)) {
                 let name = format!("{workload}-{}.svg", figure.replace([' ', '/'], "-"));
                 let title = format!("{workload}: {figure}");
                 put(&name, &plot::curves(&title, unit, &curves)?)?;
@@ -302,6 +302,12 @@ fn place<'a>(names: &mut Vec<&'a str>, name: &'a str) -> usize {
     }
 }
 
+/// Whether points lie at several places of the axis. Those that are told apart by name alone are all at one, where there is
+/// nothing to draw, and an axis without length, which plotters looks for marks on for ever.
+fn is_line(points: &[(f64, f64)]) -> bool {
+    points.windows(2).any(|pair| pair[0].0 != pair[1].0)
+}
+
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -373,6 +379,12 @@ mod tests {
     fn a_median_is_the_middle_one() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[]), 0.0);
+    }
+
+    #[test]
+    fn what_is_at_one_place_is_no_line() {
+        assert!(!is_line(&[]) && !is_line(&[(1.0, 2.0)]) && !is_line(&[(0.0, 2.0), (0.0, 3.0)]));
+        assert!(is_line(&[(1.0, 2.0), (1.0, 3.0), (2.0, 3.0)]));
     }
 
     #[test]
