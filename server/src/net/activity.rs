@@ -11,7 +11,10 @@ use std::{
     task::{Poll, Waker},
     time::Duration,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, sleep_until},
+};
 
 /// How long a connection may wait for its client.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +185,8 @@ impl Activity {
                     return Poll::Pending;
                 }
                 told = Some(context.waker().clone());
-                match clock.as_mut().poll(context) {
+                // Also when the task has used its turn up: what looks only once must not be sent away.
+                match pin!(unconstrained(clock.as_mut())).poll(context) {
                     Poll::Ready(()) if Instant::now() >= deadline => return Poll::Ready(stage),
                     Poll::Ready(()) => {}
                     Poll::Pending => return Poll::Pending,
@@ -276,6 +280,27 @@ mod tests {
         assert_eq!(waits(&activity), Some((DEADLINES.idle, Stage::Idle)));
         activity.close();
         assert_eq!(waits(&activity), Some((DEADLINES.linger, Stage::Linger)));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_used_its_turn_up_is_woken_all_the_same() {
+        let (activity, deadlines) = (
+            Activity::new(),
+            Deadlines {
+                idle: Duration::from_millis(20),
+                ..DEADLINES
+            },
+        );
+        let mut expired = pin!(activity.expired(&deadlines));
+        let mut begun = false;
+        let waited = poll_fn(|context| {
+            if !std::mem::replace(&mut begun, true) {
+                while pin!(tokio::task::consume_budget()).poll(context).is_ready() {}
+            }
+            expired.as_mut().poll(context)
+        });
+        let waited = tokio::time::timeout(Duration::from_secs(30), waited);
+        assert_eq!(waited.await.expect("the clock rings"), Stage::Idle);
     }
 
     #[test]

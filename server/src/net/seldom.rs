@@ -4,10 +4,11 @@
 //! others each time takes a lock each.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, Ordering::Acquire},
     task::{Context, Poll, Waker},
 };
+use tokio::task::unconstrained;
 
 /// A future that is polled once, so that it wakes the task, and then only from when its flag is set, which happens before
 /// it wakes anybody.
@@ -40,7 +41,8 @@ impl<F: Future> Future for Seldom<'_, F> {
             return Poll::Pending;
         }
         this.polled_by = Some(context.waker().clone());
-        this.future.as_mut().poll(context)
+        // Also when the task has used its turn up: sent away, it would not know whom to wake.
+        pin!(unconstrained(this.future.as_mut())).poll(context)
     }
 }
 
@@ -49,12 +51,19 @@ mod tests {
     use super::*;
     use std::{
         future::poll_fn,
-        pin::pin,
         sync::{
             Arc,
-            atomic::{AtomicUsize, Ordering::Relaxed},
+            atomic::{
+                AtomicUsize,
+                Ordering::{Relaxed, Release},
+            },
         },
         task::Wake,
+        time::Duration,
+    };
+    use tokio::{
+        sync::mpsc,
+        time::{sleep, timeout},
     };
 
     /// A task, told from others by its address.
@@ -88,5 +97,27 @@ mod tests {
         assert_eq!(polls.load(Relaxed), 2, "another waits");
         flag.store(true, Relaxed);
         assert_eq!(poll(&wakers[1]), Poll::Ready(()));
+    }
+    #[tokio::test]
+    async fn one_that_is_first_polled_at_the_end_of_a_turn_wakes_its_task() {
+        let (sender, mut receiver) = mpsc::channel::<()>(1);
+        let flag = Arc::new(AtomicBool::new(false));
+        let event = pin!(receiver.recv());
+        let mut seldom = Seldom::new(event, &flag);
+        let mut begun = false;
+        let waited = poll_fn(|context| {
+            if !std::mem::replace(&mut begun, true) {
+                while pin!(tokio::task::consume_budget()).poll(context).is_ready() {}
+            }
+            Pin::new(&mut seldom).poll(context)
+        });
+        let set = flag.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(20)).await;
+            set.store(true, Release);
+            sender.send(()).await.expect("it is waited for");
+        });
+        let waited = timeout(Duration::from_secs(30), waited).await;
+        assert_eq!(waited.expect("it wakes the task"), Some(()));
     }
 }
