@@ -284,23 +284,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_has_used_its_turn_up_is_woken_all_the_same() {
-        let (activity, deadlines) = (
-            Activity::new(),
-            Deadlines {
-                idle: Duration::from_millis(20),
-                ..DEADLINES
-            },
-        );
-        let mut expired = pin!(activity.expired(&deadlines));
-        let mut begun = false;
-        let waited = poll_fn(|context| {
-            if !std::mem::replace(&mut begun, true) {
-                while pin!(tokio::task::consume_budget()).poll(context).is_ready() {}
-            }
-            expired.as_mut().poll(context)
+        // In a task of its own: what a runtime blocks on may be polled without being woken.
+        let waits = tokio::spawn(async {
+            let (activity, idle) = (Activity::new(), Duration::from_millis(20));
+            let deadlines = Deadlines { idle, ..DEADLINES };
+            let mut expired = pin!(activity.expired(&deadlines));
+            let mut begun = false;
+            poll_fn(|context| {
+                if !std::mem::replace(&mut begun, true) {
+                    while pin!(tokio::task::consume_budget()).poll(context).is_ready() {}
+                }
+                expired.as_mut().poll(context)
+            })
+            .await
         });
-        let waited = tokio::time::timeout(Duration::from_secs(30), waited);
-        assert_eq!(waited.await.expect("the clock rings"), Stage::Idle);
+        let stage = tokio::time::timeout(Duration::from_secs(30), waits).await;
+        assert_eq!(stage.expect("the clock rings").expect("no panic"), Stage::Idle);
     }
 
     #[test]

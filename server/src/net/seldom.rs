@@ -98,26 +98,29 @@ mod tests {
         flag.store(true, Relaxed);
         assert_eq!(poll(&wakers[1]), Poll::Ready(()));
     }
+
     #[tokio::test]
     async fn one_that_is_first_polled_at_the_end_of_a_turn_wakes_its_task() {
         let (sender, mut receiver) = mpsc::channel::<()>(1);
         let flag = Arc::new(AtomicBool::new(false));
-        let event = pin!(receiver.recv());
-        let mut seldom = Seldom::new(event, &flag);
-        let mut begun = false;
-        let waited = poll_fn(|context| {
-            if !std::mem::replace(&mut begun, true) {
-                while pin!(tokio::task::consume_budget()).poll(context).is_ready() {}
-            }
-            Pin::new(&mut seldom).poll(context)
-        });
         let set = flag.clone();
-        tokio::spawn(async move {
-            sleep(Duration::from_millis(20)).await;
-            set.store(true, Release);
-            sender.send(()).await.expect("it is waited for");
+        // In a task of its own: what a runtime blocks on may be polled without being woken.
+        let waits = tokio::spawn(async move {
+            let event = pin!(receiver.recv());
+            let mut seldom = Seldom::new(event, &flag);
+            let mut begun = false;
+            poll_fn(|context| {
+                if !std::mem::replace(&mut begun, true) {
+                    while pin!(tokio::task::consume_budget()).poll(context).is_ready() {}
+                }
+                Pin::new(&mut seldom).poll(context)
+            })
+            .await
         });
-        let waited = timeout(Duration::from_secs(30), waited).await;
-        assert_eq!(waited.expect("it wakes the task"), Some(()));
+        sleep(Duration::from_millis(20)).await;
+        set.store(true, Release);
+        sender.send(()).await.expect("it is waited for");
+        let event = timeout(Duration::from_secs(30), waits).await;
+        assert_eq!(event.expect("it wakes the task").expect("no panic"), Some(()));
     }
 }
