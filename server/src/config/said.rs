@@ -3,14 +3,17 @@
 //! A text that stops in the middle is often a whole one that says less. This tells such a one from a change of values, which
 //! is somebody's intention. Boundary: nothing is read from files here, and nothing is decided.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 use toml::{Table, Value};
 
 /// The keys of a TOML text, and whether it ends as a text that was written to its end does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// Each with those above it: `policy.0.config.realm`.
-    keys: BTreeSet<String>,
+    /// A digest of each, with those above it: eight bytes a key, however long the names are.
+    keys: BTreeSet<u64>,
     is_cut: bool,
 }
 
@@ -21,7 +24,7 @@ impl Said {
     pub fn of(text: &str) -> Self {
         let mut keys = BTreeSet::new();
         if let Ok(table) = text.parse::<Table>() {
-            note(&table, "", &mut keys);
+            note(&table, 0, &mut keys);
         }
         Self {
             keys,
@@ -40,24 +43,30 @@ impl Said {
     }
 }
 
-fn note(table: &Table, above: &str, keys: &mut BTreeSet<String>) {
+/// `above`: the digest of the table's own key.
+fn note(table: &Table, above: u64, keys: &mut BTreeSet<u64>) {
     for (key, value) in table {
-        note_value(value, format!("{above}{key}"), keys);
+        note_value(value, beneath(above, key), keys);
     }
 }
 
-fn note_value(value: &Value, path: String, keys: &mut BTreeSet<String>) {
-    let within = format!("{path}.");
+fn note_value(value: &Value, key: u64, keys: &mut BTreeSet<u64>) {
+    keys.insert(key);
     match value {
-        Value::Table(table) => note(table, &within, keys),
+        Value::Table(table) => note(table, key, keys),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate().filter(|(_, item)| item.is_table()) {
-                note_value(item, format!("{within}{index}"), keys);
+                note_value(item, beneath(key, index), keys);
             }
         }
         _ => {}
     }
-    keys.insert(path);
+}
+
+fn beneath(above: u64, key: impl Hash) -> u64 {
+    let mut digest = DefaultHasher::new();
+    (above, key).hash(&mut digest);
+    digest.finish()
 }
 
 #[cfg(test)]
