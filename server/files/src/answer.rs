@@ -64,11 +64,19 @@ pub const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 /// The head of a 200 with all of a representation: the same for all who ask, so that it is made once.
 #[derive(Debug)]
 pub(crate) struct Head {
+    plain: Arc<Plain>,
+    /// Whether it was changed before: what nobody asks for twice needs no second head.
+    was_changed: AtomicBool,
+    changed: OnceLock<Arc<Changed>>,
+    /// Whether that served anybody.
+    was_used: AtomicBool,
+}
+
+/// A head that nobody changed.
+#[derive(Debug)]
+struct Plain {
     headers: HeaderMap,
     media_type: Option<Arc<str>>,
-    /// Whether it was changed before: what nobody asks for twice within a second needs no second head.
-    was_changed: AtomicBool,
-    changed: OnceLock<Changed>,
 }
 
 /// A head that somebody changed, for the next one who would change it in the same way.
@@ -97,23 +105,35 @@ impl Head {
         vary(&mut headers, representation);
         // Here, because a clone has no room for one more, and would have to grow.
         headers.insert(header::SERVER, SERVER);
+        let media_type = essence(content_type);
         Self {
-            headers,
-            media_type: essence(content_type),
+            plain: Arc::new(Plain { headers, media_type }),
             was_changed: AtomicBool::new(false),
             changed: OnceLock::new(),
+            was_used: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, for another second. What was kept of it and served nobody makes room for what somebody else changes.
+    fn again(&self) -> Self {
+        let used = self.changed.get().filter(|_| self.was_used.load(Relaxed));
+        Self {
+            plain: Arc::clone(&self.plain),
+            was_changed: AtomicBool::new(self.was_changed.load(Relaxed)),
+            changed: used.map(Arc::clone).map_or_else(OnceLock::new, OnceLock::from),
+            was_used: AtomicBool::new(false),
         }
     }
 
     fn answer(&self, status: StatusCode, parts: impl Into<Parts>) -> Answer {
-        self.answer_with(&self.headers, status, parts)
+        self.answer_with(&self.plain.headers, status, parts)
     }
 
     fn answer_with(&self, headers: &HeaderMap, status: StatusCode, parts: impl Into<Parts>) -> Answer {
         Answer {
             status,
             headers: headers.clone(),
-            media_type: self.media_type.clone(),
+            media_type: self.plain.media_type.clone(),
             content: Content::Parts(parts.into()),
         }
     }
@@ -151,7 +171,7 @@ fn file(action: Action, headers: &HeaderMap, selected: &Selected) -> Answer {
         Plan::NotModified => {
             let mut answer = empty(status);
             answer.headers.insert(header::ETAG, representation.etag.clone());
-            answer.media_type = selected.head.media_type.clone();
+            answer.media_type = selected.head.plain.media_type.clone();
             answer
         }
         Plan::PreconditionFailed => message(status),
@@ -191,19 +211,33 @@ impl Selected {
         let action = Action::of(method);
         let is_whole = matches!(action, Action::Get | Action::Head)
             && matches!(plan(action, headers, &self.representation), Plan::Whole);
+        if is_whole && !self.head.was_used.load(Relaxed) {
+            self.head.was_used.store(true, Relaxed);
+        }
         is_whole.then(|| self.head.answer_with(&changed.headers, StatusCode::OK, self.parts()))
     }
 
-    /// Keeps the head of an answer that sends all of the file with 200, which `by` says how it was changed. For as long as
-    /// what is known of the file is used, about a second, and only for the first who changes it for the second time.
+    /// Keeps the head of an answer that sends all of the file with 200, which `by` says how it was changed. Only for the
+    /// first who changes it for the second time; until the file changes, or a second passes in which it served nobody.
     pub fn keep_changed(&self, answer: &Answer, by: impl FnOnce() -> Box<dyn Any + Send + Sync>) {
         if answer.status != StatusCode::OK || !self.head.was_changed.swap(true, Relaxed) {
             return;
         }
-        self.head.changed.get_or_init(|| Changed {
-            by: by(),
-            headers: answer.headers.clone(),
+        self.head.changed.get_or_init(|| {
+            Arc::new(Changed {
+                by: by(),
+                headers: answer.headers.clone(),
+            })
         });
+    }
+
+    /// The same, for another second.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            source: self.source.clone(),
+            representation: Arc::clone(&self.representation),
+            head: Arc::new(self.head.again()),
+        }
     }
 
     /// All of its bytes.
