@@ -6,12 +6,14 @@ use crate::multipart::Boundary;
 use crate::plan::{ALLOW, Action, Plan, plan};
 use crate::range::{self, ByteRange};
 use crate::{Content, Found, Listing, Part, Parts, Representation, Selected, date::HttpDate};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use std::{
     any::Any,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -64,19 +66,13 @@ pub const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 /// The head of a 200 with all of a representation: the same for all who ask, so that it is made once.
 #[derive(Debug)]
 pub(crate) struct Head {
-    plain: Arc<Plain>,
-    /// Whether it was changed before: what nobody asks for twice needs no second head.
-    was_changed: AtomicBool,
-    changed: OnceLock<Arc<Changed>>,
-    /// Whether that served anybody.
-    was_used: AtomicBool,
-}
-
-/// A head that nobody changed.
-#[derive(Debug)]
-struct Plain {
     headers: HeaderMap,
     media_type: Option<Arc<str>>,
+    /// Whether it was changed before: what nobody asks for twice needs no second head.
+    was_changed: AtomicBool,
+    changed: ArcSwapOption<Changed>,
+    /// Whether that served anybody since [`Head::rest`].
+    was_used: AtomicBool,
 }
 
 /// A head that somebody changed, for the next one who would change it in the same way.
@@ -86,54 +82,70 @@ struct Changed {
     headers: HeaderMap,
 }
 
+/// Length, type, entity tag and modification time, which is empty when it cannot be sent. In one piece of memory, because a
+/// server of many files has to fetch what it sends of each, and the counters of what is shared, from afar.
+fn values(representation: &Representation) -> [HeaderValue; 4] {
+    let modified = representation.modified.and_then(HttpDate::new).map(HttpDate::to_header);
+    let length = representation.length.to_string();
+    let parts = [
+        length.as_bytes(),
+        representation.content_type.as_bytes(),
+        representation.etag.as_bytes(),
+        modified.as_ref().map_or(&[][..], HeaderValue::as_bytes),
+    ];
+    let text = Bytes::from(parts.concat());
+    let mut at = 0;
+    parts.map(|part| {
+        let value = text.slice(at..at + part.len());
+        at += part.len();
+        HeaderValue::from_maybe_shared(value).expect("it was a field value before")
+    })
+}
+
 impl Head {
     pub(crate) fn of(representation: &Representation) -> Self {
-        let content_type = &representation.content_type;
+        let [length, content_type, etag, modified] = values(representation);
         let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(header::CONTENT_LENGTH, representation.length.into());
-        headers.insert(header::CONTENT_TYPE, content_type.clone());
+        headers.insert(header::CONTENT_LENGTH, length);
+        headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         // That of the bytes that follow (section 8.4).
         if let Some(coding) = representation.coding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
         }
-        headers.insert(header::ETAG, representation.etag.clone());
+        headers.insert(header::ETAG, etag);
         headers.insert(header::ACCEPT_RANGES, BYTES);
-        if let Some(modified) = representation.modified.and_then(HttpDate::new) {
-            headers.insert(header::LAST_MODIFIED, modified.to_header());
+        if !modified.is_empty() {
+            headers.insert(header::LAST_MODIFIED, modified);
         }
         vary(&mut headers, representation);
         // Here, because a clone has no room for one more, and would have to grow.
         headers.insert(header::SERVER, SERVER);
-        let media_type = essence(content_type);
         Self {
-            plain: Arc::new(Plain { headers, media_type }),
+            headers,
+            media_type: essence(&representation.content_type),
             was_changed: AtomicBool::new(false),
-            changed: OnceLock::new(),
+            changed: ArcSwapOption::empty(),
             was_used: AtomicBool::new(false),
         }
     }
 
-    /// The same, for another second. What was kept of it and served nobody makes room for what somebody else changes.
-    fn again(&self) -> Self {
-        let used = self.changed.get().filter(|_| self.was_used.load(Relaxed));
-        Self {
-            plain: Arc::clone(&self.plain),
-            was_changed: AtomicBool::new(self.was_changed.load(Relaxed)),
-            changed: used.map(Arc::clone).map_or_else(OnceLock::new, OnceLock::from),
-            was_used: AtomicBool::new(false),
+    /// Another second begins: a changed head that served nobody in the last makes room for another.
+    pub(crate) fn rest(&self) {
+        if !self.was_used.swap(false, Relaxed) {
+            self.changed.store(None);
         }
     }
 
     fn answer(&self, status: StatusCode, parts: impl Into<Parts>) -> Answer {
-        self.answer_with(&self.plain.headers, status, parts)
+        self.answer_with(&self.headers, status, parts)
     }
 
     fn answer_with(&self, headers: &HeaderMap, status: StatusCode, parts: impl Into<Parts>) -> Answer {
         Answer {
             status,
             headers: headers.clone(),
-            media_type: self.plain.media_type.clone(),
+            media_type: self.media_type.clone(),
             content: Content::Parts(parts.into()),
         }
     }
@@ -171,7 +183,7 @@ fn file(action: Action, headers: &HeaderMap, selected: &Selected) -> Answer {
         Plan::NotModified => {
             let mut answer = empty(status);
             answer.headers.insert(header::ETAG, representation.etag.clone());
-            answer.media_type = selected.head.plain.media_type.clone();
+            answer.media_type = selected.head.media_type.clone();
             answer
         }
         Plan::PreconditionFailed => message(status),
@@ -207,7 +219,8 @@ impl Selected {
         headers: &HeaderMap,
         alike: impl FnOnce(&dyn Any) -> bool,
     ) -> Option<Answer> {
-        let changed = self.head.changed.get().filter(|changed| alike(&*changed.by))?;
+        let kept = self.head.changed.load();
+        let changed = kept.as_ref().filter(|changed| alike(&*changed.by))?;
         let action = Action::of(method);
         let is_whole = matches!(action, Action::Get | Action::Head)
             && matches!(plan(action, headers, &self.representation), Plan::Whole);
@@ -223,20 +236,9 @@ impl Selected {
         if answer.status != StatusCode::OK || !self.head.was_changed.swap(true, Relaxed) {
             return;
         }
-        self.head.changed.get_or_init(|| {
-            Arc::new(Changed {
-                by: by(),
-                headers: answer.headers.clone(),
-            })
-        });
-    }
-
-    /// The same, for another second.
-    pub(crate) fn again(&self) -> Self {
-        Self {
-            source: self.source.clone(),
-            representation: Arc::clone(&self.representation),
-            head: Arc::new(self.head.again()),
+        if self.head.changed.load().is_none() {
+            let (by, headers) = (by(), answer.headers.clone());
+            self.head.changed.store(Some(Arc::new(Changed { by, headers })));
         }
     }
 

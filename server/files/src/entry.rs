@@ -58,7 +58,7 @@ impl Entry {
     pub(crate) fn load(scope: &Scope, path: &str, earlier: Option<&Self>, patience: Patience) -> Result<Self, Trouble> {
         let mut checked = Instant::now();
         let earlier = match earlier.map(|entry| &entry.what) {
-            Some(What::File(variants)) => Some(&**variants),
+            Some(What::File(variants)) => Some(variants),
             _ => None,
         };
         let what = match open(scope, path, earlier.map(|variants| &variants.original), patience) {
@@ -66,7 +66,7 @@ impl Entry {
                 let (variants, seen) = Variants::load(scope, path, file, earlier, patience)?;
                 // The second begins with the oldest that it rests on.
                 checked = seen.map_or(checked, |seen| seen.min(checked));
-                What::File(Arc::new(variants))
+                What::File(variants)
             }
             Ok(Opened::Directory) => What::Directory,
             Err(Trouble::NotThere) => What::NotThere,
@@ -155,9 +155,9 @@ impl Variants {
         scope: &Scope,
         path: &str,
         file: Arc<OpenFile>,
-        earlier: Option<&Self>,
+        earlier: Option<&Arc<Self>>,
         patience: Patience,
-    ) -> Result<(Self, Option<Instant>), Trouble> {
+    ) -> Result<(Arc<Self>, Option<Instant>), Trouble> {
         let observed = SystemTime::now();
         let options = &scope.root.options;
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -200,7 +200,10 @@ impl Variants {
                 .and_then(|earlier| earlier.in_coding(coding))
                 .filter(|same| same.source.file().is_some_and(|same| Arc::ptr_eq(same, &file)));
             match same.filter(|same| same.representation.is_still(&state, negotiated, observed)) {
-                Some(same) => same.again(),
+                Some(same) => {
+                    same.head.rest();
+                    same.clone()
+                }
                 None => {
                     let content_type = content_type.clone();
                     let representation = Representation::of_file(&state, content_type, coding, negotiated, observed);
@@ -217,7 +220,8 @@ impl Variants {
             coded,
             absent,
         };
-        Ok((variants, seen))
+        let same = earlier.filter(|earlier| earlier.is(&variants)).map(Arc::clone);
+        Ok((same.unwrap_or_else(|| Arc::new(variants)), seen))
     }
 
     /// Of a file and its siblings as they are.
@@ -259,6 +263,18 @@ impl Variants {
                 .find(|(of, _)| *of == coding)
                 .map(|(_, selected)| selected),
         }
+    }
+
+    /// Whether all is the very same.
+    fn is(&self, other: &Self) -> bool {
+        let absent = [self, other].map(|variants| variants.absent.as_ref().map(Arc::as_ptr));
+        let codings = |variants: &Self| variants.coded.iter().map(|(coding, _)| *coding).collect::<Vec<_>>();
+        absent[0] == absent[1]
+            && codings(self) == codings(other)
+            && self
+                .all()
+                .zip(other.all())
+                .all(|(one, other)| Arc::ptr_eq(&one.head, &other.head))
     }
 
     fn all(&self) -> impl Iterator<Item = &Selected> {

@@ -195,7 +195,10 @@ async fn descriptors_and_bytes_are_bounded() {
         bytes: 150 * 1600,
     })
     .await;
-    assert!((50..=150).contains(&open), "{open} files, each known by some 1,600 bytes");
+    assert!(
+        (50..=150).contains(&open),
+        "{open} files, each known by some 1,600 bytes"
+    );
     let (files, open) = asked(CacheOptions {
         descriptors: 2000,
         bytes: 100 << 20,
