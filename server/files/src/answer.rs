@@ -132,7 +132,8 @@ impl Head {
 
     /// Another second begins: a changed head that served nobody in the last makes room for another.
     pub(crate) fn rest(&self) {
-        if !self.was_used.swap(false, Relaxed) {
+        let was_used = self.was_used.swap(false, Relaxed);
+        if !was_used && self.changed.load().is_some() {
             self.changed.store(None);
         }
     }

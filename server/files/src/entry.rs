@@ -1,5 +1,5 @@
 //! What a path led to, ready to be sent: the open file, what HTTP knows of it, and its siblings in other codings. Made
-//! whole before anybody sees it, valid for a second, then made again from what has not changed.
+//! whole before anybody sees it, valid for a second, then used again if nothing has changed, or made again from what has not.
 use crate::{
     Coding, FileState, Machines, OpenFile, Representation, Selected, Source,
     beneath::Patience,
