@@ -110,39 +110,53 @@ const ARRIVALS: &[Arrival] = &[
 
 #[tokio::test]
 async fn a_sibling_that_comes_is_seen_within_a_second() {
-    for resolver in [Resolver::Automatic, Resolver::Steps] {
-        let tree = Tree::new();
-        for arrival in ARRIVALS {
-            tree.write(&format!("{}/a.html", arrival.folder), "identity");
-            rest(&tree.root().join(arrival.folder).join("a.html"));
-            (arrival.before)(&tree.root().join(arrival.folder));
-        }
-        settle().await;
-        let files = files(&tree, resolver);
-        // Asked for, then found out about its directory, then believed.
-        for _ in 0..3 {
-            for arrival in ARRIVALS {
-                let path = format!("/{}/a.html", arrival.folder);
-                assert_eq!(content(&files, &path).await, "identity", "{path} by {resolver:?}");
-            }
-            a_second().await;
-        }
-        for arrival in ARRIVALS {
-            (arrival.change)(&tree.root().join(arrival.folder));
-        }
-        a_second().await;
-        for arrival in ARRIVALS {
-            let path = format!("/{}/a.html", arrival.folder);
-            assert_eq!(content(&files, &path).await, "packed", "{path} by {resolver:?}");
-        }
-        for arrival in ARRIVALS {
-            fs::remove_file(tree.root().join(arrival.folder).join("a.html.gz")).unwrap();
-        }
-        a_second().await;
+    seen_after(Resolver::Automatic, Duration::from_millis(1050)).await;
+}
+
+#[tokio::test]
+async fn a_sibling_that_comes_is_seen_step_by_step_too() {
+    seen_after(Resolver::Steps, Duration::from_millis(1050)).await;
+}
+
+/// Nobody asks until the directory has rested again: it is told from what it was by its times alone.
+#[tokio::test]
+async fn a_sibling_that_came_a_while_ago_is_seen() {
+    seen_after(Resolver::Automatic, Duration::from_millis(2500)).await;
+}
+
+/// Siblings come, and go again; each time nobody asks for so long.
+async fn seen_after(resolver: Resolver, after: Duration) {
+    let tree = Tree::new();
+    for arrival in ARRIVALS {
+        tree.write(&format!("{}/a.html", arrival.folder), "identity");
+        rest(&tree.root().join(arrival.folder).join("a.html"));
+        (arrival.before)(&tree.root().join(arrival.folder));
+    }
+    settle().await;
+    let files = files(&tree, resolver);
+    // Asked for, then found out about its directory, then believed.
+    for _ in 0..3 {
         for arrival in ARRIVALS {
             let path = format!("/{}/a.html", arrival.folder);
             assert_eq!(content(&files, &path).await, "identity", "{path} by {resolver:?}");
         }
+        a_second().await;
+    }
+    for arrival in ARRIVALS {
+        (arrival.change)(&tree.root().join(arrival.folder));
+    }
+    tokio::time::sleep(after).await;
+    for arrival in ARRIVALS {
+        let path = format!("/{}/a.html", arrival.folder);
+        assert_eq!(content(&files, &path).await, "packed", "{path} by {resolver:?}");
+    }
+    for arrival in ARRIVALS {
+        fs::remove_file(tree.root().join(arrival.folder).join("a.html.gz")).unwrap();
+    }
+    tokio::time::sleep(after).await;
+    for arrival in ARRIVALS {
+        let path = format!("/{}/a.html", arrival.folder);
+        assert_eq!(content(&files, &path).await, "identity", "{path} by {resolver:?}");
     }
 }
 
