@@ -13,11 +13,16 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
+use tikv_jemallocator::Jemalloc;
 use wasmserve_files::SitePath;
 use wasmserve_policy::{
     Budget, Chain, ChainSpec, Configured, Grants, Host, HostOptions, Isolation, Limits, Outcome, PolicySpec, Request,
     Reuse,
 };
+
+/// As in the server: a call asks for memory some twenty times.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const ROUNDS: usize = 9;
 

@@ -20,7 +20,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::SemaphorePermit;
 
 /// Failures that are written in full, of each while.
 const FAILURES: u32 = 10;
@@ -47,7 +47,7 @@ pub(crate) struct Admission<'a> {
     /// When anyone asks what it used.
     begun: Option<Instant>,
     ending: Option<Ending>,
-    _call: OwnedSemaphorePermit,
+    _call: SemaphorePermit<'a>,
 }
 
 /// Why a policy was not run.

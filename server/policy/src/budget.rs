@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 
@@ -25,7 +25,7 @@ pub(crate) enum Spent {
 }
 
 pub(crate) struct Account {
-    calls: Arc<Semaphore>,
+    calls: Semaphore,
     /// `None`: no limit.
     processor: Option<Processor>,
 }
@@ -56,7 +56,7 @@ impl Account {
     /// Of a site in one generation.
     pub fn new(site: &Arc<str>, budget: &Budget, processors: &Processors) -> Self {
         Self {
-            calls: Arc::new(Semaphore::new(budget.concurrent.min(Semaphore::MAX_PERMITS))),
+            calls: Semaphore::new(budget.concurrent.min(Semaphore::MAX_PERMITS)),
             processor: budget.processor.map(|per_second| Processor {
                 per_second,
                 bucket: processors.of(site, per_second, Instant::now()),
@@ -72,13 +72,14 @@ impl Account {
     }
 
     /// Waits for a moment when too many calls are under way.
-    pub async fn begin(&self) -> Result<OwnedSemaphorePermit, Spent> {
+    pub async fn begin(&self) -> Result<SemaphorePermit<'_>, Spent> {
         if let Some(processor) = &self.processor {
             processor.bucket().look(Instant::now())?;
         }
-        match self.calls.clone().try_acquire_owned() {
+        match self.calls.try_acquire() {
             Ok(permit) => Ok(permit),
-            Err(_) => match timeout(WAIT, self.calls.clone().acquire_owned()).await {
+            // On the heap: a call that need not wait does not carry the room for it.
+            Err(_) => match Box::pin(timeout(WAIT, self.calls.acquire())).await {
                 Ok(Ok(permit)) => Ok(permit),
                 // The semaphore is never closed.
                 Ok(Err(_)) | Err(_) => Err(Spent::Calls),

@@ -59,7 +59,7 @@ pub(crate) struct Call {
     pub setting: Arc<Setting>,
     pub phase: Phase,
     /// `None` while the policy is configured: there is no request then.
-    pub circumstances: Option<Arc<Circumstances>>,
+    pub circumstances: Option<Circumstances>,
     /// `None` while the policy is configured: what services said would be the same in every decision.
     pub services: Option<Arc<Services>>,
     pub recorder: Box<Recorder>,
@@ -167,39 +167,38 @@ impl Call {
     }
 
     /// From here on, the guest decides.
-    pub fn begin(
-        &mut self,
-        circumstances: Arc<Circumstances>,
-        services: Arc<Services>,
-        meter: Meter,
-        transcript: bool,
-    ) {
-        self.phase = Phase::Deciding;
+    pub fn begin(&mut self, circumstances: Circumstances, services: &Arc<Services>, meter: Meter, transcript: bool) {
+        // Once: an instance that is called again is its policy's.
+        if self.phase != Phase::Deciding {
+            self.serve(services);
+        }
         self.circumstances = Some(circumstances);
-        self.outbound = services.outbound();
-        self.services = Some(services);
         self.meter = meter;
         self.recorder.begin(transcript);
+    }
+
+    /// From here on, the guest observes.
+    pub fn begin_observing(&mut self, services: &Arc<Services>, meter: Meter) {
+        self.serve(services);
+        self.meter = meter;
+        self.journal.take();
+    }
+
+    /// The guest is configured, and has what was granted to it.
+    fn serve(&mut self, services: &Arc<Services>) {
+        self.phase = Phase::Deciding;
+        self.outbound = services.outbound();
+        self.services = Some(services.clone());
         // What `configure` says was written when the policy was loaded.
         self.journal.take();
     }
 
-    /// From here on, the guest observes.
-    pub fn begin_observing(&mut self, services: Arc<Services>, meter: Meter) {
-        self.phase = Phase::Deciding;
-        self.outbound = services.outbound();
-        self.services = Some(services);
-        self.meter = meter;
-        self.journal.take();
-    }
-
-    /// The call has ended well, and another may follow: what it asked is taken out.
-    pub fn end(&mut self, next: Box<Recorder>) -> Box<Recorder> {
+    /// The call has ended, and its record is whole. Another may follow when that is taken out, or [cleared](Recorder::clear).
+    pub fn end(&mut self) {
         self.circumstances = None;
         for request in self.outbound.take_sent() {
             self.recorder.served("an outbound request", || (request, "sent".into()));
         }
-        std::mem::replace(&mut self.recorder, next)
     }
 
     /// Traps while the memory of `configure` is to be captured.

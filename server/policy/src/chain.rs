@@ -10,7 +10,7 @@ use crate::{
     dependence::Dependence,
     evidence::{Evidence, Keeping, Key},
     explain::{self, Explanation, Step},
-    policy::{Policy, Ran},
+    policy::{Policy, Ran, Trail},
     questions::{Circumstances, Established},
     services::Sites,
     shadow::{self, ShadowInfo},
@@ -42,10 +42,17 @@ pub struct Chain {
 }
 
 /// A request of which a policy has to be asked.
-pub struct Undecided {
-    progress: Box<Progress>,
-    /// By its position in the chain: nothing is kept for it that holds.
-    at: usize,
+pub struct Undecided(Stand);
+
+/// How far it was decided.
+enum Stand {
+    /// Not at all: the first policy keeps nothing.
+    Nowhere(Arc<Request>),
+    Somewhere {
+        progress: Box<Progress>,
+        /// By its position in the chain: nothing is kept for it that holds.
+        at: usize,
+    },
 }
 
 /// How far kept decisions led.
@@ -168,24 +175,41 @@ impl Chain {
     /// A policy has to run.
     pub fn decide_known(&self, request: &Arc<Request>) -> Result<Verdict, Undecided> {
         self.usage.begin();
-        if self.policies.is_empty() {
-            return Ok(Verdict::proceed(request));
+        match self.policies.first() {
+            None => return Ok(Verdict::proceed(request)),
+            Some(first) if !first.keeps() => return Err(Undecided(Stand::Nowhere(request.clone()))),
+            Some(_) => {}
         }
         let mut progress = Progress::new(request, self.facts_are_read);
         match self.use_kept(&mut progress, 0, None) {
-            Led::ToTheEnd => Ok(progress.arrive()),
-            Led::Out(outcome, standing) => Ok(progress.broken_off(outcome, standing)),
-            Led::To(at) => Err(Undecided {
+            Led::ToTheEnd => {
+                progress.arrive();
+                Ok(progress.verdict)
+            }
+            Led::Out(outcome, standing) => {
+                progress.break_off(outcome, standing);
+                Ok(progress.verdict)
+            }
+            Led::To(at) => Err(Undecided(Stand::Somewhere {
                 progress: Box::new(progress),
                 at,
-            }),
+            })),
         }
     }
 
     /// The verdict on what [`Chain::decide_known`] could not decide.
     pub async fn decide_rest(&self, undecided: Undecided) -> Verdict {
-        let Undecided { progress, at } = undecided;
-        self.follow(*progress, Led::To(at), None).await
+        match undecided.0 {
+            Stand::Nowhere(request) => {
+                let mut progress = Progress::new(&request, self.facts_are_read);
+                self.follow(&mut progress, Led::To(0), None).await;
+                progress.verdict
+            }
+            Stand::Somewhere { mut progress, at } => {
+                self.follow(&mut progress, Led::To(at), None).await;
+                progress.verdict
+            }
+        }
     }
 
     /// As [`Chain::decide`], and writes down what each policy did, without the answers that are withheld.
@@ -195,17 +219,20 @@ impl Chain {
         let mut steps = Vec::new();
         self.usage.begin();
         let led = self.use_kept(&mut progress, 0, Some(&mut steps));
-        let verdict = self.follow(progress, led, Some(&mut steps)).await;
-        (verdict, steps)
+        self.follow(&mut progress, led, Some(&mut steps)).await;
+        (progress.verdict, steps)
     }
 
     /// Uses what is kept, from the policy `from` on.
     fn use_kept(&self, progress: &mut Progress, from: usize, mut notes: Option<&mut Vec<Step>>) -> Led {
         for (at, policy) in self.policies.iter().enumerate().skip(from) {
+            if !policy.keeps() {
+                return Led::To(at);
+            }
             let Some(kept) = self.evidence.find(at, &progress.circumstances) else {
                 return Led::To(at);
             };
-            policy.tell(&kept.said);
+            policy.tell(kept.said.as_deref());
             policy.counters.reused();
             progress.verdict.effort.reused += 1;
             if let Some(steps) = notes.as_deref_mut() {
@@ -241,19 +268,18 @@ impl Chain {
     }
 
     /// Goes on from where kept decisions led.
-    async fn follow(&self, mut progress: Progress, mut led: Led, mut notes: Option<&mut Vec<Step>>) -> Verdict {
+    async fn follow(&self, progress: &mut Progress, mut led: Led, mut notes: Option<&mut Vec<Step>>) {
         loop {
             let at = match led {
                 Led::ToTheEnd => return progress.arrive(),
-                Led::Out(outcome, standing) => return progress.broken_off(outcome, standing),
+                Led::Out(outcome, standing) => return progress.break_off(outcome, standing),
                 Led::To(at) => at,
             };
             let policy = &self.policies[at];
-            // On the heap: the room for a call is some KiB.
-            let decided = Box::pin(self.run(at, policy, &mut progress, notes.as_deref_mut())).await;
-            led = match self.take(at, policy, decided, &mut progress) {
+            let decided = self.run(at, policy, progress, notes.as_deref_mut()).await;
+            led = match self.take(at, policy, decided, progress) {
                 Some((outcome, standing)) => Led::Out(outcome, standing),
-                None => self.use_kept(&mut progress, at + 1, notes.as_deref_mut()),
+                None => self.use_kept(progress, at + 1, notes.as_deref_mut()),
             };
         }
     }
@@ -275,9 +301,12 @@ impl Chain {
             Err(refused) => return Err(policy.refuse(refused, circumstances)),
         };
         policy.counters.ran();
+        let trail = Trail {
+            transcript: notes.is_some(),
+            log: true,
+        };
         let begun = Instant::now();
-        let ran = policy.run_metered(circumstances, notes.is_some(), admission.meter.clone());
-        let ran = ran.await;
+        let ran = policy.run_metered(circumstances, trail, &admission.meter).await;
         let now = Instant::now();
         let spent = now - begun;
         self.usage.charge(&admission.meter, spent, now);
@@ -288,12 +317,7 @@ impl Chain {
         if let Some(steps) = notes {
             steps.push(self.step(at, policy, &ran, begun));
         }
-        let Ran {
-            outcome,
-            said,
-            recorder,
-        } = ran;
-        policy.tell(&said);
+        let Ran { outcome, recorder, .. } = ran;
         let decided = match outcome {
             Ok(decided) => decided,
             Err(failure) => {
@@ -301,7 +325,8 @@ impl Chain {
                 return Err(policy.report(&failure, circumstances));
             }
         };
-        if let Some(recorder) = recorder.filter(|_| self.evidence.keeps(at))
+        if policy.keeps()
+            && let Some(recorder) = recorder.filter(|_| self.evidence.keeps(at))
             && NotKept::of(&decided, &recorder).is_none()
         {
             match self.evidence.keep(at, &recorder.trace, &decided) {
@@ -355,16 +380,18 @@ impl Chain {
                 }
             };
             if let Some(outcome) = outcome {
+                progress.break_off(outcome, self.standing(at));
                 return Explanation {
                     steps,
-                    verdict: progress.broken_off(outcome, self.standing(at)),
+                    verdict: progress.verdict,
                     unrecorded,
                 };
             }
         }
+        progress.arrive();
         Explanation {
             steps,
-            verdict: progress.arrive(),
+            verdict: progress.verdict,
             unrecorded: None,
         }
     }
@@ -528,7 +555,8 @@ impl Progress {
         }
     }
 
-    fn arrive(mut self) -> Verdict {
+    /// The chain has come to its end.
+    fn arrive(&mut self) {
         let circumstances = &mut self.circumstances;
         let targets = match circumstances.targets.take() {
             Some(paths) => Targets::Mapped(paths),
@@ -540,22 +568,21 @@ impl Progress {
             targets,
             place,
             missing,
-        }))
+        }));
     }
 
     /// A policy ends the chain.
-    fn broken_off(mut self, outcome: Outcome, standing: Standing) -> Verdict {
+    fn break_off(&mut self, outcome: Outcome, standing: Standing) {
         self.verdict.ended_by = Some(standing);
-        self.end(outcome)
+        self.end(outcome);
     }
 
-    fn end(mut self, outcome: Outcome) -> Verdict {
+    fn end(&mut self, outcome: Outcome) {
         let circumstances = &mut self.circumstances;
         let facts = std::mem::take(&mut circumstances.facts);
         self.verdict.facts = facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
         self.verdict.outcome = outcome;
         self.verdict.alike = self.verdict.changes.len();
         self.verdict.changes.append(&mut self.last);
-        self.verdict
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Decided {
     /// Facts that were asked for.
     pub facts: Vec<String>,
     /// Written to the log each time the decision is used.
-    pub said: Arc<Said>,
+    pub said: Option<Arc<Said>>,
 }
 
 /// Why a decision is not kept.
@@ -50,7 +50,8 @@ impl NotKept {
             Some(Unkept::TooMuch) => return Some(Self::TooLarge),
             None => {}
         }
-        if decided.said.overflowed || decided.said.bytes() > MAX_KEPT_LOG {
+        let said = decided.said.as_deref();
+        if said.is_some_and(|said| said.overflowed || said.bytes() > MAX_KEPT_LOG) {
             return Some(Self::TooLarge);
         }
         match &decided.decision {
@@ -76,7 +77,7 @@ impl Decided {
         };
         let facts: usize = self.facts.iter().map(|fact| fact.len() + size_of::<String>()).sum();
         let dependence = size_of::<Dependence>() + self.dependence.vary.len() * (size_of::<HeaderName>() + 16);
-        size_of::<Self>() + decision + facts + dependence + self.said.bytes()
+        size_of::<Self>() + decision + facts + dependence + self.said.as_ref().map_or(0, |said| said.bytes())
     }
 }
 

@@ -329,6 +329,10 @@ fn check_amount(sizes: impl ExactSizeIterator<Item = (usize, usize)>) -> Result<
 }
 
 pub(crate) fn check_changes(changes: Vec<guest::HeaderChange>) -> Result<Arc<[HeaderChange]>, Malformed> {
+    // Most decisions have none.
+    if changes.is_empty() {
+        return Ok(Arc::from([]));
+    }
     check_amount(changes.iter().map(|c| (c.name.len(), c.value.len())))?;
     changes.into_iter().map(check_change).collect()
 }
@@ -363,6 +367,9 @@ fn check_change(change: guest::HeaderChange) -> Result<HeaderChange, Malformed> 
 }
 
 fn check_paths(paths: &[String]) -> Result<Vec<SitePath>, Malformed> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
     if paths.len() > MAX_PATHS {
         malformed!("{} paths; at most {MAX_PATHS} are allowed", paths.len());
     }
@@ -425,6 +432,9 @@ fn check_missing(missing: &guest::Missing, headers: &mut Vec<guest::HeaderChange
 }
 
 fn check_facts(facts: Vec<(String, String)>, rules: &Rules) -> Result<Vec<(String, String)>, Malformed> {
+    if facts.is_empty() {
+        return Ok(facts);
+    }
     if facts.len() > MAX_FACTS {
         malformed!("{} facts; at most {MAX_FACTS} are allowed", facts.len());
     }

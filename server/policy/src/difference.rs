@@ -114,7 +114,7 @@ mod tests {
             decision,
             dependence: Arc::default(),
             facts: Vec::new(),
-            said: Arc::default(),
+            said: None,
         }
     }
 

@@ -90,7 +90,7 @@ impl Step {
             .as_ref()
             .and_then(|recorder| recorder.transcript.clone())
             .unwrap_or_default();
-        let said = ran.said.lines.iter();
+        let said = ran.said.iter().flat_map(|said| &said.lines);
         let said = said
             .map(|line| format!("{} {}: {}", line.level, line.context, line.message))
             .collect();

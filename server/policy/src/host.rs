@@ -100,7 +100,7 @@ type Files = HashMap<PathBuf, Arc<Compiled>>;
 pub(crate) struct Engine {
     wasm: wasmtime::Engine,
     pub codes: Codes,
-    ticker: Ticker,
+    pub ticker: Ticker,
     /// Where calls go on that do not end soon.
     pub lane: Lane,
     /// Where policies are configured whose state is captured.
@@ -408,6 +408,11 @@ impl Engine {
                 return self.places.take(site).await;
             }
         }
+    }
+
+    /// A place for an instance, if there is one for this site.
+    pub fn free_slot(&self, site: &Arc<Held>) -> Option<Slot> {
+        self.places.try_take(site)
     }
 
     /// A place for an instance that nobody waits for, if there is one.

@@ -78,10 +78,11 @@ impl Journal {
         });
     }
 
-    pub fn take(&self) -> Said {
+    /// `None`: nothing was said, as by most calls.
+    pub fn take(&self) -> Option<Arc<Said>> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Lines { lines, overflowed, .. } = std::mem::take(&mut *lines);
-        Said { lines, overflowed }
+        (overflowed || !lines.is_empty()).then(|| Arc::new(Said { lines, overflowed }))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     places::Slot,
     questions::Circumstances,
     recorder::Recorder,
-    running::{Habit, Meter, Ticking},
+    running::{Habit, Meter},
     services::Services,
     shadow::Shadow,
     start::{Origin, Start},
@@ -32,7 +32,7 @@ use crate::{
 };
 use std::{
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -41,7 +41,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Semaphore, SemaphorePermit},
+    task::coop::consume_budget,
     time::{error::Elapsed, timeout},
 };
 
@@ -54,7 +55,7 @@ pub(crate) struct Policy {
     start: Arc<Start>,
     rules: Rules,
     services: Arc<Services>,
-    turns: Arc<Semaphore>,
+    turns: Semaphore,
     /// Of the site.
     usage: Arc<Usage>,
     calls: Calls,
@@ -70,8 +71,8 @@ pub(crate) struct Policy {
 /// What came of one call.
 pub(crate) struct Ran {
     pub outcome: Result<Arc<Decided>, Failure>,
-    pub said: Arc<Said>,
-    /// `None`: the call was cut off.
+    pub said: Option<Arc<Said>>,
+    /// `None`: the call was cut off, or nobody asks what it asked.
     pub recorder: Option<Box<Recorder>>,
 }
 
@@ -82,11 +83,9 @@ enum Beginning {
     Start(Slot),
 }
 
-/// What a call holds while it is under way.
-struct Place {
-    _turn: OwnedSemaphorePermit,
-    _ticking: Ticking,
-}
+/// What a call holds while it is under way: one of the policy's turns; and the epoch ticks. (The policy is what keeps alive
+/// all that it gives back, at the price of one count instead of three.)
+struct Place(Arc<Policy>);
 
 /// Where calls that take long go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,29 +105,53 @@ pub(crate) struct Company {
     pub shadow: Option<Arc<Shadow>>,
 }
 
-/// A guest's words, and where it said them.
-type Asked = (Box<Instance>, wasmtime::Result<Result<guest::Decision, String>>);
+/// What a guest decided, and where.
+type Asked = (Box<Instance>, Result<Arc<Decided>, Failure>);
 
 /// What is left of a call.
 struct Answered {
-    decided: wasmtime::Result<Result<guest::Decision, String>>,
-    recorder: Box<Recorder>,
-    journal: Journal,
+    decided: Result<Arc<Decided>, Failure>,
+    recorder: Option<Box<Recorder>>,
     rest: Rest,
 }
 
 /// Of the instance.
 enum Rest {
     Whole(Box<Instance>),
-    /// It was taken down where it ran.
+    /// It was taken down where it ran, and what it said is in the log.
     Place {
+        said: Option<Arc<Said>>,
         _slot: Slot,
     },
+}
+
+/// Who reads what a call leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trail {
+    /// Its questions and the answers, as text.
+    pub transcript: bool,
+    /// What the guest says goes to the log.
+    pub log: bool,
 }
 
 struct Called {
     outcome: Result<Answered, Failure>,
     _place: Place,
+}
+
+impl Place {
+    fn take(policy: &Arc<Policy>, turn: SemaphorePermit<'_>) -> Self {
+        turn.forget();
+        policy.engine.ticker.begin();
+        Self(policy.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.engine.ticker.end();
+        self.0.turns.add_permits(1);
+    }
 }
 
 /// Takes note of how long a call ran, however it ends.
@@ -193,7 +216,7 @@ impl Policy {
                 spec.limits.wall,
                 company.usage.services.clone(),
             )?,
-            turns: Arc::new(Semaphore::new(spec.limits.concurrent)),
+            turns: Semaphore::new(spec.limits.concurrent),
             usage: company.usage,
             calls: company.calls,
             habit: Habit::default(),
@@ -241,13 +264,14 @@ impl Policy {
             if policy.shelf.is_none() {
                 policy.start.offer_ahead(&policy.engine, instance);
             }
-            Ok::<Said, Failure>(journal.take())
+            Ok::<_, Failure>(journal.take())
         });
         let instance = self.engine.lane.drive(instance, &meter, &self.usage.lane);
         let said = timeout(wall, instance).await;
         let said = said.unwrap_or(Ok(Err(Failure::TooSlow(wall))));
         said.unwrap_or_else(|Lost| Err(Failure::Lost))?
-            .write(&self.spec.name, &self.site);
+            .iter()
+            .for_each(|said| said.write(&self.spec.name, &self.site));
         Ok(())
     }
 
@@ -308,11 +332,11 @@ fn check_spec(spec: &PolicySpec) -> Result<(), String> {
 
 /// Ends a call that takes longer. The timer is made when the call does not end in its first turn, which a tick bounds:
 /// nearly all do, and the timer would be a twentieth of a short one.
-async fn within<F: Future>(wall: Duration, call: F) -> Result<F::Output, Elapsed> {
-    let mut call = pin!(call);
+async fn within<F: Future>(wall: Duration, mut call: Pin<&mut F>) -> Result<F::Output, Elapsed> {
     match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
         Poll::Ready(outcome) => Ok(outcome),
-        Poll::Pending => timeout(wall, call).await,
+        // On the heap, as all that most calls do not need.
+        Poll::Pending => Box::pin(timeout(wall, call)).await,
     }
 }
 
@@ -329,9 +353,11 @@ impl Policy {
         self.engine.is_idle()
     }
 
-    /// Decides a request by running the policy. Dropping the future ends the call and leaves nothing behind.
+    /// Decides a request by running the policy, and writes nothing to the log. Dropping the future ends the call and leaves
+    /// nothing behind.
     pub async fn run(self: &Arc<Self>, circumstances: &Circumstances, transcript: bool) -> Ran {
-        self.run_metered(circumstances, transcript, self.meter()).await
+        let trail = Trail { transcript, log: false };
+        self.run_metered(circumstances, trail, &self.meter()).await
     }
 
     /// What counts the running time of one call.
@@ -340,19 +366,19 @@ impl Policy {
     }
 
     /// As [`Policy::run`], with a meter that others look at.
-    pub async fn run_metered(self: &Arc<Self>, circumstances: &Circumstances, transcript: bool, meter: Meter) -> Ran {
-        let circumstances = Arc::new(circumstances.clone());
+    pub async fn run_metered(self: &Arc<Self>, circumstances: &Circumstances, trail: Trail, meter: &Meter) -> Ran {
         let wall = self.spec.limits.wall;
         let waiting = AtomicBool::new(true);
-        let failure = match within(wall, self.call(circumstances, transcript, meter, &waiting)).await {
+        let call = pin!(self.call(circumstances.clone(), trail, meter, &waiting));
+        let failure = match within(wall, call).await {
             Ok(Ok(ran)) => return ran,
             Ok(Err(failure)) => failure,
-            Err(_) if waiting.into_inner() => Failure::Busy,
+            Err(_) if waiting.load(Ordering::Relaxed) => Failure::Busy,
             Err(_) => Failure::TooSlow(wall),
         };
         Ran {
             outcome: Err(failure),
-            said: Arc::default(),
+            said: None,
             recorder: None,
         }
     }
@@ -360,94 +386,126 @@ impl Policy {
     /// `Err`: it did not come to a decision's beginning.
     async fn call(
         self: &Arc<Self>,
-        circumstances: Arc<Circumstances>,
-        transcript: bool,
-        meter: Meter,
+        circumstances: Circumstances,
+        trail: Trail,
+        meter: &Meter,
         waiting: &AtomicBool,
     ) -> Result<Ran, Failure> {
-        // The semaphore is never closed.
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Failure::Busy)?;
+        // A task that calls and never waits lets others have their turn.
+        consume_budget().await;
+        let turn = match self.turns.try_acquire() {
+            Ok(turn) => turn,
+            // The semaphore is never closed.
+            Err(_) => Box::pin(self.turns.acquire()).await.map_err(|_| Failure::Busy)?,
+        };
+        let place = Place::take(self, turn);
         let ready = match &self.shelf {
             Some(shelf) => shelf.take(),
             None => self.ahead(),
         };
         let from = match ready {
             Some(instance) => Beginning::Warm(instance),
-            None => Beginning::Start(self.engine.slot(&self.usage.places).await),
+            None => Beginning::Start(match self.engine.free_slot(&self.usage.places) {
+                Some(slot) => slot,
+                None => Box::pin(self.engine.slot(&self.usage.places)).await,
+            }),
         };
         waiting.store(false, Ordering::Relaxed);
-        let place = Place {
-            _turn: turn,
-            _ticking: self.engine.ticking(),
-        };
         let _noting = Noting {
             habit: &self.habit,
-            meter: &meter,
+            meter,
         };
         // On the heap from the beginning: it is some KiB, which each hand that it goes through would copy.
-        let called = Box::pin(self.clone().ask(from, place, circumstances, transcript, meter.clone()));
+        let called = Box::pin(Self::ask(from, place, circumstances, trail, meter.clone()));
         let called = match self.calls {
-            Calls::OnTheLane => self.engine.lane.drive(called, &meter, &self.usage.lane).await,
-            Calls::WhereTheyBegan => Ok(Lane::drive_here(called, &meter).await),
+            Calls::OnTheLane => self.engine.lane.drive(called, meter, &self.usage.lane).await,
+            Calls::WhereTheyBegan => Ok(Lane::drive_here(called, meter).await),
         };
         let Called { outcome, _place } = called.map_err(|Lost| Failure::Lost)?;
         let Answered {
-            decided,
+            mut decided,
             recorder,
-            journal,
             rest,
         } = outcome?;
-        let went_well = matches!(decided, Ok(Ok(_)));
-        match (&self.shelf, rest) {
-            // Its place wakes whoever waits for one.
-            (Some(shelf), Rest::Whole(instance)) if went_well && self.engine.is_idle() => {
-                shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF))
-            }
-            (_, rest) => drop(rest),
+        let said = match rest {
+            Rest::Whole(instance) => match &self.shelf {
+                // Its place wakes whoever waits for one.
+                Some(shelf) if decided.is_ok() && self.engine.is_idle() => {
+                    let said = self.said(&instance.store.data().journal, trail);
+                    shelf.put(instance, self.spec.limits.concurrent.min(Self::SHELF));
+                    said
+                }
+                _ => {
+                    let journal = instance.store.data().journal.clone();
+                    drop(instance);
+                    self.said(&journal, trail)
+                }
+            },
+            Rest::Place { said, .. } => said,
+        };
+        // Nobody else has it yet.
+        if said.is_some()
+            && let Some(decided) = decided.as_mut().ok().and_then(Arc::get_mut)
+        {
+            decided.said = said.clone();
         }
-        // Now, because a last line without its end is written when the guest goes.
-        Ok(self.check(decided, recorder, journal.take()))
+        Ok(Ran {
+            outcome: decided,
+            said,
+            recorder,
+        })
     }
 
     /// The part that may be handed over: makes an instance and calls it. What it held goes back with what came of it, so
     /// that it is given up where the call began.
-    async fn ask(
-        self: Arc<Self>,
-        from: Beginning,
-        place: Place,
-        circumstances: Arc<Circumstances>,
-        transcript: bool,
-        meter: Meter,
-    ) -> Called {
-        let asked = self.try_ask(from, circumstances, transcript, meter.clone()).await;
-        let outcome = asked.map(|asked| self.answered(asked, &meter));
+    async fn ask(from: Beginning, place: Place, circumstances: Circumstances, trail: Trail, meter: Meter) -> Called {
+        let policy = &place.0;
+        let asked = policy.try_ask(from, circumstances, trail, meter).await;
+        let outcome = asked.map(|asked| policy.answered(asked, trail));
         Called { outcome, _place: place }
     }
 
     /// What ran in the lane is taken down there, unless it is used again: giving back what it wrote takes milliseconds of the
-    /// kernel's time when that was much. Its place goes back to where the call began.
-    fn answered(&self, (mut instance, decided): Asked, meter: &Meter) -> Answered {
+    /// kernel's time when that was much. What it said is written there too. Its place goes back to where the call began.
+    fn answered(&self, (mut instance, decided): Asked, trail: Trail) -> Answered {
         let call = instance.store.data_mut();
-        let (recorder, journal) = (call.end(self.recorder()), call.journal.clone());
-        let rest = match meter.wants_lane() && self.shelf.is_none() {
-            true => Rest::Place {
-                _slot: instance.take_down(),
-            },
+        let recorder = match self.keeps() || trail.transcript {
+            true => Some(std::mem::replace(&mut call.recorder, self.recorder())),
+            false => {
+                call.recorder.clear();
+                None
+            }
+        };
+        let rest = match call.meter.wants_lane() && self.shelf.is_none() {
+            true => {
+                let journal = call.journal.clone();
+                let slot = instance.take_down();
+                let said = self.said(&journal, trail);
+                Rest::Place { said, _slot: slot }
+            }
             false => Rest::Whole(instance),
         };
         Answered {
             decided,
             recorder,
-            journal,
             rest,
         }
+    }
+
+    /// What an instance has said: to be asked for when it is gone, if it goes, because that ends the last line.
+    fn said(&self, journal: &Journal, trail: Trail) -> Option<Arc<Said>> {
+        let said = journal.take();
+        if trail.log {
+            self.tell(said.as_deref());
+        }
+        said
     }
 
     async fn try_ask(
         &self,
         from: Beginning,
-        circumstances: Arc<Circumstances>,
-        transcript: bool,
+        circumstances: Circumstances,
+        trail: Trail,
         meter: Meter,
     ) -> Result<Asked, Failure> {
         // Before there is an instance: making one waits for the memory map, which calls in the lane change as they grow.
@@ -456,14 +514,18 @@ impl Policy {
         }
         let mut instance = match from {
             Beginning::Warm(instance) => instance,
-            Beginning::Start(slot) => self.instance(slot, meter.clone()).await?,
+            // On the heap, so that a call in an instance that there is does not carry the room for making one.
+            Beginning::Start(slot) => Box::pin(self.instance(slot, meter.clone())).await?,
         };
         meter.restart(self.spec.limits.running);
         let Instance { store, policy, .. } = &mut *instance;
         store
             .data_mut()
-            .begin(circumstances, self.services.clone(), meter, transcript);
-        let decided = policy.wasmserve_policy_guest().call_decide(store).await;
+            .begin(circumstances, &self.services, meter, trail.transcript);
+        let decided = policy.wasmserve_policy_guest().call_decide(&mut *store).await;
+        let call = store.data_mut();
+        call.end();
+        let decided = self.check(decided, &mut call.recorder);
         Ok((instance, decided))
     }
 
@@ -479,32 +541,23 @@ impl Policy {
     /// Instances of one policy that wait to be called again: more are made when there are more calls at once.
     const SHELF: usize = 8;
 
+    /// What the guest said, as far as it may say so. What it depended on is taken out of the record.
     fn check(
         &self,
         decided: wasmtime::Result<Result<guest::Decision, String>>,
-        recorder: Box<Recorder>,
-        said: Said,
-    ) -> Ran {
-        let said = Arc::new(said);
+        recorder: &mut Recorder,
+    ) -> Result<Arc<Decided>, Failure> {
         let decision = match decided {
             Ok(Ok(decision)) => Decision::check(decision, &self.rules).map_err(Failure::Malformed),
             Ok(Err(words)) => Err(Failure::Said(words)),
             Err(trap) => Err(Failure::Trapped(trap)),
         };
-        let outcome = decision.map(|decision| {
-            let (dependence, facts) = (Arc::new(recorder.dependence.clone()), recorder.facts.clone());
-            Arc::new(Decided {
-                decision,
-                dependence,
-                facts,
-                said: said.clone(),
-            })
-        });
-        Ran {
-            outcome,
-            said,
-            recorder: Some(recorder),
-        }
+        Ok(Arc::new(Decided {
+            decision: decision?,
+            dependence: Arc::new(std::mem::take(&mut recorder.dependence)),
+            facts: std::mem::take(&mut recorder.facts),
+            said: None,
+        }))
     }
 
     fn recorder(&self) -> Box<Recorder> {
@@ -542,8 +595,10 @@ impl Policy {
     }
 
     /// Writes the lines of a decision to the log: when it is made, and each time it is used again.
-    pub fn tell(&self, said: &Said) {
-        said.write(&self.spec.name, &self.site);
+    pub fn tell(&self, said: Option<&Said>) {
+        if let Some(said) = said {
+            said.write(&self.spec.name, &self.site);
+        }
     }
 
     /// Says that the same answers led to different decisions.

@@ -126,6 +126,16 @@ impl Recorder {
         self.transcript = transcript.then(Vec::new);
     }
 
+    /// Forgets the call.
+    pub fn clear(&mut self) {
+        self.trace.clear();
+        self.trace_bytes = 0;
+        self.unkept = None;
+        self.dependence = Dependence::default();
+        self.facts.clear();
+        self.begin(false);
+    }
+
     /// Answers a question and takes note of it.
     pub fn ask<'a>(&mut self, circumstances: &'a Circumstances, question: Question) -> Result<Answer<'a>, Unanswered> {
         let shown = match &circumstances.withholding {

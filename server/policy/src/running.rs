@@ -33,6 +33,7 @@ const UNKNOWN: u64 = u64::MAX;
 #[derive(Clone, Debug)]
 pub(crate) struct Meter(Arc<MeterState>);
 
+/// Written only by whoever polls the call, one after the other, so that no write has to be one with a read.
 #[derive(Debug)]
 struct MeterState {
     /// Before the slice that is running.
@@ -68,7 +69,8 @@ impl Meter {
     /// Begins to count anew, against another limit.
     pub fn restart(&self, limit: Duration) {
         let state = &*self.0;
-        let mut ran = state.nanoseconds.swap(0, Relaxed);
+        let mut ran = state.nanoseconds.load(Relaxed);
+        state.nanoseconds.store(0, Relaxed);
         state.limit.store(nanoseconds(limit), Relaxed);
         let mark = state.mark.load(Relaxed);
         if mark != UNKNOWN {
@@ -76,7 +78,7 @@ impl Meter {
             ran += now.saturating_sub(mark);
             state.mark.store(now, Relaxed);
         }
-        state.before.fetch_add(ran, Relaxed);
+        state.before.store(state.before.load(Relaxed) + ran, Relaxed);
     }
 
     /// What a store does at each tick: go on, yield, or trap when the time is used up.
@@ -147,18 +149,22 @@ impl Meter {
     /// Polls the call, and counts its running time.
     pub fn poll<F: Future + ?Sized>(&self, call: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
         let state = &*self.0;
-        let first = !state.polled.swap(true, Relaxed);
+        let first = !state.polled.load(Relaxed);
+        state.polled.store(true, Relaxed);
         if !first {
             state.mark.store(processor_time(), Relaxed);
         }
         let outcome = call.poll(context);
         // Nearly every call ends in its first slice before any tick: asking the kernel for the processor time would cost more
         // than a tenth of such a call.
-        let mark = state.mark.swap(UNKNOWN, Relaxed);
+        let mark = state.mark.load(Relaxed);
+        state.mark.store(UNKNOWN, Relaxed);
         if mark != UNKNOWN {
             let slice = processor_time().saturating_sub(mark);
             let before_mark = if first { nanoseconds(TICK) } else { 0 };
-            state.nanoseconds.fetch_add(slice + before_mark, Relaxed);
+            state
+                .nanoseconds
+                .store(state.nanoseconds.load(Relaxed) + slice + before_mark, Relaxed);
             if slice >= nanoseconds(FIRST_SLICE) {
                 state.long.store(true, Relaxed);
             }
@@ -244,11 +250,27 @@ impl Ticker {
 
     /// Keeps the epoch ticking until the guard is dropped.
     pub fn call(&self) -> Ticking {
+        self.begin();
+        Ticking(self.state.clone())
+    }
+
+    /// Keeps the epoch ticking until [`Ticker::end`].
+    pub fn begin(&self) {
         self.state.calls.fetch_add(1, SeqCst);
-        if self.state.asleep.swap(false, SeqCst) {
+        // Looked at first, because writing costs more.
+        if self.state.asleep.load(SeqCst) && self.state.asleep.swap(false, SeqCst) {
             self.thread.unpark();
         }
-        Ticking(self.state.clone())
+    }
+
+    pub fn end(&self) {
+        self.state.end();
+    }
+}
+
+impl TickerState {
+    fn end(&self) {
+        self.calls.fetch_sub(1, SeqCst);
     }
 }
 
@@ -272,7 +294,7 @@ fn rest(state: &Weak<TickerState>, idle: &mut u32, tick: Duration) -> bool {
 
 impl Drop for Ticking {
     fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, SeqCst);
+        self.0.end();
     }
 }
 

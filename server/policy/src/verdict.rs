@@ -7,6 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use smallvec::SmallVec;
 use std::{
     ops::Deref,
     slice,
@@ -29,7 +30,7 @@ pub struct Verdict {
     /// How many of `changes`, from the first, are not of the operator's ring.
     pub(crate) alike: usize,
     /// What the answer depends on, as far as caches are concerned.
-    pub(crate) dependences: Vec<Arc<Dependence>>,
+    pub(crate) dependences: SmallVec<[Arc<Dependence>; 2]>,
     /// When the request arrived.
     pub arrived: SystemTime,
     /// How the policies came to it.
@@ -50,7 +51,7 @@ pub struct Lasting<'a> {
 pub struct Applied {
     changes: Vec<Arc<[HeaderChange]>>,
     alike: usize,
-    dependences: Vec<Arc<Dependence>>,
+    dependences: SmallVec<[Arc<Dependence>; 2]>,
     rules: [Option<Arc<[HeaderChange]>>; 2],
 }
 
@@ -167,7 +168,7 @@ impl Verdict {
             facts: Vec::new(),
             pace: None,
             changes: Vec::new(),
-            dependences: Vec::new(),
+            dependences: SmallVec::new(),
             arrived: request.arrived,
             effort: Effort::default(),
             ended_by: None,

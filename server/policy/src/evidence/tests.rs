@@ -4,7 +4,6 @@ use super::*;
 use crate::{
     decision::{Decision, Respond, Sharing},
     dependence::Dependence,
-    journal::Said,
     questions::Answer,
     recorder::Recorder,
 };
@@ -31,7 +30,7 @@ fn decided_by(status: u16, dependence: Dependence, facts: Vec<String>) -> Arc<De
         decision: Decision::Respond(respond),
         dependence: Arc::new(dependence),
         facts,
-        said: Arc::new(Said::default()),
+        said: None,
     })
 }
 

@@ -135,7 +135,7 @@ impl Observer {
         let slot = observer.engine.slot(&observer.usage.places).await;
         let warm = observer.instance(slot).await;
         let warm = warm.map_err(|failure| failure.while_configuring())?;
-        observer.tell(&warm.store.data().journal.take());
+        observer.tell(warm.store.data().journal.take().as_deref());
         observer.resting.put(warm);
         tracing::info!(
             observer = spec.name.as_str(),
@@ -189,7 +189,7 @@ impl Observer {
         let meter = Meter::new(self.spec.limits.running);
         let call = self.clone().call(warm, batch, meter.clone());
         let observed = self.drive(self.spec.limits.wall, call, &meter).await;
-        self.tell(&journal.take());
+        self.tell(journal.take().as_deref());
         let (warm, told) = observed?;
         // Its place wakes whoever waits for one.
         if self.engine.is_idle() {
@@ -223,8 +223,9 @@ impl Observer {
     ) -> Result<(Box<Warm>, Result<(), String>), Failure> {
         warm.store.set_epoch_deadline(1);
         let call = warm.store.data_mut();
-        call.begin_observing(self.services.clone(), meter);
-        call.end(self.recorder());
+        call.begin_observing(&self.services, meter);
+        call.end();
+        call.recorder.clear();
         let observing = warm.guest.wasmserve_policy_observing();
         let told = observing.call_observe(&mut warm.store, &batch).await;
         Ok((warm, told.map_err(Failure::Trapped)?))
@@ -290,8 +291,10 @@ impl Observer {
         }
     }
 
-    fn tell(&self, said: &Said) {
-        said.write(&self.spec.name, &self.site);
+    fn tell(&self, said: Option<&Said>) {
+        if let Some(said) = said {
+            said.write(&self.spec.name, &self.site);
+        }
     }
 
     pub fn count_told(&self, exchanges: u64) {

@@ -5,10 +5,12 @@ use crate::{
 };
 use wasmserve_policy::{Host, HostOptions, Isolation, Reuse, Room};
 
-/// Responds 200 + how often the instance was called. Traps for `/trap`, errs for `/grow` after growing its memory.
+/// Responds 200 + how often the instance was called. Traps for `/trap`, grows its memory for `/grow`, and responds with what
+/// is no status for `/malformed`.
 fn counting() -> Guest {
     let mut guest = Guest::new();
-    let (trap, grow, reply) = (guest.text("/trap"), guest.text("/grow"), guest.reply(&respond(200)));
+    let [trap, grow, malformed] = ["/trap", "/grow", "/malformed"].map(|path| guest.text(path));
+    let reply = guest.reply(&respond(200));
     guest.more = "(func $is (param $at i32) (param $length i32) (result i32)
         (i32.eq (call $hash (i32.load (i32.const 64)) (i32.load (i32.const 68)))
                 (call $hash (local.get $at) (local.get $length))))"
@@ -19,6 +21,7 @@ fn counting() -> Guest {
          (if (call $is {grow}) (then (drop (memory.grow (i32.const 1)))))
          (global.set $counter (i32.add (global.get $counter) (i32.const 1)))
          (i32.store16 (i32.add {reply} (i32.const 16)) (i32.add (i32.const 200) (global.get $counter)))
+         (if (call $is {malformed}) (then (i32.store16 (i32.add {reply} (i32.const 16)) (i32.const 99))))
          {reply}"
     );
     guest
@@ -49,6 +52,8 @@ async fn an_instance_that_failed_or_grew_is_not_called_again() {
     assert_eq!([next("/").await, next("/").await], [201, 202]);
     assert_eq!(fault(&decide(&chain, get("/trap")).await).status, 500);
     assert_eq!([next("/").await, next("/grow").await, next("/").await], [201, 202, 201]);
+    assert_eq!(fault(&decide(&chain, get("/malformed")).await).status, 500);
+    assert_eq!(next("/").await, 201);
 }
 
 #[tokio::test]
