@@ -2,16 +2,20 @@
 //!
 //! In the order of events: the kernel tells that something happened in a folder where a source lies; when nothing more has
 //! happened for a while, what the sources are now is compared with what they were; only a difference counts. So neither an
-//! editor's backup file nor our own reading leads to a reload, and a file that is being written is left alone until it is.
+//! editor's backup file nor our own reading leads to a reload, and a file that is being written is left alone until it is:
+//! whoever has it open and has written to it may rest in the middle, where half of it looks like the whole.
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::AccessKind};
+use notify::{
+    EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode, CreateKind, ModifyKind},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{self, Metadata},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
@@ -25,6 +29,9 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Something happens all the time: then what is there counts after so long.
 const LONGEST: Duration = Duration::from_secs(3);
 
+/// A file that was written to and is still open is waited for so long.
+const UNCLOSED: Duration = Duration::from_secs(30);
+
 /// The kernel stamps changes with the time of its last tick.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -36,9 +43,14 @@ pub struct Changes {
     /// Something happened that was not looked at yet.
     pending: bool,
     events: Arc<Notify>,
+    open: Arc<Mutex<Open>>,
     /// Kept, because dropping it ends the watching.
     watcher: Option<RecommendedWatcher>,
 }
+
+/// Sources that were written to, and not closed since.
+#[derive(Debug, Default)]
+struct Open(BTreeSet<PathBuf>);
 
 /// What sources are at a time, without what is in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +70,7 @@ impl Changes {
             seen: None,
             pending: false,
             events: Arc::default(),
+            open: Arc::default(),
             watcher: None,
         };
         changes.follow(sources, since);
@@ -98,6 +111,8 @@ impl Changes {
                 .is_ok()
                 && Instant::now() < latest
             {}
+            let closed = Instant::now() + UNCLOSED;
+            while self.is_being_written() && timeout_at(closed, self.events.notified()).await.is_ok() {}
             self.pending = false;
             let now = Fingerprint::of(&self.sources);
             if self.seen.as_ref() != Some(&now) {
@@ -107,8 +122,15 @@ impl Changes {
         }
     }
 
-    fn watch_folders(&self) -> Option<RecommendedWatcher> {
+    fn is_being_written(&self) -> bool {
+        !self.open.lock().unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
+    fn watch_folders(&mut self) -> Option<RecommendedWatcher> {
         let events = self.events.clone();
+        // What another watcher saw opened, this one may not see closed.
+        self.open = Arc::default();
+        let open = self.open.clone();
         let names: BTreeSet<_> = self
             .sources
             .iter()
@@ -117,8 +139,15 @@ impl Changes {
             .collect();
         let handler = move |event: notify::Result<notify::Event>| match event {
             Ok(event) if !may_matter(&event, |name| names.contains(name)) => {}
-            // An error too: it may be that events were lost.
-            _ => events.notify_one(),
+            Ok(event) => {
+                open.lock().unwrap_or_else(PoisonError::into_inner).note(&event);
+                events.notify_one();
+            }
+            // It may be that events were lost.
+            Err(_) => {
+                open.lock().unwrap_or_else(PoisonError::into_inner).0.clear();
+                events.notify_one();
+            }
         };
         let mut watcher = match notify::recommended_watcher(handler) {
             Ok(watcher) => watcher,
@@ -171,6 +200,26 @@ fn folders(sources: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     }
     folders.retain(|folder| folder.is_dir());
     folders
+}
+
+// === impl Open ===
+
+impl Open {
+    fn note(&mut self, event: &notify::Event) {
+        for path in event.paths.iter().filter(|path| path.extension().is_some()) {
+            match event.kind {
+                EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) => {
+                    self.0.insert(path.clone());
+                }
+                EventKind::Access(AccessKind::Close(AccessMode::Write))
+                | EventKind::Modify(ModifyKind::Name(_))
+                | EventKind::Remove(_) => {
+                    self.0.remove(path);
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 // === impl Fingerprint ===
@@ -265,6 +314,30 @@ mod tests {
         ] {
             let event = notify::Event::new(kind).add_path(path.into());
             assert_eq!(may_matter(&event, is_source), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_is_being_written_until_it_is_closed_or_gone() {
+        let event = |kind, path: &str| notify::Event::new(kind).add_path(path.into());
+        let written = EventKind::Modify(ModifyKind::Data(notify::event::DataChange::Any));
+        for end in [
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            EventKind::Remove(notify::event::RemoveKind::File),
+            EventKind::Modify(ModifyKind::Name(notify::event::RenameMode::From)),
+        ] {
+            let mut open = Open::default();
+            open.note(&event(EventKind::Create(CreateKind::File), "/etc/a.toml"));
+            open.note(&event(written, "/etc/a.toml"));
+            open.note(&event(written, "/etc/b.toml"));
+            open.note(&event(
+                EventKind::Access(AccessKind::Close(AccessMode::Read)),
+                "/etc/a.toml",
+            ));
+            open.note(&event(end, "/etc/b.toml"));
+            assert_eq!(open.0, BTreeSet::from(["/etc/a.toml".into()]), "{end:?}");
+            open.note(&event(end, "/etc/a.toml"));
+            assert!(open.0.is_empty(), "{end:?}");
         }
     }
 

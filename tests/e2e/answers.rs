@@ -81,6 +81,41 @@ fn fields_that_are_the_servers_cannot_be_configured() {
     }
 }
 
+#[test]
+fn the_page_of_a_status_is_shown_whether_or_not_the_file_is_there() {
+    let site = "[[site]]\nname = \"a\"\nhosts = [\"*\"]\nroot = \"www\"\n\
+                error-pages = { 404 = \"/404.html\", 405 = \"/405.html\" }\n";
+    let hosting = Hosting::new()
+        .file("www/there.txt", "there")
+        .file("www/404.html", "page of 404")
+        .file("www/405.html", "page of 405")
+        .config(site);
+    let server = hosting.start();
+    for (method, target, status, page) in [
+        ("GET", "/gone.txt", 404, "page of 404"),
+        ("POST", "/there.txt", 405, "page of 405"),
+        ("POST", "/gone.txt", 405, "page of 405"),
+    ] {
+        let response = server.request(method, target, &[]);
+        assert_eq!((response.status, response.text()), (status, page), "{method} {target}");
+    }
+}
+
+#[test]
+fn every_field_that_cannot_be_configured_is_told_with_its_place() {
+    let site = "[[site]]\nname = \"a\"\nhosts = [\"*\"]\nroot = \".\"\n[site.headers]\nremove = [\"X-A\", \"ETag\"]\n";
+    let more = "[site.headers.set]\nX-B = \"b\"\nConnection = \"close\"\nX-C = \"a\\r\\nb\"\n[site.headers.append]\n\"x y\" = \"1\"\n";
+    let said = Hosting::new().config(&format!("{site}{more}")).launch().refusal();
+    for expected in [
+        "wasmserve.toml:9:18: `headers`: the header etag describes the file",
+        "wasmserve.toml:12:1: `headers`: the header connection is the server's",
+        "wasmserve.toml:13:1: `headers`: \"a\\r\\nb\" is not a value",
+        "wasmserve.toml:15:1: `headers`: \"x y\" is not a header name",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
 /// The name of the page is the configuration's; what it names is looked up like any file.
 #[test]
 fn an_error_page_shows_nothing_that_is_not_served() {

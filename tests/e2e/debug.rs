@@ -126,11 +126,10 @@ fn the_secret_is_never_served_and_has_to_be_one() {
     ] {
         fs::write(&path, content).expect("the file is ours");
         fs::set_permissions(&path, Permissions::from_mode(mode)).expect("the file is ours");
-        let refusal = Launch::new(&tree)
-            .arguments(["--debug-secret-file"])
-            .arguments([&path])
-            .refusal();
-        assert!(refusal.contains(reason), "{refusal}");
-        assert!(!refusal.contains(content.trim()), "it is printed: {refusal}");
+        for launch in [Launch::new(&tree), Launch::check(&tree)] {
+            let refusal = launch.arguments(["--debug-secret-file"]).arguments([&path]).refusal();
+            assert!(refusal.contains(reason), "{refusal}");
+            assert!(!refusal.contains(content.trim()), "it is printed: {refusal}");
+        }
     }
 }

@@ -406,13 +406,15 @@ fn without_a_token_nobody_is_answered_over_tcp() {
     ] {
         fs::write(&token, content).expect("our folder");
         fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("our file");
-        let refusal = Launch::new(&tree)
-            .arguments(["--admin-listen", "127.0.0.1:0", "--admin-token-file"])
-            .arguments([&token])
-            .refusal();
-        assert!(
-            refusal.contains("the admin token") && refusal.contains(problem),
-            "{refusal}"
-        );
+        for launch in [Launch::new(&tree), Launch::check(&tree)] {
+            let refusal = launch
+                .arguments(["--admin-listen", "127.0.0.1:0", "--admin-token-file"])
+                .arguments([&token])
+                .refusal();
+            assert!(
+                refusal.contains("the admin token") && refusal.contains(problem),
+                "{refusal}"
+            );
+        }
     }
 }

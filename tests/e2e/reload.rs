@@ -1,6 +1,7 @@
 //! Reloading: what is served changes, and whoever is being served does not notice.
 use std::{
     fs,
+    io::Write,
     net::TcpStream,
     sync::{
         Arc,
@@ -365,6 +366,31 @@ fn watching_notices_plugins() {
         Some("configured"),
         "an empty folder is never an open server"
     );
+}
+
+/// A copy that rests in the middle has the file open: half of a configuration may be one without the policy that follows.
+#[test]
+fn watching_waits_until_a_file_is_closed() {
+    let hosting = hosting().config(&site("a", "first"));
+    let server = hosting.launch().arguments(["--watch"]).start();
+    assert_eq!(word(&server, "a"), "first");
+    let whole = fs::read_to_string(hosting.at("wasmserve.toml")).expect("our file");
+    let (half, rest) = whole.split_once("[[site.policy]]").expect("the site has a policy");
+    let mut file = fs::File::create(hosting.at("wasmserve.toml")).expect("our file");
+    let begun = Instant::now();
+    file.write_all(half.as_bytes()).expect("our file");
+    while begun.elapsed() < Duration::from_secs(5) {
+        let now = server.get_from("a.example", "/file.txt");
+        // Whoever never closes it is not waited for without an end: not in this test.
+        if begun.elapsed() < Duration::from_secs(20) {
+            assert_eq!(now.header("x-word"), Some("first"), "{now:?}");
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    file.write_all(format!("[[site.policy]]{rest}").replace("first", "second").as_bytes())
+        .expect("our file");
+    drop(file);
+    eventually("the whole is read", || word(&server, "a") == "second");
 }
 
 /// Reading the files again is no change of them.

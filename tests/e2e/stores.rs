@@ -356,7 +356,10 @@ fn keys_are_needed_and_never_shown() {
     std::fs::write(&file, text.replace(&bucket.endpoint(), "http://127.0.0.1:1")).expect("it is writable");
     let silent = check(&[]);
     assert!(
-        !silent.status.success() && silent.log.contains("cannot be listed"),
+        !silent.status.success()
+            && silent.log.contains("cannot be listed")
+            && silent.log.contains("LIST of a store failed")
+            && silent.log.contains("http://127.0.0.1:1/"),
         "{}",
         silent.log
     );

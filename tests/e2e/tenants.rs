@@ -278,6 +278,78 @@ fn a_file_is_not_read_while_it_is_written() {
     eventually("it is read", || seen(9));
 }
 
+/// A copy may rest in the middle for seconds. What says less than before is not believed so soon, whatever was there
+/// meanwhile; what was taken away for good is.
+#[test]
+fn half_of_a_file_that_rests_loosens_nothing() {
+    let hosting = tenants(&["a.org"], "allow = [\"policy\", \"headers\"]\n");
+    own_plugin(&hosting, "a.org", "");
+    let headers = "[headers]\nset = { x-version = \"1\" }\n";
+    let policy = own_policy("respond = \"403\"");
+    hosting.write("tenants/a.org/site.toml", headers.to_owned() + &policy);
+    let server = hosting.start();
+    assert_eq!(server.get_from("a.org", "/").status, 403, "{}", server.log());
+    // What is told while the copy rests; an answer that came after eight seconds says nothing about a limit of ten.
+    let told = |text: &str| {
+        let mut file = fs::File::create(hosting.at("tenants/a.org/site.toml")).expect("our folder");
+        let begun = Instant::now();
+        file.write_all(text.as_bytes()).expect("our file");
+        let mut statuses = BTreeSet::new();
+        while begun.elapsed() < Duration::from_secs(4) {
+            let status = server.get_from("a.org", "/").status;
+            if begun.elapsed() < Duration::from_secs(8) {
+                statuses.insert(status);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        statuses
+    };
+    for half in ["", headers, "[headers]\nset = { x-version = \"1\" }\n[[pol"] {
+        let statuses = told(half);
+        assert!(statuses.iter().all(|status| *status == 403), "{half:?}: {statuses:?}");
+    }
+    // What does not parse is refused in the end. It is not forgotten what was there before.
+    becomes(&server, "a.org", "/", 503);
+    let statuses = told(headers);
+    assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
+    hosting.write("tenants/a.org/site.toml", headers.to_owned() + &policy);
+    becomes(&server, "a.org", "/", 403);
+    fs::remove_file(hosting.at("tenants/a.org/site.toml")).expect("our file");
+    becomes(&server, "a.org", "/", 200);
+}
+
+/// Of a tenant that nothing is known of, what is being written is served to nobody, however long that takes.
+#[test]
+fn what_is_written_without_an_end_is_not_served() {
+    let hosting = tenants(&["a.org"], "allow = [\"headers\"]\n");
+    hosting.write("tenants/a.org/site.toml", "[headers]\n");
+    let server = hosting.start();
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let file = hosting.at("tenants/a.org/site.toml");
+    // Tells the longest time in which nothing was written.
+    let writer = std::thread::spawn(move || {
+        let (mut written, mut pause) = (Instant::now(), Duration::ZERO);
+        loop {
+            let file = fs::OpenOptions::new().append(true).open(&file);
+            file.and_then(|mut file| file.write_all(b"# more\n")).expect("our file");
+            pause = pause.max(written.elapsed());
+            written = Instant::now();
+            match ended.recv_timeout(Duration::from_millis(50)) {
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                _ => return pause,
+            }
+        }
+    });
+    let status = server.get_from("a.org", "/").status;
+    done.send(()).expect("the writer goes on until it is told");
+    let pause = writer.join().expect("our file");
+    assert!(
+        status == 503 || pause > Duration::from_millis(800),
+        "{status}, {pause:?}"
+    );
+    becomes(&server, "a.org", "/", 200);
+}
+
 /// Who changes its own `site.toml` has no more processor time by that.
 #[test]
 fn a_tenants_reload_brings_no_processor_time() {

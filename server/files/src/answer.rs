@@ -6,12 +6,14 @@ use crate::multipart::Boundary;
 use crate::plan::{ALLOW, Action, Plan, plan};
 use crate::range::{self, ByteRange};
 use crate::{Content, Found, Listing, Part, Parts, Representation, Selected, date::HttpDate};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use std::{
     any::Any,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -66,9 +68,11 @@ pub const SERVER: HeaderValue = HeaderValue::from_static("wasmserve");
 pub(crate) struct Head {
     headers: HeaderMap,
     media_type: Option<Arc<str>>,
-    /// Whether it was changed before: what nobody asks for twice within a second needs no second head.
+    /// Whether it was changed before: what nobody asks for twice needs no second head.
     was_changed: AtomicBool,
-    changed: OnceLock<Changed>,
+    changed: ArcSwapOption<Changed>,
+    /// Whether that served anybody since [`Head::rest`].
+    was_used: AtomicBool,
 }
 
 /// A head that somebody changed, for the next one who would change it in the same way.
@@ -78,30 +82,59 @@ struct Changed {
     headers: HeaderMap,
 }
 
+/// Length, type, entity tag and modification time, which is empty when it cannot be sent. In one piece of memory, because a
+/// server of many files has to fetch what it sends of each, and the counters of what is shared, from afar.
+fn values(representation: &Representation) -> [HeaderValue; 4] {
+    let modified = representation.modified.and_then(HttpDate::new).map(HttpDate::to_header);
+    let length = representation.length.to_string();
+    let parts = [
+        length.as_bytes(),
+        representation.content_type.as_bytes(),
+        representation.etag.as_bytes(),
+        modified.as_ref().map_or(&[][..], HeaderValue::as_bytes),
+    ];
+    let text = Bytes::from(parts.concat());
+    let mut at = 0;
+    parts.map(|part| {
+        let value = text.slice(at..at + part.len());
+        at += part.len();
+        HeaderValue::from_maybe_shared(value).expect("it was a field value before")
+    })
+}
+
 impl Head {
     pub(crate) fn of(representation: &Representation) -> Self {
-        let content_type = &representation.content_type;
+        let [length, content_type, etag, modified] = values(representation);
         let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(header::CONTENT_LENGTH, representation.length.into());
-        headers.insert(header::CONTENT_TYPE, content_type.clone());
+        headers.insert(header::CONTENT_LENGTH, length);
+        headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         // That of the bytes that follow (section 8.4).
         if let Some(coding) = representation.coding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
         }
-        headers.insert(header::ETAG, representation.etag.clone());
+        headers.insert(header::ETAG, etag);
         headers.insert(header::ACCEPT_RANGES, BYTES);
-        if let Some(modified) = representation.modified.and_then(HttpDate::new) {
-            headers.insert(header::LAST_MODIFIED, modified.to_header());
+        if !modified.is_empty() {
+            headers.insert(header::LAST_MODIFIED, modified);
         }
         vary(&mut headers, representation);
         // Here, because a clone has no room for one more, and would have to grow.
         headers.insert(header::SERVER, SERVER);
         Self {
             headers,
-            media_type: essence(content_type),
+            media_type: essence(&representation.content_type),
             was_changed: AtomicBool::new(false),
-            changed: OnceLock::new(),
+            changed: ArcSwapOption::empty(),
+            was_used: AtomicBool::new(false),
+        }
+    }
+
+    /// Another second begins: a changed head that served nobody in the last makes room for another.
+    pub(crate) fn rest(&self) {
+        let was_used = self.was_used.swap(false, Relaxed);
+        if !was_used && self.changed.load().is_some() {
+            self.changed.store(None);
         }
     }
 
@@ -187,23 +220,27 @@ impl Selected {
         headers: &HeaderMap,
         alike: impl FnOnce(&dyn Any) -> bool,
     ) -> Option<Answer> {
-        let changed = self.head.changed.get().filter(|changed| alike(&*changed.by))?;
+        let kept = self.head.changed.load();
+        let changed = kept.as_ref().filter(|changed| alike(&*changed.by))?;
         let action = Action::of(method);
         let is_whole = matches!(action, Action::Get | Action::Head)
             && matches!(plan(action, headers, &self.representation), Plan::Whole);
+        if is_whole && !self.head.was_used.load(Relaxed) {
+            self.head.was_used.store(true, Relaxed);
+        }
         is_whole.then(|| self.head.answer_with(&changed.headers, StatusCode::OK, self.parts()))
     }
 
-    /// Keeps the head of an answer that sends all of the file with 200, which `by` says how it was changed. For as long as
-    /// what is known of the file is used, about a second, and only for the first who changes it for the second time.
+    /// Keeps the head of an answer that sends all of the file with 200, which `by` says how it was changed. Only for the
+    /// first who changes it for the second time; until the file changes, or a second passes in which it served nobody.
     pub fn keep_changed(&self, answer: &Answer, by: impl FnOnce() -> Box<dyn Any + Send + Sync>) {
         if answer.status != StatusCode::OK || !self.head.was_changed.swap(true, Relaxed) {
             return;
         }
-        self.head.changed.get_or_init(|| Changed {
-            by: by(),
-            headers: answer.headers.clone(),
-        });
+        if self.head.changed.load().is_none() {
+            let (by, headers) = (by(), answer.headers.clone());
+            self.head.changed.store(Some(Arc::new(Changed { by, headers })));
+        }
     }
 
     /// All of its bytes.

@@ -127,6 +127,19 @@ impl Method {
         }
     }
 
+    /// Whether a directory has no such name: not even that of a link which leads nowhere. `false` when that cannot be told.
+    pub(crate) fn lacks(self, directory: impl AsFd, name: &str, patience: Patience) -> bool {
+        let flags = HANDLE | OFlags::NOFOLLOW;
+        let found = match (self, patience) {
+            (Self::Kernel { cached: true }, Patience::Never) => {
+                openat2(directory, name, flags, Mode::empty(), ResolveFlags::CACHED)
+            }
+            (_, Patience::Never) => Err(Errno::AGAIN),
+            (_, Patience::AsLongAsItTakes) => openat(directory, name, flags, Mode::empty()),
+        };
+        matches!(found, Err(Errno::NOENT))
+    }
+
     /// Opens a directory by its path on the machine; links in it are the operator's and followed.
     pub(crate) fn open_directory(self, path: &Path, patience: Patience) -> Result<OwnedFd> {
         let flags = HANDLE | OFlags::DIRECTORY;

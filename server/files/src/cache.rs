@@ -1,5 +1,5 @@
-//! Open files, and names where nothing is, kept for those who ask next. Bounded by descriptors and bytes; whoever is
-//! not asked for is let go of after a while, so that deleted files give their space back.
+//! Open files, files in memory, and names where nothing is, kept for those who ask next. Bounded by descriptors and bytes;
+//! whoever is not asked for is let go of after a while, so that deleted files give their space back.
 use crate::{entry::Entry, options::CacheOptions, pool::CacheCounts, root::BaseKey, striped::Striped};
 use quick_cache::{
     Equivalent, Weighter,

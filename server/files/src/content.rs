@@ -35,7 +35,7 @@ use wasmserve_pieces::Span;
 /// middle of one has no version to speak of (its entity tag is weak). Whoever publishes by rename never shows one.
 #[derive(Debug)]
 pub struct OpenFile {
-    /// Taken by `drop` alone.
+    /// `None` when the whole content is in memory.
     descriptor: Option<OwnedFd>,
     stat: Stat,
     device: Arc<Device>,
@@ -62,7 +62,7 @@ const PROBE_EVERY: u64 = 128 << 10;
 /// Files up to this length are held in memory: a body that fits one write with its head, and most of a site's pages.
 const SMALL: u64 = 16 << 10;
 
-const NO_DESCRIPTOR: &str = "the descriptor is there until the file is dropped";
+const NO_DESCRIPTOR: &str = "a file whose content is not in memory keeps its descriptor until it is dropped";
 
 // === impl OpenFile ===
 
@@ -94,7 +94,7 @@ impl OpenFile {
         self.small.is_some() || self.stat.length > SMALL || !self.stat.has_settled()
     }
 
-    /// Reads the content of a small file into memory.
+    /// Reads the content of a small file into memory. Its descriptor is closed then, where that waits for nobody.
     ///
     /// # Errors
     /// EAGAIN when it changed meanwhile and, without patience, when reading would block. A file that cannot be read says
@@ -120,7 +120,14 @@ impl OpenFile {
             return Err(Errno::AGAIN);
         }
         self.small = Some(content.into());
+        if self.device.nature != Nature::Remote {
+            self.descriptor = None;
+        }
         Ok(())
+    }
+
+    pub(crate) fn has_descriptor(&self) -> bool {
+        self.descriptor.is_some()
     }
 
     pub(crate) fn stat(&self) -> &Stat {
@@ -204,6 +211,10 @@ impl OpenFile {
     /// # Errors
     /// [`Changed`].
     pub fn unchanged(&self) -> io::Result<()> {
+        if !self.has_descriptor() {
+            // What is in memory stays as it is.
+            return Ok(());
+        }
         let now = Stat::of(self, Freshness::Known)?;
         if self.stat.same_version(&now) {
             return Ok(());
@@ -306,6 +317,7 @@ impl TryFrom<std::fs::File> for OpenFile {
     }
 }
 
+/// Only of a file that is not held in [memory](OpenFile::in_memory).
 impl AsFd for OpenFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_ref().expect(NO_DESCRIPTOR).as_fd()

@@ -1,5 +1,5 @@
 //! What a path led to, ready to be sent: the open file, what HTTP knows of it, and its siblings in other codings. Made
-//! whole before anybody sees it, valid for a second, then made again from what has not changed.
+//! whole before anybody sees it, valid for a second, then used again if nothing has changed, or made again from what has not.
 use crate::{
     Coding, FileState, Machines, OpenFile, Representation, Selected, Source,
     beneath::Patience,
@@ -8,6 +8,7 @@ use crate::{
     preferences,
     root::FRESH,
     search::Scope,
+    siblings::Absent,
     trouble::Trouble,
 };
 use std::{
@@ -40,6 +41,8 @@ pub(crate) enum What {
 pub(crate) struct Variants {
     original: Selected,
     coded: Vec<(Coding, Selected)>,
+    /// Codings that need not be looked for while the directory is as it is; `None` until that was found out.
+    absent: Option<Arc<Absent>>,
 }
 
 /// The generation of a set that no set has.
@@ -53,13 +56,18 @@ impl Entry {
     /// # Errors
     /// Troubles that are of the moment and not of the path: they are not kept.
     pub(crate) fn load(scope: &Scope, path: &str, earlier: Option<&Self>, patience: Patience) -> Result<Self, Trouble> {
-        let checked = Instant::now();
+        let mut checked = Instant::now();
         let earlier = match earlier.map(|entry| &entry.what) {
-            Some(What::File(variants)) => Some(&**variants),
+            Some(What::File(variants)) => Some(variants),
             _ => None,
         };
         let what = match open(scope, path, earlier.map(|variants| &variants.original), patience) {
-            Ok(Opened::File(file)) => What::File(Arc::new(Variants::load(scope, path, file, earlier, patience)?)),
+            Ok(Opened::File(file)) => {
+                let (variants, seen) = Variants::load(scope, path, file, earlier, patience)?;
+                // The second begins with the oldest that it rests on.
+                checked = seen.map_or(checked, |seen| seen.min(checked));
+                What::File(variants)
+            }
             Ok(Opened::Directory) => What::Directory,
             Err(Trouble::NotThere) => What::NotThere,
             Err(trouble @ (Trouble::Forbidden | Trouble::Broken | Trouble::StoreBroken | Trouble::StoreSlow)) => {
@@ -115,7 +123,7 @@ impl Entry {
         match &self.what {
             What::File(variants) => variants
                 .all()
-                .filter(|selected| selected.source.file().is_some())
+                .filter(|selected| selected.source.file().is_some_and(|file| file.has_descriptor()))
                 .count(),
             What::Directory | What::NotThere | What::Failed(_) => 0,
         }
@@ -142,24 +150,35 @@ fn open(scope: &Scope, path: &str, earlier: Option<&Selected>, patience: Patienc
 // === impl Variants ===
 
 impl Variants {
+    /// The file and its siblings. What is known of siblings that are not there may be older than the call: then since when.
     fn load(
         scope: &Scope,
         path: &str,
         file: Arc<OpenFile>,
-        earlier: Option<&Self>,
+        earlier: Option<&Arc<Self>>,
         patience: Patience,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<(Arc<Self>, Option<Instant>), Trouble> {
         let observed = SystemTime::now();
         let options = &scope.root.options;
         let name = path.rsplit('/').next().unwrap_or(path);
-        let content_type = options.media_types.of(name);
+        let content_type = match earlier {
+            Some(earlier) => earlier.original.representation.content_type.clone(),
+            None => options.media_types.of(name),
+        };
+        let wanted = match is_coded(name) {
+            true => &[],
+            false => options.precompressed.as_slice(),
+        };
+        // A file that is asked for once is not worth looking at its directory too.
+        let absent = earlier.filter(|_| !wanted.is_empty());
+        let absent = absent.and_then(|earlier| Absent::find(scope, path, wanted, earlier.absent.as_ref(), patience));
+        let (absent, seen) = absent.unzip();
+        let is_absent = |coding| absent.as_ref().is_some_and(|absent| absent.contains(coding));
         let mut coded = Vec::new();
-        for coding in options
-            .precompressed
-            .iter()
-            .copied()
-            .filter(|coding| *coding != Coding::Identity && !is_coded(name))
-        {
+        for coding in wanted.iter().copied() {
+            if coding == Coding::Identity || is_absent(coding) {
+                continue;
+            }
             let earlier = earlier.and_then(|variants| variants.in_coding(coding));
             match open(scope, &format!("{path}{}", coding.suffix()), earlier, patience) {
                 Ok(Opened::File(sibling)) if is_current(&sibling, &file) => coded.push((coding, sibling)),
@@ -177,22 +196,41 @@ impl Variants {
                 modified: stat.modified.system_time(),
                 inode: (options.machines == Machines::One).then_some(stat.identity.inode),
             };
-            let representation = Representation::of_file(&state, content_type.clone(), coding, negotiated, observed);
-            Selected::new(file, representation)
+            let same = earlier
+                .and_then(|earlier| earlier.in_coding(coding))
+                .filter(|same| same.source.file().is_some_and(|same| Arc::ptr_eq(same, &file)));
+            match same.filter(|same| same.representation.is_still(&state, negotiated, observed)) {
+                Some(same) => {
+                    same.head.rest();
+                    same.clone()
+                }
+                None => {
+                    let content_type = content_type.clone();
+                    let representation = Representation::of_file(&state, content_type, coding, negotiated, observed);
+                    Selected::new(file, representation)
+                }
+            }
         };
         let coded = coded
             .into_iter()
             .map(|(coding, sibling)| (coding, select(sibling, coding)))
             .collect();
-        Ok(Self {
+        let variants = Self {
             original: select(file, Coding::Identity),
             coded,
-        })
+            absent,
+        };
+        let same = earlier.filter(|earlier| earlier.is(&variants)).map(Arc::clone);
+        Ok((same.unwrap_or_else(|| Arc::new(variants)), seen))
     }
 
     /// Of a file and its siblings as they are.
     pub(crate) fn new(original: Selected, coded: Vec<(Coding, Selected)>) -> Self {
-        Self { original, coded }
+        Self {
+            original,
+            coded,
+            absent: None,
+        }
     }
 
     /// The variant that a client wants; `None` when it refuses every one there is.
@@ -225,6 +263,18 @@ impl Variants {
                 .find(|(of, _)| *of == coding)
                 .map(|(_, selected)| selected),
         }
+    }
+
+    /// Whether all is the very same.
+    fn is(&self, other: &Self) -> bool {
+        let absent = [self, other].map(|variants| variants.absent.as_ref().map(Arc::as_ptr));
+        let codings = |variants: &Self| variants.coded.iter().map(|(coding, _)| *coding).collect::<Vec<_>>();
+        absent[0] == absent[1]
+            && codings(self) == codings(other)
+            && self
+                .all()
+                .zip(other.all())
+                .all(|(one, other)| Arc::ptr_eq(&one.head, &other.head))
     }
 
     fn all(&self) -> impl Iterator<Item = &Selected> {

@@ -141,7 +141,7 @@ impl FileState {
         HeaderValue::try_from(tag).expect("hexadecimal digits, dots, hyphens and coding names are visible ASCII")
     }
 
-    fn strength(&self, observed: SystemTime) -> Strength {
+    pub(crate) fn strength(&self, observed: SystemTime) -> Strength {
         let distance = observed
             .duration_since(self.modified)
             .unwrap_or_else(|error| error.duration());

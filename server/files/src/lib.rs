@@ -39,6 +39,7 @@ mod remote;
 pub mod representation;
 mod root;
 mod search;
+mod siblings;
 mod stat;
 pub mod store;
 pub mod striped;

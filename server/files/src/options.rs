@@ -130,7 +130,8 @@ pub enum Listings {
 /// How much of the files is kept open and in memory, for all sites of a [`Pool`](crate::Pool) together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheOptions {
-    /// Descriptors of files that nobody reads at the moment; 0 keeps nothing.
+    /// Descriptors of files that nobody reads at the moment; 0 keeps nothing. Small files that rested are in memory and
+    /// need none.
     pub descriptors: usize,
     /// Content of small files, and what is known of the others.
     pub bytes: u64,

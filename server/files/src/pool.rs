@@ -7,6 +7,7 @@ use crate::{
     cache::{Cache, Key},
     protect::Protected,
     root::Base,
+    siblings::Looked,
     store::Stores,
 };
 use arc_swap::ArcSwap;
@@ -22,6 +23,8 @@ pub struct Pool {
     pub(crate) cache: Cache,
     /// Directories that policies placed requests in, by the base of their root and their path in it.
     pub(crate) directories: sync::Cache<Key, Arc<Base>>,
+    /// Directories that files were found in, and when they last changed. Holds no descriptors.
+    pub(crate) names: sync::Cache<Key, Looked>,
     /// The directories of roots, by their number. A site that nobody asks for keeps no descriptor.
     roots: sync::Cache<usize, Arc<Base>>,
     protected: ArcSwap<Protected>,
@@ -45,6 +48,9 @@ pub struct CacheCounts {
 /// Descriptors of directories that policies placed requests in.
 const PLACES: usize = 128;
 
+/// Directories of which is kept when they last changed.
+const DIRECTORIES: usize = 1024;
+
 /// Descriptors of roots.
 const ROOTS: usize = 128;
 
@@ -60,6 +66,7 @@ impl Pool {
             stores,
             cache: Cache::new(cache),
             directories: sync::Cache::new(PLACES),
+            names: sync::Cache::new(DIRECTORIES),
             roots: sync::Cache::new(ROOTS),
             protected: ArcSwap::from_pointee(Protected::new(protected)),
             changing: Mutex::default(),
@@ -117,6 +124,7 @@ impl Pool {
             self.roots.remove(number);
         }
         self.directories.retain(|key, _| !numbers.contains(&key.base.root));
+        self.names.retain(|key, _| !numbers.contains(&key.base.root));
     }
 
     fn replace_protected(&self, paths: Vec<PathBuf>) {

@@ -1,6 +1,6 @@
 //! What HTTP knows of a file before any byte of it is read (RFC 9110, section 8).
 use crate::coding::Coding;
-use crate::etag::{self, FileState};
+use crate::etag::{self, FileState, Strength};
 use crate::store::ObjectVersion;
 use http::HeaderValue;
 use std::time::SystemTime;
@@ -42,6 +42,15 @@ impl Representation {
             coding: (coding != Coding::Identity).then(|| coding.token()),
             negotiated,
         }
+    }
+
+    /// Whether [`of_file`](Self::of_file) would say the same now, of a file in the same state, coding and type: a weak
+    /// entity tag becomes strong, and a time in the future comes.
+    pub(crate) fn is_still(&self, state: &FileState, negotiated: bool, observed: SystemTime) -> bool {
+        let is_strong = !self.etag.as_bytes().starts_with(b"W/");
+        self.negotiated == negotiated
+            && is_strong == (state.strength(observed) == Strength::Strong)
+            && self.modified.is_some() == (state.modified <= observed)
     }
 
     /// Of a version of an object, whose bytes are in `coding` by its name, or in that it is stored with.

@@ -44,6 +44,12 @@ impl Timestamp {
         // Linux's SystemTime holds the same 64 bits of seconds; elsewhere a time that cannot be is as good as none.
         exact.unwrap_or(SystemTime::UNIX_EPOCH)
     }
+
+    /// Whether it was so long ago that nothing that happens now is given the same.
+    pub(crate) fn is_settled(self) -> bool {
+        let age = self.system_time().elapsed();
+        age.is_ok_and(|age| age >= SETTLED_AFTER)
+    }
 }
 
 /// What the file system says of a descriptor.
@@ -89,8 +95,7 @@ impl Stat {
 
     /// Whether the file was modified so long ago that a second write cannot hide behind the same time.
     pub(crate) fn has_settled(&self) -> bool {
-        let age = self.modified.system_time().elapsed();
-        age.is_ok_and(|age| age >= SETTLED_AFTER)
+        self.modified.is_settled()
     }
 
     /// Whether this is the version of the file that `other` is. `changed` does not count: it is also set when the file is

@@ -101,11 +101,6 @@ impl Crowd {
         u64::try_from(now.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// As [`Crowd::is_mixed`], now.
-    pub(crate) fn is_mixed_now(&self) -> bool {
-        self.changed.load(Relaxed) != NOBODY && self.is_mixed(self.at(Instant::now()))
-    }
-
     /// Whether more than one site was asked lately.
     fn is_mixed(&self, now: u64) -> bool {
         let changed = self.changed.load(Relaxed);
@@ -170,6 +165,12 @@ impl Member {
         let all = crowd.used.at(window);
         let part = all / crowd.active.at(window).max(1) / 2;
         all > crowd.free && self.used.at(window) > part
+    }
+
+    /// Whether several sites are asked, now.
+    pub fn is_beside_others(&self) -> bool {
+        let crowd = &*self.crowd;
+        crowd.changed.load(Relaxed) != NOBODY && crowd.is_mixed(crowd.at(Instant::now()))
     }
 
     /// As [`Member::is_over`], now; without looking at a clock where there are no others.

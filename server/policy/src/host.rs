@@ -103,6 +103,8 @@ pub(crate) struct Engine {
     ticker: Ticker,
     /// Where calls go on that do not end soon.
     pub lane: Lane,
+    /// Where policies are configured whose state is captured.
+    pub captures: Lane,
     places: Places,
     key: Key,
     /// Where instances wait to be called again.
@@ -131,11 +133,13 @@ impl Host {
         let config = engine_config(instances);
         let wasm = wasmtime::Engine::new(&config).map_err(|error| HostError(error.into()))?;
         let ticker = Ticker::start(&wasm, options.tick).map_err(|error| HostError(error.into()))?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let engine = Engine {
             codes: Codes::new(wasm.clone(), config, options.code),
             wasm,
             ticker,
-            lane: Lane::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            lane: Lane::new(processors),
+            captures: Lane::named("capture", processors),
             places: Places::new(instances as usize),
             key: Key::random(),
             spares: Mutex::default(),

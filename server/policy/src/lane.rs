@@ -5,8 +5,13 @@
 //! goes back to where it began, and so does its place, so that whoever waits for one is not woken by threads that have to wait
 //! for a processor themselves. Turns are shared fairly between sites ([`Share`]), and within a site the call that has run least is next.
 //!
+//! There are two bands of threads. Those of the first have a lower priority than the threads that serve. Those of the second
+//! give way to everybody, and rest after each turn: they run the calls of sites that have used more than their part beside
+//! others. Where other programs want all processors, such threads would hardly run. When they find out that they came late,
+//! their calls go to the first band for a while.
+//!
 //! The threads that serve never wait for a lock that these hold: calls come in through a channel without locks, and only
-//! these threads take from it.
+//! the threads of a band take from its own.
 use crate::{
     crowd::{Crowd, Member},
     running::Meter,
@@ -28,20 +33,45 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 type Erased = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Nobody is late for less: timers are, and whoever is woken.
+const TOLERATED: Duration = Duration::from_millis(2);
+/// What a thread may be late altogether, where three quarters of the time are forgiven: all of four seconds. A reload that
+/// compiles takes all processors for shorter.
+const LATE: Duration = Duration::from_secs(1);
+/// How long nobody gives way after that.
+const FIRM: Duration = Duration::from_secs(30);
+
 /// The threads; they start with the first call, and end when this is dropped.
 pub(crate) struct Lane {
+    name: &'static str,
     shared: Arc<Shared>,
     started: OnceLock<()>,
 }
 
 struct Shared {
+    slow: Band,
+    spare: Band,
+    late: Duration,
+    begun: Instant,
+    /// Until when nobody gives way, in nanoseconds since `begun`.
+    firm: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// Threads, and the calls that wait for them.
+struct Band {
     intake: Sender<Arc<Task>>,
-    /// Taken by the threads of the lane alone.
+    /// Taken by these threads alone.
     queue: Mutex<Queue>,
     threads: Vec<Sleeper>,
-    /// So many of the threads, from the first, run calls of sites that have used more than their part.
-    open: usize,
-    closed: AtomicBool,
+}
+
+/// Of the two bands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Slow,
+    /// Whose threads give way to all others.
+    Spare,
 }
 
 struct Queue {
@@ -55,16 +85,15 @@ struct Queue {
 #[derive(Default)]
 struct Sleeper {
     asleep: AtomicBool,
-    /// It runs no calls of sites that have used more than their part, and wakes by itself when it does again.
-    resting: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
-/// After a turn of a site that has used more than its part, a thread leaves its processor for as long to others: what an
-/// answer costs beside the call, where it is sent, is about as much.
-#[derive(Default)]
-struct Rest {
-    until: Option<Instant>,
+/// How late a thread was with what it did: it wanted a processor, and had none. Three quarters of the time that goes by are
+/// forgiven.
+struct Lateness {
+    late: Duration,
+    /// Until when it is known.
+    until: Instant,
 }
 
 /// What a site has used of the lane: the one that used least is next.
@@ -72,6 +101,16 @@ struct Rest {
 pub(crate) struct Share {
     nanoseconds: AtomicU64,
     pub member: Member,
+    purpose: Purpose,
+}
+
+/// What turns are for, which says when they give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Answers: when the site has used more than its part.
+    Answers,
+    /// What nobody waits for with a request: while several sites are asked.
+    Background,
 }
 
 /// A call that was handed over.
@@ -115,20 +154,25 @@ struct Handed<T> {
 // === impl Lane ===
 
 impl Lane {
-    /// With so many threads.
+    /// With so many threads, and as many more as may give way at once.
     pub fn new(threads: usize) -> Self {
-        let (sender, intake) = mpsc::channel();
-        let queue = Queue {
-            intake,
-            ready: Vec::new(),
-            clock: 0,
-        };
+        Self::named("policy", threads)
+    }
+
+    /// Whose threads' names begin so.
+    pub fn named(name: &'static str, threads: usize) -> Self {
+        Self::with(name, threads, LATE)
+    }
+
+    fn with(name: &'static str, threads: usize, late: Duration) -> Self {
         Self {
+            name,
             shared: Arc::new(Shared {
-                intake: sender,
-                queue: Mutex::new(queue),
-                threads: (0..threads.max(1)).map(|_| Sleeper::default()).collect(),
-                open: open(threads),
+                slow: Band::new(threads.max(1)),
+                spare: Band::new(open(threads)),
+                late,
+                begun: Instant::now(),
+                firm: AtomicU64::new(0),
                 closed: AtomicBool::new(false),
             }),
             started: OnceLock::new(),
@@ -163,7 +207,7 @@ impl Lane {
         F: Future<Output: Send> + Send + 'static,
     {
         self.started.get_or_init(|| self.start());
-        share.member.charge(meter.ran(), Instant::now());
+        share.charge_site(meter.ran());
         let (sender, outcome) = oneshot::channel();
         let runtime = Handle::current();
         let home = runtime.clone();
@@ -190,14 +234,17 @@ impl Lane {
     }
 
     fn start(&self) {
-        for at in 0..self.shared.threads.len() {
-            let shared = self.shared.clone();
-            let started = thread::Builder::new()
-                .name(format!("policy-slow-{at}"))
-                .spawn(move || shared.work(at));
-            if let Err(error) = started {
-                // With none, calls end at their wall time.
-                tracing::error!(%error, "a thread for policies that run long cannot be started");
+        let name = self.name;
+        for (kind, word) in [(Kind::Slow, "slow"), (Kind::Spare, "spare")] {
+            for at in 0..self.shared.band(kind).threads.len() {
+                let shared = self.shared.clone();
+                let started = thread::Builder::new()
+                    .name(format!("{name}-{word}-{at}"))
+                    .spawn(move || shared.work(kind, at));
+                if let Err(error) = started {
+                    // With none, calls end at their wall time.
+                    tracing::error!(%error, "a thread for policies that run long cannot be started");
+                }
             }
         }
     }
@@ -206,8 +253,10 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::SeqCst);
-        for sleeper in &self.shared.threads {
-            sleeper.wake();
+        for kind in [Kind::Slow, Kind::Spare] {
+            for sleeper in &self.shared.band(kind).threads {
+                sleeper.wake();
+            }
         }
     }
 }
@@ -215,49 +264,151 @@ impl Drop for Lane {
 // === impl Shared ===
 
 impl Shared {
+    fn band(&self, kind: Kind) -> &Band {
+        match kind {
+            Kind::Slow => &self.slow,
+            Kind::Spare => &self.spare,
+        }
+    }
+
     fn submit(&self, task: Arc<Task>) {
-        // The receiver is as old as the sender.
-        let over = task.share.member.is_over_now();
-        let _ = self.intake.send(task);
+        let kind = self.send(task);
         fence(Ordering::SeqCst);
-        let (open, kept) = self.threads.split_at(self.open);
-        let resting = |sleeper: &Sleeper| sleeper.resting.load(Ordering::SeqCst);
-        let _ = match over {
-            true => open.iter().any(|sleeper| !resting(sleeper) && sleeper.wake()),
-            false => open.iter().chain(kept).any(Sleeper::wake),
+        let _ = self.band(kind).threads.iter().any(Sleeper::wake);
+    }
+
+    /// After a turn in a band, whose thread looks for the next one at once.
+    fn submit_from(&self, here: Kind, task: Arc<Task>) {
+        let kind = self.send(task);
+        fence(Ordering::SeqCst);
+        if kind != here {
+            let _ = self.band(kind).threads.iter().any(Sleeper::wake);
+        }
+    }
+
+    fn send(&self, task: Arc<Task>) -> Kind {
+        let kind = match task.share.gives_way() && !self.is_firm(Instant::now()) {
+            true => Kind::Spare,
+            false => Kind::Slow,
         };
+        // The receiver is as old as the sender.
+        let _ = self.band(kind).intake.send(task);
+        kind
+    }
+
+    fn is_firm(&self, now: Instant) -> bool {
+        self.at(now) < self.firm.load(Ordering::Relaxed)
+    }
+
+    /// Nanoseconds since it began.
+    fn at(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// What one thread does.
-    fn work(&self, at: usize) {
-        let me = &self.threads[at];
+    fn work(&self, kind: Kind, at: usize) {
+        let band = self.band(kind);
+        let me = &band.threads[at];
         let _ = me.thread.set(thread::current());
-        if let Err(error) = turns::run_long() {
+        let lowered = match kind {
+            Kind::Slow => turns::run_long(),
+            Kind::Spare => turns::give_way(),
+        };
+        if let Err(error) = lowered {
             tracing::warn!(%error, "policies that run long cannot be given a lower priority");
         }
-        let mut rest = Rest::default();
+        let mut lateness = Lateness::none();
+        let mut run = |task: Arc<Task>| match kind {
+            Kind::Slow => _ = task.run(Kind::Slow),
+            Kind::Spare => self.give_turn(task, &mut lateness),
+        };
         while !self.closed.load(Ordering::SeqCst) {
-            let now = Instant::now();
-            let left = rest.left(now);
-            me.resting.store(left.is_some(), Ordering::SeqCst);
-            let runs_all = at < self.open && left.is_none();
-            let next = || self.queue().next(|task| runs_all || !task.share.member.is_over(now));
-            if let Some(task) = next() {
-                rest.take(task);
+            // Not in the condition: the lock would be held for the turn.
+            let next = band.queue().next();
+            if let Some(task) = next {
+                run(task);
                 continue;
             }
             me.asleep.store(true, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             // What was submitted before `asleep` was set is seen here; what is submitted after it wakes this thread.
-            match next() {
+            let next = band.queue().next();
+            match next {
                 Some(task) => {
                     me.asleep.store(false, Ordering::SeqCst);
-                    rest.take(task);
+                    run(task);
                 }
                 None if self.closed.load(Ordering::SeqCst) => {}
-                None => left.map_or_else(thread::park, thread::park_timeout),
+                None => thread::park(),
             }
             me.asleep.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// A turn on a thread that gives way. Afterwards it leaves its processor for as long to others: what an answer costs beside
+    /// the call, where it is sent, is about as much.
+    fn give_turn(&self, task: Arc<Task>, lateness: &mut Lateness) {
+        let share = task.share.clone();
+        let begun = Instant::now();
+        let ran = task.run(Kind::Spare);
+        let mut due = ran;
+        if share.gives_way() {
+            due += ran;
+            thread::sleep(ran);
+        }
+        if lateness.note(begun, due, Instant::now()) > self.late {
+            *lateness = Lateness::none();
+            self.stand_firm();
+        }
+    }
+
+    /// Nobody gives way for a while, nor who waits for that now.
+    fn stand_firm(&self) {
+        let until = self.at(Instant::now() + FIRM);
+        self.firm.store(until, Ordering::Relaxed);
+        let waiting = self.spare.queue().take();
+        waiting.into_iter().for_each(|task| self.submit(task));
+    }
+}
+
+// === impl Lateness ===
+
+impl Lateness {
+    fn none() -> Self {
+        Self {
+            late: Duration::ZERO,
+            until: Instant::now(),
+        }
+    }
+
+    /// Takes note of what should have taken so long, and says how late it was altogether.
+    fn note(&mut self, begun: Instant, due: Duration, ended: Instant) -> Duration {
+        let forgiven = |time: Duration| time * 3 / 4;
+        let took = ended.saturating_duration_since(begun);
+        let before = self
+            .late
+            .saturating_sub(forgiven(begun.saturating_duration_since(self.until)));
+        let late = took.saturating_sub(due + TOLERATED);
+        self.late = (before + late).saturating_sub(forgiven(took));
+        self.until = ended;
+        self.late
+    }
+}
+
+// === impl Band ===
+
+impl Band {
+    fn new(threads: usize) -> Self {
+        let (sender, intake) = mpsc::channel();
+        let queue = Queue {
+            intake,
+            ready: Vec::new(),
+            clock: 0,
+        };
+        Self {
+            intake: sender,
+            queue: Mutex::new(queue),
+            threads: (0..threads).map(|_| Sleeper::default()).collect(),
         }
     }
 
@@ -272,33 +423,24 @@ impl Queue {
         self.ready.push(task);
     }
 
-    fn next(&mut self, may_run: impl Fn(&Task) -> bool) -> Option<Arc<Task>> {
-        while let Ok(task) = self.intake.try_recv() {
-            self.push(task);
-        }
+    fn next(&mut self) -> Option<Arc<Task>> {
+        self.take_in();
         let used = |task: &Task| (task.share.nanoseconds.load(Ordering::Relaxed), task.meter.ran());
-        let may_run = |at: &usize| may_run(&self.ready[*at]);
-        let at = (0..self.ready.len())
-            .filter(may_run)
-            .min_by_key(|at| used(&self.ready[*at]))?;
+        let at = (0..self.ready.len()).min_by_key(|at| used(&self.ready[*at]))?;
         let task = self.ready.swap_remove(at);
         self.clock = self.clock.max(task.share.nanoseconds.load(Ordering::Relaxed));
         Some(task)
     }
-}
 
-impl Rest {
-    fn left(&self, now: Instant) -> Option<Duration> {
-        Some(self.until?.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    /// All that wait.
+    fn take(&mut self) -> Vec<Arc<Task>> {
+        self.take_in();
+        std::mem::take(&mut self.ready)
     }
 
-    /// Gives a call its turn.
-    fn take(&mut self, task: Arc<Task>) {
-        let share = task.share.clone();
-        let ran = task.run();
-        let now = Instant::now();
-        if share.member.is_over(now) {
-            self.until = Some(now + ran);
+    fn take_in(&mut self) {
+        while let Ok(task) = self.intake.try_recv() {
+            self.push(task);
         }
     }
 }
@@ -318,9 +460,27 @@ impl Sleeper {
 
 impl Share {
     pub fn new(site: &str, crowd: &Arc<Crowd>) -> Self {
+        Self::of(site, crowd, Purpose::Answers)
+    }
+
+    /// Of what nobody waits for with a request.
+    pub fn background(crowd: &Arc<Crowd>) -> Self {
+        Self::of("", crowd, Purpose::Background)
+    }
+
+    fn of(site: &str, crowd: &Arc<Crowd>, purpose: Purpose) -> Self {
         Self {
             nanoseconds: AtomicU64::new(0),
             member: Member::new(site, crowd),
+            purpose,
+        }
+    }
+
+    /// Whether its turns leave the processors to others now.
+    pub fn gives_way(&self) -> bool {
+        match self.purpose {
+            Purpose::Answers => self.member.is_over_now(),
+            Purpose::Background => self.member.is_beside_others(),
         }
     }
 
@@ -328,12 +488,18 @@ impl Share {
     fn charge(&self, ran: Duration) {
         let nanoseconds = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-        self.member.charge(ran, Instant::now());
+        self.charge_site(ran);
+    }
+
+    fn charge_site(&self, ran: Duration) {
+        if self.purpose == Purpose::Answers {
+            self.member.charge(ran, Instant::now());
+        }
     }
 }
 
-/// How many of so many threads run calls of sites that have used more than their part: a quarter of the processors, and one at
-/// least, is left for those that serve others.
+/// How many threads give way, of so many processors: a quarter of these, and one at least where there are several, is left
+/// to those that serve others.
 fn open(threads: usize) -> usize {
     threads.saturating_sub(threads.div_ceil(4)).max(1)
 }
@@ -346,7 +512,7 @@ impl Task {
     }
 
     /// A turn, and how long it was.
-    fn run(self: Arc<Self>) -> Duration {
+    fn run(self: Arc<Self>, here: Kind) -> Duration {
         let call = {
             let mut state = self.state();
             let Some(call) = state.call.take() else {
@@ -375,7 +541,7 @@ impl Task {
                 drop(state);
                 if woken {
                     let lane = self.lane.clone();
-                    lane.queue().push(self);
+                    lane.submit_from(here, self);
                 }
             }
             None => state.stage = Stage::Ended,

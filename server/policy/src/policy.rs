@@ -469,7 +469,7 @@ impl Policy {
 
     /// Whether a call is to leave the threads that serve to others from its beginning.
     fn is_deferred(&self) -> bool {
-        let deferred = self.usage.lane.member.is_over_now();
+        let deferred = self.usage.lane.gives_way();
         if deferred {
             self.counters.deferred();
         }

@@ -7,7 +7,7 @@
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
@@ -165,20 +165,6 @@ impl Meter {
         }
         outcome
     }
-
-    /// Drives a call where it is, and counts its running time. After each turn but the last, `rest` is told how long it was.
-    pub async fn measure<F: Future>(&self, call: F, rest: impl Fn(Duration)) -> F::Output {
-        let mut call = pin!(call);
-        poll_fn(|context| {
-            let before = self.ran();
-            let polled = self.poll(call.as_mut(), context);
-            if polled.is_pending() {
-                rest(self.ran().saturating_sub(before));
-            }
-            polled
-        })
-        .await
-    }
 }
 
 /// Whether the calls of a policy have lately run beyond their first slice.
@@ -299,6 +285,7 @@ impl Drop for Ticker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
 
     #[test]
     fn a_habit_is_acquired_by_one_long_call_in_eight() {

@@ -12,9 +12,10 @@ use crate::{
     code::Codes,
     component::{Compiled, one_line},
     crowd::Crowd,
+    lane::{Lane, Lost, Share},
     running::RanTooLong,
 };
-use std::thread;
+use std::sync::Arc;
 use wasmparser::{CanonicalFunction, Parser, Payload};
 use wasmtime::{
     Store, UpdateDeadline,
@@ -57,14 +58,15 @@ pub(crate) struct Captured {
     pub repeatable: bool,
 }
 
-/// Configures a policy in a store made for that. Takes long and keeps a processor busy, for half of the time while several
-/// sites are asked: call it where that holds nobody up.
+/// Configures a policy in a store made for that, by turns in a lane for such work, which give way while several sites are
+/// asked. The rest compiles, which takes long and keeps a processor busy: call it where that holds nobody up.
 pub(crate) async fn capture(
     compiled: &Compiled,
     codes: &Codes,
     linker: &Linker<Call>,
-    mut store: Store<Call>,
-    crowd: &Crowd,
+    store: Store<Call>,
+    lane: &Lane,
+    crowd: &Arc<Crowd>,
 ) -> Result<Captured, Uncaptured> {
     check(&compiled.bytes).map_err(Uncaptured::Unsuited)?;
     let wizer = Wizer::new();
@@ -74,18 +76,12 @@ pub(crate) async fn capture(
     let instrumented = compiled.instrumented(codes, &instrumented)?;
     linker.instantiate_pre(&instrumented).map_err(Uncaptured::Unlinked)?;
     let meter = store.data().meter.clone();
-    let rest = |ran| {
-        if crowd.is_mixed_now() {
-            thread::sleep(ran);
-        }
+    let configuring = configuring(linker.clone(), store, instrumented);
+    let share = Arc::new(Share::background(crowd));
+    let (mut store, instance, configured) = match lane.drive(Box::pin(configuring), &meter, &share).await {
+        Ok(configured) => configured?,
+        Err(Lost) => return Err(Uncaptured::Failed("configuring it failed: it panicked".into())),
     };
-    let configuring = async {
-        let instance = linker.instantiate_async(&mut store, &instrumented).await?;
-        let policy = PolicyWithServices::new(&mut store, &instance)?;
-        let configured = policy.wasmserve_policy_guest().call_configure(&mut store).await?;
-        Ok::<_, wasmtime::Error>((instance, configured))
-    };
-    let (instance, configured) = meter.measure(configuring, rest).await?;
     configured.map_err(Uncaptured::Refused)?;
     if !store.data().holds_nothing() {
         return Err(Uncaptured::Unsuited(
@@ -111,6 +107,19 @@ pub(crate) async fn capture(
         component: codes.uncached(&snapshot)?,
         repeatable,
     })
+}
+
+/// Instantiates and calls `configure`.
+async fn configuring(
+    linker: Linker<Call>,
+    mut store: Store<Call>,
+    component: Component,
+) -> wasmtime::Result<(Store<Call>, Instance, Result<(), String>)> {
+    store.data().meter.clone().hand_over().await;
+    let instance = linker.instantiate_async(&mut store, &component).await?;
+    let policy = PolicyWithServices::new(&mut store, &instance)?;
+    let configured = policy.wasmserve_policy_guest().call_configure(&mut store).await?;
+    Ok((store, instance, configured))
 }
 
 /// Handles of a component's own resources are not in its memory either.

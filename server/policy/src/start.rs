@@ -449,7 +449,7 @@ impl Recipe {
                 tracing::warn!(%error, "capturing a policy cannot be given a lower priority");
             }
             let Recipe { compiled, linker, .. } = &*recipe;
-            let capture = snapshot::capture(compiled, &engine.codes, linker, store, &engine.crowd);
+            let capture = snapshot::capture(compiled, &engine.codes, linker, store, &engine.captures, &engine.crowd);
             // Nobody may wait for it any more.
             let _ = sender.send(runtime.block_on(capture));
         });

@@ -23,6 +23,18 @@ pub fn serve() -> io::Result<()> {
     ask_for(SHORT)
 }
 
+/// This thread has whatever nobody else wants: any other that is woken takes its place at once, and where others want all
+/// processors it has a few thousandths of one. Its own turns are short, so that what it holds then is not held for long.
+///
+/// # Errors
+/// When the kernel refuses: the thread goes on as one that runs long.
+pub fn give_way() -> io::Result<()> {
+    run_long()?;
+    // Before the policy is changed, which keeps it.
+    let _ = set(SchedulingPolicy::AsItIs, SHORT);
+    set(SchedulingPolicy::Idle, Duration::ZERO)
+}
+
 /// This thread runs long: it has a lower priority than the one that started it, and the turns that everybody has.
 ///
 /// # Errors
@@ -36,14 +48,28 @@ pub fn run_long() -> io::Result<()> {
     Ok(())
 }
 
+/// As `sched(7)` calls them.
+enum SchedulingPolicy {
+    /// Where the operator chose another one, what is asked for is refused or does no harm.
+    AsItIs,
+    Idle,
+}
+
 /// Zero: as the kernel pleases.
-#[allow(unsafe_code, reason = "no crate asks this of the kernel safely")]
 fn ask_for(turn: Duration) -> io::Result<()> {
+    set(SchedulingPolicy::AsItIs, turn)
+}
+
+#[allow(unsafe_code, reason = "no crate asks this of the kernel safely")]
+fn set(policy: SchedulingPolicy, turn: Duration) -> io::Result<()> {
+    let (sched_policy, sched_flags) = match policy {
+        SchedulingPolicy::AsItIs => (0, libc::SCHED_FLAG_KEEP_POLICY as u64),
+        SchedulingPolicy::Idle => (libc::SCHED_IDLE as u32, 0),
+    };
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
-        sched_policy: 0,
-        // Where the operator chose another one, this is refused or does no harm.
-        sched_flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
+        sched_policy,
+        sched_flags,
         // It would be set too: to what it is.
         sched_nice: getpriority_process(None)?,
         sched_priority: 0,
@@ -63,6 +89,18 @@ fn ask_for(turn: Duration) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_gives_way_has_the_policy_for_that() {
+        let policy = std::thread::spawn(|| {
+            give_way().unwrap();
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // proc_pid_stat(5): field 41, of which the name, in parentheses, is the second.
+            let mut fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+            fields.nth(38).unwrap().parse::<i32>().unwrap()
+        });
+        assert_eq!(policy.join().unwrap(), libc::SCHED_IDLE);
+    }
 
     #[test]
     fn whoever_serves_keeps_its_priority_and_whoever_runs_long_gives_some_up() {

@@ -1,9 +1,9 @@
 //! `wasmserve check`: load everything, say what it is, serve nothing.
 
-use super::{Outcome, ServeOptions};
+use super::{Outcome, ServeOptions, operators};
 use crate::{
-    config::{Configuration, grants, print::print},
-    observe::traces,
+    config::{Configuration, ServerSettings, grants, print::print},
+    observe::{log, traces},
     site::Site,
     sites::Sites,
 };
@@ -38,14 +38,22 @@ const IN_FULL: usize = 20;
 /// Sites beyond are counted only.
 const IN_ONE_LINE: usize = 200;
 
+/// What is told of in lines of the log: why a store does not answer.
+const LOG: &str = "off,wasmserve_stores=warn";
+
 /// Loads all sites and prints what they are.
 pub fn run(options: &CheckOptions) -> Outcome {
+    let _log = log::start(&ServerSettings {
+        log: LOG.to_owned(),
+        ..ServerSettings::default()
+    });
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let (configuration, sites) = runtime.block_on(options.serve.load())?;
     let stores = runtime.block_on(stores(&sites));
     // What else serving reads.
     configuration.tls(None, &Arc::default())?;
     traces::check(configuration.server.operators.traces.as_ref())?;
+    operators::check(&configuration.server.operators)?;
     let text = match (options.print_config, options.serve.config()) {
         (true, _) => print(&configuration),
         (false, Some(_)) => {

@@ -4,7 +4,7 @@ use crate::{
     admin::{self, Counter, Desk, Guard, Socket, desk::Reload, serve, serve_tcp},
     config::OperatorSettings,
     net::{Inherited, inherited, unix::Name},
-    watch::Secret,
+    watch::{Secret, SecretError},
 };
 use anyhow::Context;
 use std::{
@@ -122,6 +122,23 @@ impl Operators {
         }
         self.counter.finish().await;
     }
+}
+
+/// Whether the secrets can be read that operators show.
+///
+/// # Errors
+/// The first that serving would not start with.
+pub fn check(settings: &OperatorSettings) -> Result<(), SecretError> {
+    let token = settings.listener.as_ref().map(|listener| &listener.token_file);
+    let token = token.map(|file| ("the admin token", file));
+    let debug = settings
+        .debug_secret_file
+        .as_ref()
+        .map(|file| ("the debug secret", file));
+    token
+        .into_iter()
+        .chain(debug)
+        .try_for_each(|(what, file)| Secret::read(what, file).map(drop))
 }
 
 /// With whether it is inherited; here and below.

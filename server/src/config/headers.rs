@@ -1,35 +1,45 @@
 //! `[site.headers]`: header fields of every answer of a site, errors and redirects included.
 
-use super::{ConfigErrors, document::Section};
+use super::{
+    ConfigErrors,
+    document::{Located, Section},
+};
 use wasmserve_policy::{HeaderOperation, HeaderRule, HeaderRules};
 
 /// `[site.headers]` as written.
 #[derive(Debug, Default)]
 struct GivenHeaders {
     /// `remove`: names of fields that are taken off, such as `["Server"]`. Default: `[]`.
-    remove: Vec<String>,
+    remove: Vec<Located<String>>,
     /// `set`: fields by name, in place of those that are there, such as `{ X-Frame-Options = "DENY" }`.
     /// Default: `{}`.
-    set: Vec<(String, String)>,
+    set: Vec<(Located<String>, String)>,
     /// `append`: fields by name, beside those that are there. Default: `{}`.
-    append: Vec<(String, String)>,
+    append: Vec<(Located<String>, String)>,
 }
 
 /// Reads the table. Fields are removed, then set, then appended.
 pub fn read(mut section: Section<'_>, errors: &mut ConfigErrors) -> HeaderRules {
     let mut table = |key, errors: &mut ConfigErrors| {
         let fields = section.texts(key, errors).unwrap_or_default().into_iter();
-        fields.map(|(name, value)| (name.value, value.value)).collect()
+        fields.map(|(name, value)| (name, value.value)).collect()
     };
     let (set, append) = (table("set", errors), table("append", errors));
-    let remove = section.strings("remove", errors).unwrap_or_default().into_iter();
     let given = GivenHeaders {
-        remove: remove.map(|name| name.value).collect(),
+        remove: section.strings("remove", errors).unwrap_or_default(),
         set,
         append,
     };
     section.report_unknown(errors);
-    HeaderRules::new(given.rules()).unwrap_or_else(|problem| {
+    let mut rules = Vec::new();
+    for (name, rule) in given.rules() {
+        // One by one, so that each that is wrong is told where it stands.
+        match HeaderRules::new(vec![rule.clone()]) {
+            Ok(_) => rules.push(rule),
+            Err(problem) => errors.push(section.error_at(&name, format!("`headers`: {problem}"))),
+        }
+    }
+    HeaderRules::new(rules).unwrap_or_else(|problem| {
         errors.push(section.error(format!("`headers`: {problem}")));
         HeaderRules::default()
     })
@@ -56,13 +66,19 @@ pub fn print(rules: &HeaderRules) -> toml::Table {
 // === impl GivenHeaders ===
 
 impl GivenHeaders {
-    fn rules(self) -> Vec<HeaderRule> {
+    /// What is to be done, with where the name of each field stands.
+    fn rules(self) -> impl Iterator<Item = (Located<String>, HeaderRule)> {
         let remove = self.remove.into_iter().map(|name| (name, HeaderOperation::Remove));
         let set = self.set.into_iter();
         let set = set.map(|(name, value)| (name, HeaderOperation::Set(value)));
         let append = self.append.into_iter();
         let append = append.map(|(name, value)| (name, HeaderOperation::Append(value)));
-        let rules = remove.chain(set).chain(append);
-        rules.map(|(name, operation)| HeaderRule { name, operation }).collect()
+        remove.chain(set).chain(append).map(|(name, operation)| {
+            let rule = HeaderRule {
+                name: name.value.clone(),
+                operation,
+            };
+            (name, rule)
+        })
     }
 }

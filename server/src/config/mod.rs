@@ -27,6 +27,7 @@ pub mod recipe;
 pub mod redis;
 pub mod remote;
 pub mod roots;
+pub mod said;
 pub mod server;
 pub mod site;
 pub mod stores;

@@ -56,8 +56,8 @@ pub struct ServerSettings {
     pub max_connections: Option<usize>,
     /// `chunk-size`: most bytes of a file that a connection holds in memory. Default: `"64KiB"`.
     pub chunk_size: usize,
-    /// `cached-files`: descriptors of files kept open for the next request, of all sites together. Default: `1000`, and
-    /// never more than a quarter of the limit of open files. `cache-memory`: bytes of small files kept in memory, of all
+    /// `cached-files`: descriptors of files kept open for the next request, of all sites together; those in memory need
+    /// none. Default: `1000`, and never more than a quarter of the limit of open files. `cache-memory`: bytes of small files kept in memory, of all
     /// sites together. Default: `"32MiB"`.
     pub cache: CacheOptions,
     /// `unknown-host`: the answer to requests for a host that is no site's: `421`, `404`, or `"close"`, which ends

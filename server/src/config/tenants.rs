@@ -13,6 +13,7 @@ use super::{
     manifest::{MANIFEST_FILE, read_facts},
     plugins::Catalogue,
     remote,
+    said::Said,
     site::GivenSite,
     tls,
     units::{positive, size},
@@ -169,6 +170,8 @@ pub struct Tenant {
     pub ring: usize,
     /// What the tenant's own plugins hold.
     pub modules: Vec<(PathBuf, Vec<u8>)>,
+    /// What its `site.toml` says; `None`: there is none.
+    pub said: Option<Said>,
 }
 
 /// A `site.toml` or a manifest is not longer.
@@ -260,7 +263,9 @@ impl TenantRules {
     pub fn tenant(&self, host: &str, files: &mut impl TenantFolder) -> Result<Tenant, ConfigErrors> {
         let folder = self.directory.join(host);
         let file = folder.join(SITE_FILE);
-        let given = match read_text(files, Path::new(SITE_FILE), &file)? {
+        let text = read_text(files, Path::new(SITE_FILE), &file)?;
+        let said = text.as_deref().map(Said::of);
+        let given = match text {
             Some(text) => self.read_site(&file, text)?,
             None => GivenTenant::none(),
         };
@@ -287,7 +292,12 @@ impl TenantRules {
                 last: self.base.headers().cloned().unwrap_or_default(),
             },
         };
-        Ok(Tenant { spec, ring, modules })
+        Ok(Tenant {
+            spec,
+            ring,
+            modules,
+            said,
+        })
     }
 
     fn read_site(&self, file: &Path, text: String) -> Result<GivenTenant, ConfigErrors> {

@@ -7,7 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use rustix::fd::{AsFd, BorrowedFd};
-use std::{io, num::NonZeroU64, ops::Range, pin::Pin, sync::Arc, task::Context};
+use std::{io, num::NonZeroU64, pin::Pin, sync::Arc, task::Context};
 use wasmserve_files::{Content, FileSpan, OpenFile, Part, Parts, Stream};
 use wasmserve_transport::{self as transport, Body, Delivery, Ended, Fault, Reading, Summary};
 
@@ -102,12 +102,11 @@ fn spans(parts: Parts) -> impl Iterator<Item = transport::Part> {
     })
 }
 
-/// The bytes of a span, when the file is held in memory and has them all.
+/// The bytes of a span, when the file is held in memory: fewer, which ends the connection, if it does not have them all.
 fn in_memory(span: &FileSpan) -> Option<Bytes> {
     let content = span.file.in_memory()?;
-    let start = usize::try_from(span.offset).ok()?;
-    let range: Range<usize> = start..start.checked_add(usize::try_from(span.length).ok()?)?;
-    (range.end <= content.len()).then(|| content.slice(range))
+    let within = |at: u64| usize::try_from(at).map_or(content.len(), |at| at.min(content.len()));
+    Some(content.slice(within(span.offset)..within(span.offset.saturating_add(span.length))))
 }
 
 /// An open file in the transport's hands.

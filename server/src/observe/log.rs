@@ -5,9 +5,16 @@
 
 use super::line::Line;
 use crate::config::ServerSettings;
-use std::{io, panic, sync::OnceLock};
+use std::{
+    io::{self, BufWriter, Write},
+    panic,
+    sync::OnceLock,
+    thread,
+    time::Duration,
+};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use wasmserve_policy::turns;
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +43,19 @@ pub fn lost() -> u64 {
 /// Lines that may wait to be written: some 4 MiB of access log.
 const WAITING_LINES: usize = 16 * 1024;
 
+/// How long the writer rests after it has written. Whoever logs meanwhile need not wake it, nor does it wake whoever reads
+/// the log for every line: beside a policy that floods the log, both took the processors of those that serve.
+const REST: Duration = Duration::from_millis(2);
+/// Bytes that are written at once: what a pipe holds.
+const BATCH: usize = 64 << 10;
+
+/// What the writer's thread writes to.
+struct Batches<W: Write> {
+    lines: BufWriter<W>,
+    /// The thread has the priority that it is to have.
+    lowered: bool,
+}
+
 /// Sends every event that the settings let through to standard error, from now on.
 ///
 /// # Panics
@@ -45,7 +65,10 @@ pub fn start(settings: &ServerSettings) -> LogGuard {
     let (writer, worker) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
-        .finish(io::BufWriter::new(io::stderr()));
+        .finish(Batches {
+            lines: BufWriter::with_capacity(BATCH, io::stderr()),
+            lowered: false,
+        });
     let _ = LOST.set(writer.error_counter());
     let (filter, refilter) = reload::Layer::new(EnvFilter::new(&settings.log));
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
@@ -59,6 +82,25 @@ pub fn start(settings: &ServerSettings) -> LogGuard {
     LogGuard {
         _worker: worker,
         refilter,
+    }
+}
+
+// === impl Batches ===
+
+impl<W: Write> Write for Batches<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.lowered, true) {
+            // Where this is refused, it takes turns with those that serve.
+            let _ = turns::run_long();
+        }
+        self.lines.write(bytes)
+    }
+
+    /// Nothing waits to be written any more.
+    fn flush(&mut self) -> io::Result<()> {
+        self.lines.flush()?;
+        thread::sleep(REST);
+        Ok(())
     }
 }
 

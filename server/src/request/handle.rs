@@ -472,13 +472,17 @@ fn lookup<'a>(request: &'a Request, mapping: &'a Mapping) -> Lookup<'a> {
 async fn serve(site: &Site, request: &Request, mapping: &Mapping) -> Answer {
     let lookup = lookup(request, mapping);
     let found = site.files.open(&lookup).await;
-    let has_page = matches!(found, Found::Missing { page: Some(_), .. });
+    let page_of = match &found {
+        Found::Missing { page: Some(_), status } => Some(*status),
+        _ => None,
+    };
     let mut answer = answer(&request.method, &request.headers, found);
     if answer.content.is_remote() && request.method == Method::GET {
         // On the heap: files of this machine should not carry the room for it.
         answer = Box::pin(site.files.begin(&lookup, answer)).await;
     }
-    if has_page {
+    // What is missing may be answered by another status, such as that of a method that nothing here has.
+    if page_of == Some(answer.status) {
         answer
     } else {
         with_error_page(site, lookup.place, request, answer).await

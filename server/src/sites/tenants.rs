@@ -11,12 +11,12 @@ pub mod index;
 
 use super::SiteError;
 use crate::{
-    config::{ConfigErrors, TenantRules, tenants::Tenant},
+    config::{ConfigErrors, TenantRules, said::Said, tenants::Tenant},
     limits::Limits,
     observe::meters,
     site::Site,
 };
-use folder::{Folder, SETTLED, Seen};
+use folder::{CUT, Folder, LESS, SETTLED, Seen};
 use index::Index;
 use std::{
     collections::{HashMap, HashSet},
@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Tenants whose folders are read at once.
 const READING: usize = 32;
 
-/// How often a tenant that nothing is known of is looked at again while its files change, before it is taken as it is.
+/// How often a tenant that is not served is looked at again while its files change, before who asks is told to come back.
 const UNSETTLED: u32 = 5;
 
 /// How long observers of a tenant that is forgotten have to take note of the last exchanges.
@@ -102,6 +102,8 @@ struct Settled {
     rest: Duration,
     /// What it was until its folder could not be read, to go on with when it can be.
     until: Option<Box<Settled>>,
+    /// What its `site.toml` said when it was last served, whatever became of it since.
+    said: Option<Arc<Said>>,
 }
 
 #[derive(Clone)]
@@ -129,6 +131,8 @@ pub enum TenantError {
     Site(#[from] SiteError),
     #[error("{0}")]
     Plugin(String),
+    #[error("what lies in the folder is still being written")]
+    BeingWritten,
     #[error("it was broken off")]
     BrokenOff,
 }
@@ -364,17 +368,22 @@ impl Tenants {
         let due = before.as_ref().filter(|before| !before.is_to_be_tried_again());
         let seen = due.and_then(|due| due.seen.clone());
         let is_served = before.as_ref().is_some_and(|before| before.outcome.site().is_some());
+        let known = before.as_ref().and_then(|before| before.said.clone());
         let mut looks = 1;
         let read = loop {
-            match self.read(host, seen.clone()).await {
+            match self.read(host, seen.clone(), known.clone()).await {
                 // Whoever writes to it without an end keeps it as it is.
                 Ok((_, Condition::Unsettled)) if is_served => break Ok(Read::AsBefore),
                 Ok((_, Condition::Unsettled)) if looks < UNSETTLED => sleep(SETTLED).await,
+                // What may be half of something is served to nobody. Of who never wrote anything there is no half.
+                Ok((Read::Tenant(tenant, _), Condition::Unsettled)) if known.is_some() || tenant.said.is_some() => {
+                    break Err(TenantError::BeingWritten);
+                }
                 read => break read.map(|(read, _)| read),
             }
             looks += 1;
         };
-        let (begun, mut compiles) = (Instant::now(), false);
+        let (begun, mut compiles, mut said) = (Instant::now(), false, known.clone());
         let (seen, loaded) = match read {
             Ok(Read::AsBefore) => {
                 let before = before.expect("only what was seen before is as before");
@@ -387,19 +396,27 @@ impl Tenants {
             Ok(Read::NotThere) => return Settled::now(Outcome::NotThere, None),
             Ok(Read::Tenant(tenant, seen)) => {
                 compiles = !tenant.modules.is_empty();
+                said = Some(Arc::new(tenant.said.clone().unwrap_or_default()));
                 (Some(seen), self.load(host, *tenant, before.as_ref()).await)
             }
             Ok(Read::Wrong(errors, seen)) => (Some(seen), Err(errors.into())),
             Err(error) => {
                 return Settled {
                     until: before.filter(|before| before.outcome.site().is_some()).map(Box::new),
+                    said: known,
                     ..Settled::broken(host, &error, None)
                 };
             }
         };
         let settled = match loaded {
-            Ok(site) => Settled::now(Outcome::Site(site), seen),
-            Err(error) => Settled::broken(host, &error, seen),
+            Ok(site) => Settled {
+                said,
+                ..Settled::now(Outcome::Site(site), seen)
+            },
+            Err(error) => Settled {
+                said: known,
+                ..Settled::broken(host, &error, seen)
+            },
         };
         // Who changes its plugins all the time keeps no compiler busy.
         let rest = match compiles {
@@ -410,18 +427,25 @@ impl Tenants {
     }
 
     /// Reads what lies in a tenant's folder, unless it is what it was.
-    async fn read(&self, host: &str, before: Option<Seen>) -> Result<(Read, Condition), TenantError> {
+    async fn read(
+        &self,
+        host: &str,
+        before: Option<Seen>,
+        known: Option<Arc<Said>>,
+    ) -> Result<(Read, Condition), TenantError> {
         // The semaphore is never closed.
         let _reading = self.reading.acquire().await.map_err(|_| TenantError::BrokenOff)?;
         let (rules, host) = (self.rules.clone(), host.to_owned());
-        let read = tokio::task::spawn_blocking(move || read(&rules, &host, before));
+        let read = tokio::task::spawn_blocking(move || read(&rules, &host, before, known.as_deref()));
         Ok(read.await.map_err(|_| TenantError::BrokenOff)??)
     }
 
     async fn load(&self, host: &str, tenant: Tenant, before: Option<&Settled>) -> Result<Arc<Site>, TenantError> {
         let before = before.and_then(|before| before.outcome.site());
         let name: Arc<str> = host.into();
-        let Tenant { spec, ring, modules } = tenant;
+        let Tenant {
+            spec, ring, modules, ..
+        } = tenant;
         let plugins = spec.chain.policies.len() + spec.chain.observers.len();
         let chain = match (before, &self.engine) {
             // Its chain, with what was decided, stays when only its files are served in another way.
@@ -468,7 +492,7 @@ impl Tenants {
         let hosts = self.index.list()?;
         let mut wrong = Vec::new();
         for host in &hosts {
-            let examined = match self.read(host, None).await.map(|(read, _)| read) {
+            let examined = match self.read(host, None, None).await.map(|(read, _)| read) {
                 Ok(Read::Tenant(tenant, _)) if tenant.modules.is_empty() => Ok(()),
                 Ok(Read::Tenant(tenant, _)) => self.load(host, *tenant, None).await.map(drop),
                 Ok(Read::Wrong(errors, _)) => Err(errors.into()),
@@ -551,8 +575,8 @@ enum Condition {
     Unsettled,
 }
 
-/// Blocks.
-fn read(rules: &TenantRules, host: &str, before: Option<Seen>) -> io::Result<(Read, Condition)> {
+/// `known`: what the tenant said when it was last served. Blocks.
+fn read(rules: &TenantRules, host: &str, before: Option<Seen>, known: Option<&Said>) -> io::Result<(Read, Condition)> {
     let Some(mut folder) = Folder::open(&rules.directory, host, &rules.root)? else {
         return Ok((Read::NotThere, Condition::Settled));
     };
@@ -560,7 +584,11 @@ fn read(rules: &TenantRules, host: &str, before: Option<Seen>) -> io::Result<(Re
         return Ok((Read::AsBefore, Condition::Settled));
     }
     let tenant = rules.tenant(host, &mut folder);
-    let condition = match folder.is_settled(SystemTime::now()) {
+    let rest = match &tenant {
+        Ok(tenant) => rest(tenant.said.as_ref(), known),
+        Err(_) => rest(None, known),
+    };
+    let condition = match folder.is_settled(SystemTime::now(), rest) {
         true => Condition::Settled,
         false => Condition::Unsettled,
     };
@@ -569,6 +597,19 @@ fn read(rules: &TenantRules, host: &str, before: Option<Seen>) -> io::Result<(Re
         Err(errors) => Read::Wrong(errors, folder.into_seen()),
     };
     Ok((read, condition))
+}
+
+/// How long what a tenant says has to rest before it is taken to be whole.
+fn rest(said: Option<&Said>, known: Option<&Said>) -> Duration {
+    let nothing = Said::default();
+    let said = said.unwrap_or(&nothing);
+    if known.is_some_and(|known| said.says_less_than(known)) {
+        LESS
+    } else if said.is_cut() {
+        CUT
+    } else {
+        SETTLED
+    }
 }
 
 // === impl Slot ===
@@ -607,6 +648,7 @@ impl Settled {
             loaded: now,
             rest: FRESH,
             until: None,
+            said: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is kept, and for how long it is believed.
 use crate::support::{Ask, Tree, all_of, get, rest, say};
 use std::{fs, path::Path, sync::Arc, time::Duration};
-use wasmserve_files::{CacheOptions, Files, FilesOptions, Found, OpenFile};
+use wasmserve_files::{CacheOptions, Files, FilesOptions, Found, OpenFile, Pool};
 
 /// A little more than the second that something is believed.
 async fn a_second() {
@@ -158,7 +158,8 @@ async fn what_is_kept_is_judged_again_when_the_protected_set_changes() {
 async fn descriptors_and_bytes_are_bounded() {
     let tree = Tree::new();
     for i in 0..600 {
-        tree.write(&format!("{i}"), vec![b'x'; 10_000]);
+        // Beyond what is held in memory.
+        tree.write(&format!("{i}"), vec![b'x'; 20_000]);
         rest(&tree.root().join(format!("{i}")));
     }
     let asked = async |cache| {
@@ -191,10 +192,13 @@ async fn descriptors_and_bytes_are_bounded() {
     assert!((50..=100).contains(&open), "{open} descriptors");
     let (_, open) = asked(CacheOptions {
         descriptors: 1000,
-        bytes: 1 << 20,
+        bytes: 150 * 1600,
     })
     .await;
-    assert!((50..=104).contains(&open), "{open} files of 10,000 bytes in 1 MiB");
+    assert!(
+        (50..=150).contains(&open),
+        "{open} files, each known by some 1,600 bytes"
+    );
     let (files, open) = asked(CacheOptions {
         descriptors: 2000,
         bytes: 100 << 20,
@@ -203,6 +207,51 @@ async fn descriptors_and_bytes_are_bounded() {
     assert_eq!(open, 600);
     drop(files);
     assert_eq!(descriptors(&tree.root()), 0, "nothing is left open");
+}
+
+/// Small files that rested are in memory: as many as there is room for, and none of them is open.
+#[tokio::test]
+async fn what_is_in_memory_holds_no_descriptor_and_is_bounded_by_bytes() {
+    let tree = Tree::new();
+    for i in 0..600 {
+        tree.write(&format!("{i}"), vec![b'x'; 10_000]);
+        rest(&tree.root().join(format!("{i}")));
+    }
+    for (bytes, kept) in [(1 << 20, 50..=104), (100 << 20, 600..=600)] {
+        let cache = CacheOptions { descriptors: 10, bytes };
+        let pool = Pool::new(&cache, Vec::new());
+        let files = Files::within(pool.clone(), FilesOptions::new(tree.root())).unwrap();
+        for i in 0..600 {
+            assert!(get(&files, &format!("/{i}")).await.starts_with("file xxx"));
+        }
+        assert_eq!(descriptors(&tree.root()), 1, "the root");
+        let entries = pool.counts().entries;
+        assert!(kept.contains(&entries), "{entries} files of 10,000 bytes in {bytes}");
+    }
+}
+
+/// Whoever sends it has it, whatever becomes of the file.
+#[tokio::test]
+async fn what_is_in_memory_is_one_version_of_the_file() {
+    let tree = Tree::new();
+    tree.write("a", "old");
+    rest(&tree.root().join("a"));
+    let files = tree.files();
+    let before = file(&files, "/a").await;
+    assert_eq!(before.in_memory().map(|bytes| &bytes[..]), Some(&b"old"[..]));
+    // The same length and time, and yet another file.
+    tree.write("b", "new");
+    let modified = fs::metadata(tree.root().join("a")).unwrap().modified().unwrap();
+    let fresh = fs::File::options().write(true).open(tree.root().join("b")).unwrap();
+    fresh.set_modified(modified).unwrap();
+    fs::rename(tree.root().join("b"), tree.root().join("a")).unwrap();
+    a_second().await;
+    assert_eq!(get(&files, "/a").await, "file new");
+    assert!(before.unchanged().is_ok());
+    assert_eq!(all_of(&before).await.unwrap(), b"old");
+    fs::remove_file(tree.root().join("a")).unwrap();
+    a_second().await;
+    assert_eq!(get(&files, "/a").await, "missing 404");
 }
 
 /// A deleted file gives its space back although nobody asks for anything any more.

@@ -7,5 +7,6 @@ mod known;
 mod listing;
 mod lookup;
 mod protected;
+mod siblings;
 mod support;
 mod variants;

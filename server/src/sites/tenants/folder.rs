@@ -2,7 +2,8 @@
 //! link nor a pipe nor a file of any length that a tenant puts there makes the server read, wait for or hold more.
 //!
 //! Tenants copy files to their places as they like, byte after byte. Half of a `site.toml` may be a whole one that leaves
-//! out whoever guards the rest: so what changed a moment ago is not what is served yet ([`Folder::is_settled`]).
+//! out whoever guards the rest: so what changed a moment ago is not what is served yet ([`Folder::is_settled`]), and what
+//! looks like a half has to rest for longer ([`CUT`], [`LESS`]).
 
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -49,6 +50,12 @@ type Time = i128;
 /// What did not change for so long is taken to be whole.
 pub const SETTLED: Duration = Duration::from_secs(1);
 
+/// So long has a `site.toml` to rest that is empty or ends within a line: below what a request waits for its tenant.
+pub const CUT: Duration = Duration::from_secs(4);
+
+/// So long, one that leaves out what it said when it was last served: a copy that rests in the middle looks like that.
+pub const LESS: Duration = Duration::from_secs(10);
+
 const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -87,13 +94,13 @@ impl Folder {
         }))
     }
 
-    /// Whether what was read is whole, as far as times tell: no file changed while it was read, or within [`SETTLED`]. Where
-    /// one is missing, none was taken away a moment ago: another may be on its way to its place. Times in the future are
+    /// Whether what was read is whole, as far as times tell: no file changed while it was read, or within `rest`. Where one
+    /// is missing, none was taken away a moment ago: another may be on its way to its place. Times in the future are
     /// another machine's, and tell nothing.
-    pub fn is_settled(&self, now: SystemTime) -> bool {
+    pub fn is_settled(&self, now: SystemTime, rest: Duration) -> bool {
         let time = |since: Duration| Time::try_from(since.as_nanos()).unwrap_or(Time::MAX);
         let now = time(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let settled = |changed: Time| !(0..time(SETTLED)).contains(&(now - changed));
+        let settled = |changed: Time| !(0..time(rest)).contains(&(now - changed));
         let of_file = |stamp: &Option<Stamp>| stamp.map_or(self.changed, |(.., changed)| changed);
         !self.torn && self.seen.files.iter().all(|(_, stamp)| settled(of_file(stamp)))
     }
@@ -277,14 +284,19 @@ mod tests {
                 None => folder.changed,
             };
             for (later, settled) in [(0, false), (999_999_999, false), (1_000_000_000, true), (-1, true)] {
-                assert_eq!(folder.is_settled(at(changed + later)), settled, "{name}, {later}");
+                assert_eq!(
+                    folder.is_settled(at(changed + later), SETTLED),
+                    settled,
+                    "{name}, {later}"
+                );
             }
         }
         let mut folder = read("site.toml");
         folder.torn = true;
-        assert!(!folder.is_settled(SystemTime::now() + Duration::from_secs(60)));
+        assert!(!folder.is_settled(SystemTime::now() + Duration::from_secs(60), SETTLED));
         // What was not looked at may change all the time.
-        assert!(open(&tenants, "a.org").expect("a tenant").is_settled(SystemTime::now()));
+        let folder = open(&tenants, "a.org").expect("a tenant");
+        assert!(folder.is_settled(SystemTime::now(), SETTLED));
     }
 
     #[test]
