@@ -77,6 +77,8 @@ pub enum Ours {
     Kept,
     /// The three standard policies, each called for every request, from its snapshot.
     Fresh,
+    /// As that, each in an instance that earlier requests used: what other servers do with theirs.
+    Reused,
     /// The same as `Kept`, with compiled code on disk since the first start.
     KeptWarm,
     /// So many policies.
@@ -119,6 +121,7 @@ impl Kind {
             Self::Ours(Ours::SendfileAlways) => "wasmserve, sendfile always".into(),
             Self::Ours(Ours::Kept) => "wasmserve, 3 policies, kept".into(),
             Self::Ours(Ours::Fresh) => "wasmserve, 3 policies, fresh".into(),
+            Self::Ours(Ours::Reused) => "wasmserve, 3 policies, instances reused".into(),
             Self::Ours(Ours::KeptWarm) => "wasmserve, 3 policies, code on disk".into(),
             Self::Ours(Ours::TokenKept) => "wasmserve, jwt, kept".into(),
             Self::Ours(Ours::TokenFresh) => "wasmserve, jwt, fresh".into(),
@@ -235,7 +238,8 @@ impl Peer {
                 let launch = standard(quiet(files())).arguments(["--code-cache"]);
                 (launch.arguments([site.code_cache()]), Keeping::Nothing)
             }
-            Ours::Fresh => under(fresh()),
+            Ours::Fresh => under(called_each_time("evidence = \"never\"\n")),
+            Ours::Reused => under(called_each_time("isolation = \"reuse\"\n")),
             Ours::TokenKept => under(tokens::chain("")),
             Ours::TokenFresh => under(tokens::chain("evidence = \"never\"\n")),
             Ours::Policies(count) => under(Chain::new((0..count).map(|_| Policy::standard("security-headers")))),
@@ -310,10 +314,10 @@ impl Peer {
     }
 }
 
-/// The three standard policies, none of whose decisions is kept.
-fn fresh() -> Chain {
+/// The three standard policies with settings of which no decision is kept.
+fn called_each_time(settings: &str) -> Chain {
     Chain::new(["security-headers", "clean-urls", "basic-auth"].map(|name| {
-        let policy = Policy::standard(name).settings("evidence = \"never\"\n");
+        let policy = Policy::standard(name).settings(settings);
         match name {
             "basic-auth" => policy.config("prefixes = [\"/private/\"]\nusers = {}"),
             _ => policy,

@@ -283,6 +283,7 @@ fn policy(settings: &Settings, run: &mut Run) -> Result<(), String> {
         OURS,
         Kind::Ours(Ours::Kept),
         Kind::Ours(Ours::Fresh),
+        Kind::Ours(Ours::Reused),
         Kind::NginxLua,
         Kind::NginxNjs,
         Kind::NginxBasicAuth,

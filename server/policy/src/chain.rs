@@ -16,7 +16,7 @@ use crate::{
     shadow::{self, ShadowInfo},
     start::Configured,
     usage::Usage,
-    verdict::{Missing, Standing, Targets},
+    verdict::{Standing, Targets},
     withheld::{Withheld, Withholding},
 };
 use std::{
@@ -27,6 +27,7 @@ use std::{
     },
     time::Instant,
 };
+use wasmserve_files::Missing;
 
 /// The policies of a site in one generation.
 pub struct Chain {

@@ -4,11 +4,10 @@ use crate::{
     dependence::Dependence,
     journal::Said,
     recorder::{Recorder, Unkept},
-    verdict::Missing,
 };
 use http::{HeaderMap, HeaderName, header};
 use std::{mem::size_of, sync::Arc};
-use wasmserve_files::SitePath;
+use wasmserve_files::{Missing, SitePath};
 
 /// Bytes of a body, and of log lines, of a decision that is kept.
 const MAX_KEPT_BODY: usize = 64 << 10;

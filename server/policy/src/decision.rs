@@ -1,16 +1,11 @@
 //! A decision that has been checked: what a policy returned, in types that cannot say anything malformed.
 //!
 //! The rules are those that `wit/guest.wit` lists. Nothing is repaired: what breaks one is a fault of the policy.
-use crate::{
-    Grants,
-    bindings::exports::wasmserve::policy::guest,
-    dependence::is_reserved,
-    verdict::{Missing, Place},
-};
+use crate::{Grants, bindings::exports::wasmserve::policy::guest, dependence::is_reserved};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LOCATION};
 use std::{collections::BTreeSet, num::NonZeroU64, sync::Arc};
-use wasmserve_files::SitePath;
+use wasmserve_files::{Missing, Place, SitePath};
 
 /// Header changes of one decision; more is not a policy but a flood.
 const MAX_HEADERS: usize = 128;

@@ -87,5 +87,6 @@ pub use site_headers::{HeaderOperation, HeaderRule, HeaderRules};
 pub use spec::{Budget, ChainSpec, Isolation, Limits, LoadError, Pin, PolicySpec, Reuse, ShadowSpec};
 pub use start::{Configured, SnapshotOptions};
 pub use summary::Summary;
-pub use verdict::{Applied, Fault, Lasting, Mapping, Outcome, Place, Response, Targets, Verdict};
+pub use verdict::{Applied, Fault, Lasting, Mapping, Outcome, Response, Targets, Verdict};
+pub use wasmserve_files::Place;
 pub use withheld::Withheld;

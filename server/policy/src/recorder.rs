@@ -1,7 +1,7 @@
 //! What one call asked, was told and therefore depends on.
 use crate::{
     dependence::Dependence,
-    evidence::{Fingerprint, Key},
+    evidence::key::{Fingerprint, Key},
     questions::{Answer, Circumstances, Question},
     withheld::Withholding,
 };

@@ -2,10 +2,10 @@
 use crate::{
     Outcome, Verdict,
     decision::{HeaderChange, Operation},
-    verdict::Missing,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use wasmserve_files::Missing;
 
 /// What a chain decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,8 +14,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use wasmserve_files::SitePath;
-pub use wasmserve_files::{Missing, Place};
+use wasmserve_files::{Missing, Place, SitePath};
 
 /// The chain's decision. Its header changes, and what caches may do, apply to every answer it leads to: [`Verdict::apply`].
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 //! In the order of events: [`Evidence::find`] before a call; after one that may be kept, [`Evidence::keep`]. A chain has one
 //! bound of bytes for all of its policies; nothing is shared across chains.
 mod frequency;
-mod key;
+pub(crate) mod key;
 mod trie;
 
 pub(crate) use key::{Fingerprint, Key};

@@ -165,7 +165,7 @@ function draw(id, chart) {
     tip(event, time.toLocaleTimeString(), series.map(({ name, colour, values }) => [name, colour, values[index] === null ? '–' : label(values[index])]));
   });
   picture.addEventListener('pointerleave', () => hide(cursor));
-  place.replaceChildren(picture, ...(highest > 0 ? [] : [el('p', { class: 'empty' }, length ? 'nothing in this time' : 'the first sample comes within ten seconds')]));
+  place.replaceChildren(picture, ...(highest > 0 ? [] : [el('p', { class: 'empty' }, length ? 'nothing in this time' : NO_SAMPLE)]));
 }
 
 /** Powers of ten from one to another. */
@@ -232,6 +232,9 @@ function bar(part, all) {
 
 // ---- the parts of the page
 
+// What is told of the last hour while there is none of it yet: not that nothing happened.
+const NO_SAMPLE = 'the first sample comes within ten seconds';
+
 function tiles({ history, connections, under_way, evidence }) {
   const { server, step } = history;
   const answered = (values) => values.slice(1);
@@ -239,7 +242,7 @@ function tiles({ history, connections, under_way, evidence }) {
   const lately = sum(server.statuses.map((values) => sum(last(values, 6))));
   const hour = sum(server.statuses.map(sum));
   big('t-rate', count(lately / minute) + ' /s');
-  $('t-rate-sub').textContent = `${whole(hour)} in the last hour`;
+  $('t-rate-sub').textContent = server.bytes.length ? `${whole(hour)} in the last hour` : NO_SAMPLE;
   big('t-bytes', bytes(sum(last(server.bytes, 6)) / minute) + '/s');
   $('t-bytes-sub').textContent = `${bytes(sum(server.bytes))} in the last hour`;
   const newest = (values) => last(values, 6).filter((value) => value !== null);
@@ -333,7 +336,7 @@ function cell(text, kind = '') {
 
 const number = (value, kind = '') => cell(whole(value), value === 0 ? 'zero' : kind);
 
-function siteTable({ history: { sites, more_sites: more } }) {
+function siteTable({ history: { server, sites, more_sites: more } }) {
   const rows = sites.map((site) =>
     el(
       'tr',
@@ -350,7 +353,8 @@ function siteTable({ history: { sites, more_sites: more } }) {
       cell(micros(site.spent_us), site.spent_us === 0 ? 'zero' : ''),
     ),
   );
-  $('sites').replaceChildren(...(rows.length ? rows : [el('tr', {}, el('td', { colspan: 10, class: 'nothing' }, 'Nobody has asked for anything in the last hour.'))]));
+  const nothing = server.bytes.length ? 'Nobody has asked for anything in the last hour.' : NO_SAMPLE;
+  $('sites').replaceChildren(...(rows.length ? rows : [el('tr', {}, el('td', { colspan: 10, class: 'nothing' }, nothing))]));
   $('more-sites').hidden = more === 0;
   $('more-sites').textContent = `${whole(more)} more sites were asked for something in the last hour.`;
 }
