@@ -415,7 +415,7 @@ impl Policy {
             habit: &self.habit,
             meter,
         };
-        // On the heap from the beginning: it is some KiB, which each hand that it goes through would copy.
+        // On the heap from the beginning: each hand that it goes through would copy it.
         let called = Box::pin(Self::ask(from, place, circumstances, trail, meter.clone()));
         let called = match self.calls {
             Calls::OnTheLane => self.engine.lane.drive(called, meter, &self.usage.lane).await,
