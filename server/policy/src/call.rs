@@ -181,7 +181,6 @@ impl Call {
     pub fn begin_observing(&mut self, services: &Arc<Services>, meter: Meter) {
         self.serve(services);
         self.meter = meter;
-        self.journal.take();
     }
 
     /// The guest is configured, and has what was granted to it.
